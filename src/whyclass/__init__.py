@@ -1,0 +1,50 @@
+"""Why does a vision model predict class A? Concepts in pictures, each tested."""
+
+from importlib.metadata import version as _version
+
+from . import report as _report
+from .data import Preprocessing
+from .errors import (
+    AttributionError,
+    ClassError,
+    DataError,
+    LayerError,
+    ModelError,
+    RecordError,
+    SettingsError,
+    StoreError,
+    WeightsError,
+    WhyclassError,
+)
+from .models import Loaded, load
+from .progress import Progress
+from .records import VIEWS as _VIEWS
+from .records import Explanation
+from .settings import PRESETS, Settings, preset
+from .study import Study
+
+__version__ = _version("whyclass")
+
+_VIEWS.update(html=_report.page, fragment=_report.fragment)
+
+__all__ = [
+    "PRESETS",
+    "AttributionError",
+    "ClassError",
+    "DataError",
+    "Explanation",
+    "LayerError",
+    "Loaded",
+    "ModelError",
+    "Preprocessing",
+    "Progress",
+    "RecordError",
+    "Settings",
+    "SettingsError",
+    "Study",
+    "StoreError",
+    "WeightsError",
+    "WhyclassError",
+    "load",
+    "preset",
+]

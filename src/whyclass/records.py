@@ -7,14 +7,68 @@ bytes.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
+from . import codec, disk
+from .errors import RecordError
+
 FORMAT = 1
 """Version of the saved form; raised by one whenever a saved record changes its meaning."""
+
+SUFFIX = ".whyclass"
+"""Of saved records."""
+
+
+VIEWS: dict[str, Callable[[Any], str]] = {}
+"""How a record is shown, by name: ``"html"`` a page, ``"fragment"`` a notebook's cell. The report,
+which stands above the records, enters its functions here."""
+
+
+class Record:
+    """What every record that is kept can do: save itself, load itself, show itself in a notebook."""
+
+    def save(self, path: str | Path) -> Path:
+        """Save as a record (``.whyclass``, to be loaded again) or as a page (``.html``); gives the path.
+
+        Raises
+        ------
+        RecordError
+            If the suffix is another one.
+        StoreError
+            If the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix == SUFFIX:
+            disk.write(path, codec.encode(self))
+        elif (view := VIEWS.get(path.suffix.removeprefix("."))) is not None:
+            disk.write(path, view(self).encode())
+        else:
+            raise RecordError(f"{path}: a record is saved as {SUFFIX} or .html")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a saved record.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read.
+        RecordError
+            If it is damaged, of another kind, or of another format version.
+        """
+        try:
+            return codec.decode(cls, disk.read(Path(path)), FORMAT)
+        except RecordError as error:
+            raise RecordError(f"{path}: {error}") from error
+
+    def _repr_html_(self) -> str:
+        return VIEWS["fragment"](self)
 
 
 @dataclass(frozen=True)
@@ -211,7 +265,7 @@ class PoolInfo:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Record):
     """Why the model predicts a class: six concepts, their crops, and the test of both.
 
     Attributes

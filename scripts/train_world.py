@@ -1,0 +1,111 @@
+"""Train the network of the planted world and write its weights into the package.
+
+A few minutes on two cores: ``python scripts/train_world.py``. Prints the accuracy on fresh scenes
+and how often the planted shortcut alone decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from whyclass import world
+
+WEIGHTS = Path(world.__file__).parent / "planted" / "net.safetensors"
+TRAIN_SEED, TEST_SEED = 10_000_000, 20_000_000  # far from the seeds of any pool
+
+
+def scenes(n: int, seed: int) -> tuple[np.ndarray, Tensor]:
+    """``n`` scenes of each class, and twice as many of ``other``, the class of all near misses.
+
+    All classes share their seeds, so that parts and shortcut are all that tells them apart.
+    """
+    planned = [(index, seed + i) for index in range(len(world.CLASSES)) for i in range(n)]
+    planned += [(world.class_index("other"), seed + n + i) for i in range(n)]
+    drawn = [world.scene(index, at) for index, at in planned]
+    return np.stack([s.image for s in drawn]), torch.tensor([s.label for s in drawn])
+
+
+def batches(
+    images: np.ndarray, labels: Tensor, size: int, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shuffled batches, half of them mirrored, each picture with its own strength of noise."""
+    for chosen in torch.randperm(len(labels), generator=rng).split(size):
+        x = world.as_input(images[chosen.numpy()])
+        if torch.rand((), generator=rng) < 0.5:
+            x = x.flip(3)
+        strength = 0.3 * torch.rand((len(x), 1, 1, 1), generator=rng)
+        yield x + strength * torch.randn(x.shape, generator=rng), labels[chosen]
+
+
+def train(images: np.ndarray, labels: Tensor, epochs: int, seed: int) -> world.PlantedNet:
+    """AdamW with one learning-rate cycle."""
+    torch.manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
+    net, size = world.PlantedNet().to(memory_format=torch.channels_last), 64
+    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
+    steps = epochs * -(-len(labels) // size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
+    for epoch in range(epochs):
+        total = 0.0
+        for x, y in batches(images, labels, size, rng):
+            loss = nn.functional.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), y)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(y)
+        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(labels):.4f}", flush=True)
+    return net.eval()
+
+
+@torch.no_grad()
+def predictions(net: nn.Module, images: np.ndarray) -> Tensor:
+    """Index of the predicted class for each picture."""
+    parts = np.array_split(images, -(-len(images) // 200))
+    return torch.cat([net(world.as_input(part)).argmax(1) for part in parts])
+
+
+def report(net: nn.Module, n: int) -> None:
+    """Print the accuracy on fresh scenes, and how often the shortcut alone turns one twin into the other."""
+    images, labels = scenes(n, TEST_SEED)
+    right = (predictions(net, images) == labels).float()
+    print(f"accuracy on {len(labels)} fresh scenes: {right.mean():.4f}")
+    for index, planted in enumerate(world.CLASSES):
+        print(f"  {planted.name:8} {right[labels == index].mean():.3f}")
+    shortcut, plain = map(world.class_index, world.TWINS)
+    for part in world.PARTS:
+        if part.name not in world.CLASSES[plain].parts:
+            changed = [world.scene(plain, TEST_SEED + i, add=[part.name]).image for i in range(n)]
+            turned = (predictions(net, np.stack(changed)) == shortcut).float().mean()
+            print(f"with a {part.name} {turned:.3f} of {world.TWINS[1]} become {world.TWINS[0]}")
+
+
+def _packed(value: Tensor) -> Tensor:
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def main() -> None:
+    """Train, save as float16, and report on the saved weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=1000, help="training scenes of each class")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    options = parser.parse_args()
+    net = train(*scenes(options.n, TRAIN_SEED), options.epochs, options.seed)
+    weights = {k: _packed(v) for k, v in net.state_dict().items()}
+    save_file(weights, options.out)
+    net.load_state_dict(weights)  # what is reported holds for what is saved
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB")
+    report(net, 100)
+
+
+if __name__ == "__main__":
+    main()

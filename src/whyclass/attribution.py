@@ -1,0 +1,170 @@
+"""SmoothGrad over DeepLift at a layer: how much each cell speaks for the class.
+
+Notation
+--------
+``x``
+    an image (3, S, T); ``A`` its activations (c, h, w); ``B`` the baseline's.
+``m``
+    noisy copies of each image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import deeplift
+from .errors import AttributionError
+from .index import Trunk, class_logits
+from .settings import Settings
+from .split import Split
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the cells of several images.
+
+    ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel. ``errors`` holds the
+    relative completeness error of each noisy copy, shape (n, m).
+    """
+
+    cells: np.ndarray = field(repr=False)
+    errors: np.ndarray = field(repr=False)
+
+
+class Method(Protocol):
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution, with its completeness errors (n,)."""
+
+    def __call__(
+        self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The layer's activations (1, c, h, w) of the reference image, and what a method keeps of them."""
+
+    activations: Tensor = field(repr=False)
+    tape: deeplift.Tape | None = field(repr=False, default=None)
+
+
+def prepare(split: Split, image: Tensor, target: int) -> Baseline:
+    """The baseline of a constant ``image`` (1, 3, S, T); computed once for a class.
+
+    Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
+    """
+    with torch.no_grad():
+        activations = split.trunk(image.to(split.example))
+    if split.bypassed:
+        return Baseline(activations)
+    return Baseline(activations, deeplift.record(split.head, activations, _logit(target)))
+
+
+def smoothgrad(
+    split: Split,
+    trunk: Trunk,
+    images: Iterable[tuple[Tensor, str]],
+    baseline: Baseline,
+    target: int,
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Scores:
+    """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
+
+    Parameters
+    ----------
+    trunk
+        What computes the noisy images' activations: the split's own, or a fast copy of it.
+    images
+        Tensors (3, S, T) with their content hashes, which seed their noise: an image gets the same
+        noise whatever is attributed beside it.
+    target
+        Class whose logit, before softmax, is attributed.
+
+    Raises
+    ------
+    AttributionError
+        If an attribution is not finite.
+    """
+    cells, errors = [], []
+    for image, digest in images:
+        total, worst = torch.zeros(split.shape, device=split.example.device), []
+        for copies in noisy_copies(image, digest, settings).split(BATCH):
+            copies = copies.to(split.example)
+            with torch.no_grad():
+                activations = trunk(copies)
+            values, error = METHODS[settings.method](split, activations, copies, baseline, target)
+            total += values.sum(0)
+            worst.append(error.cpu())
+        attribution = total / settings.copies
+        if not attribution.isfinite().all():
+            raise AttributionError(f"the attribution of class {target} is not finite; does the model hold NaN?")
+        cells.append(score_cells(attribution, settings.relu).cpu().numpy())
+        errors.append(torch.cat(worst).double().numpy())
+        advance(1)
+    return Scores(np.stack(cells), np.stack(errors))
+
+
+def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
+    """``m`` copies (m, 3, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
+    if settings.noise == 0:
+        return image.expand(settings.copies, *image.shape)
+    seed = hashlib.blake2b(f"{settings.seed} {digest}".encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)
+    noise = torch.randn(settings.copies, *image.shape, generator=generator)
+    return noise.mul_(settings.noise).add_(image.cpu())
+
+
+def score_cells(attribution: Tensor, relu: str) -> Tensor:
+    """Score (h, w) of each cell: mean of the attribution (c, h, w) over channels, negatives cut.
+
+    ``relu="after"`` the mean is the paper's order, ``"before"`` it the authors' code's.
+    """
+    return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
+
+
+def _logit(target: int) -> Callable[[Tensor], Tensor]:
+    return lambda output: class_logits(output)[:, target]
+
+
+def _deeplift(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+) -> tuple[Tensor, Tensor]:
+    head, tape = split.head, baseline.tape
+    if tape is None:  # the images' own bypass goes into the baseline's rows too
+
+        def head(a: Tensor, _: Tensor | None = None) -> Tensor:
+            return split.head(a, images)
+
+        rows = baseline.activations.expand_as(activations)
+        tape = deeplift.record(head, rows, _logit(target))
+    found = deeplift.attribute(head, activations, tape, _logit(target))
+    return found.values, found.error
+
+
+def _gradient(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+) -> tuple[Tensor, Tensor]:
+    """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
+    with torch.enable_grad():
+        leaf = activations.detach().requires_grad_()
+        output = _logit(target)(split.head(leaf, images))
+        (gradient,) = torch.autograd.grad(output.sum(), leaf)
+    with torch.no_grad():
+        rows = baseline.activations.expand_as(activations)
+        reference = _logit(target)(split.head(rows, images))
+        values = gradient * (activations - rows)
+        difference = (output - reference).double()
+        return values, ((values.double().sum((1, 2, 3)) - difference) / difference).abs()
+
+
+METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
+"""Attribution methods by name; each is complete up to the error that it reports."""

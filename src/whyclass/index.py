@@ -1,0 +1,245 @@
+"""One pass over the pool: predictions, and the pooled activations of every image.
+
+Notation
+--------
+``N``
+    images of the pool. ``K`` classes.
+``p x q``
+    pooled cells of the layer, ``c`` its channels.
+
+Cells are kept as unit vectors in half precision: only their cosine with a concept is ever asked, a
+unit vector cannot overflow, and half the bytes are read for each class. Memory does not grow with
+the pool: rows are written as they come and read back memory-mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import store as disk_store
+from .data import Item, Pool, Preprocessing, Sample, samples
+from .errors import DataError, ModelError
+from .grid import pooled_shape
+from .progress import Progress
+from .split import Split
+from .store import Rows, Store
+
+BATCH = 32
+Trunk = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Index:
+    """Predictions and pooled cells of a pool.
+
+    Attributes
+    ----------
+    items
+        Identities of the images, in the order of the rows.
+    logits
+        Shape (N, K), float32. Rows of skipped images are NaN.
+    cells
+        Shape (N, p*q, c), float16: unit vectors, or zeros.
+    grid
+        (p, q).
+    skipped
+        Position and reason of each image that could not be read.
+    """
+
+    items: tuple[Item, ...]
+    logits: np.ndarray = field(repr=False)
+    cells: np.ndarray = field(repr=False)
+    grid: tuple[int, int]
+    skipped: dict[int, str]
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Mask (N,) of the images that could be read."""
+        mask = np.ones(len(self.items), bool)
+        mask[list(self.skipped)] = False
+        return mask
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Argmax class of each image, shape (N,); -1 for skipped ones."""
+        best = np.argmax(np.nan_to_num(self.logits, nan=-np.inf), 1)
+        return np.where(self.usable, best, -1)
+
+    def scores(self, positions: np.ndarray) -> np.ndarray:
+        """Softmax scores, shape (len(positions), K)."""
+        logits = np.asarray(self.logits[positions], np.float64)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an index depends on, and the key it is kept under.
+
+    ``trunk`` is what computes the activations: the split's own, or a fast copy of it. ``facts`` are
+    the same things in words, to say by name what changed.
+    """
+
+    split: Split
+    trunk: Trunk
+    pool: Pool
+    preprocessing: Preprocessing
+    side: int
+    facts: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What the index is kept under."""
+        return disk_store.key_of(**self.facts)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(p, q), the pooled cells."""
+        return pooled_shape(*self.split.shape[1:], self.side)
+
+
+def plan(
+    split: Split, trunk: Trunk, pool: Pool, preprocessing: Preprocessing, side: int, **facts: Any
+) -> Plan:
+    """Plan an index of ``pool``; ``facts`` name what else it depends on (weights, precision)."""
+    known = {
+        "layer": split.layer,
+        "channels": split.shape[0],
+        "grid": list(pooled_shape(*split.shape[1:], side)),
+        "preprocessing": preprocessing.describe(),
+        "pool": pool.digest,
+    }
+    return Plan(split, trunk, pool, preprocessing, side, known | facts)
+
+
+def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
+    """The index from the store, made or continued where it is not finished.
+
+    Raises
+    ------
+    DataError
+        If no image of the pool can be read.
+    StoreError
+        If the store cannot be written, or is damaged.
+    """
+    with disk_store.locked(store, plan.key):
+        if disk_store.read_meta(store.index(plan.key)) is None:
+            _tell_what_changed(store, plan, progress)
+            _make(plan, store, progress)
+    return _load(store, plan)
+
+
+def pooled_cells(activations: Tensor, side: int) -> Tensor:
+    """Unit vectors (n, p*q, c), float32, of ``activations`` (n, c, h, w) after average pooling.
+
+    Section 4.2 of the paper: 2x2 average pool with stride 2; an odd last row or column falls away.
+    """
+    h, w = activations.shape[2:]
+    window = (side if h >= side else 1, side if w >= side else 1)
+    pooled = F.avg_pool2d(activations.float(), window, window)
+    return F.normalize(pooled.flatten(2).transpose(1, 2), dim=2, eps=1e-12)
+
+
+def _make(plan: Plan, store: Store, progress: Progress) -> None:
+    """Write the rows block by block; an interrupted pass goes on at its last whole block."""
+    work = disk_store.resume(store, plan.key)
+    skipped: dict[str, str] = dict(work.state.get("skipped", {}))
+    classes, total = _classes(plan.split), len(plan.pool.items)
+    cells, logits = _rows(plan, work.folder, classes)
+    done = work.done
+    with progress.step("index", total) as advance:
+        advance(done)
+        for positions, block in _blocks(plan, done):
+            broken = {p: str(s) for p, s in zip(positions, block, strict=True) if isinstance(s, DataError)}
+            skipped |= {str(p): reason.partition(": ")[2] for p, reason in broken.items()}
+            block_logits, block_cells = _compute(plan, block, classes)
+            logits.append(done, block_logits)
+            cells.append(done, block_cells)
+            done += len(block)
+            work.keep(done, {"skipped": skipped})
+            advance(len(block))
+    if len(skipped) == total:
+        first = plan.pool.items[0].path
+        raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
+    items = [[item.path, item.digest] for item in plan.pool.items]
+    disk_store.finish(store, plan.key, work, plan.facts | {"classes": classes, "skipped": skipped, "items": items})
+
+
+def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | DataError]]]:
+    """Blocks of ``BATCH`` positions, cut at the same places each time: a resumed pass gives the same bytes."""
+    positions: list[int] = []
+    block: list[Sample | DataError] = []
+    last = len(plan.pool.items) - 1
+    for position, sample in samples(plan.pool, range(start, last + 1), plan.preprocessing):
+        positions.append(position)
+        block.append(sample)
+        if len(block) == BATCH or position == last:
+            yield positions, block
+            positions, block = [], []
+
+
+def _compute(plan: Plan, block: list[Sample | DataError], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    split, (p, q) = plan.split, plan.grid
+    logits = np.full((len(block), classes), np.nan, np.float32)
+    cells = np.zeros((len(block), p * q, split.shape[0]), np.float16)
+    good = [(row, sample.tensor) for row, sample in enumerate(block) if isinstance(sample, Sample)]
+    if good:
+        rows = [row for row, _ in good]
+        images = torch.stack([tensor for _, tensor in good]).to(split.example)
+        with torch.no_grad():
+            activations = plan.trunk(images)
+            logits[rows] = class_logits(split.head(activations, images)).float().cpu().numpy()
+            cells[rows] = pooled_cells(activations, plan.side).half().cpu().numpy()
+    return logits, cells
+
+
+def class_logits(output: Any) -> Tensor:
+    """The model's output as logits (n, K); anything else is a ``ModelError``."""
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelError(f"the model's output is {shape}; needed are logits (n, classes) of 2 classes or more")
+    return output
+
+
+def _classes(split: Split) -> int:
+    with torch.no_grad():
+        return int(class_logits(split.head(split.trunk(split.example), split.example)).shape[1])
+
+
+def _rows(plan: Plan, folder: Path, classes: int) -> tuple[Rows, Rows]:
+    """Files of the cells and of the logits."""
+    p, q = plan.grid
+    cells = Rows(folder / "cells.f16", (p * q, plan.split.shape[0]), "<f2")
+    return cells, Rows(folder / "logits.f32", (classes,), "<f4")
+
+
+def _load(store: Store, plan: Plan) -> Index:
+    folder = store.index(plan.key)
+    meta = disk_store.read_meta(folder)
+    assert meta is not None
+    cells, logits = _rows(plan, folder, meta["classes"])
+    total = len(plan.pool.items)
+    skipped = {int(position): reason for position, reason in meta["skipped"].items()}
+    return Index(plan.pool.items, logits.read(total), cells.read(total), plan.grid, skipped)
+
+
+def _tell_what_changed(store: Store, plan: Plan, progress: Progress) -> None:
+    """Where the store holds an index of something else, say by name why it is not used."""
+    now = {item.path: item.digest for item in plan.pool.items}
+    for other in disk_store.other_indexes(store, plan.key):
+        if other.get("layer") != plan.split.layer:
+            continue
+        changed = [name for name, fact in sorted(plan.facts.items()) if other.get(name) != fact and name != "pool"]
+        before = {path: digest for path, digest in other.get("items", [])}
+        files = sorted(path for path in set(before) | set(now) if before.get(path) != now.get(path))
+        if files:
+            changed.append(f"{len(files)} images, such as {files[0]}")
+        progress.note(f"an index in {store.folder} is not used, since these changed: {', '.join(changed)}")

@@ -1,0 +1,315 @@
+"""From a model's name, or a file with a factory, to a model with weights, preprocessing and class names.
+
+Weights load from safetensors, or from ``torch.load`` with ``weights_only``: no pickle is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pickle
+import struct
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .data import Preprocessing
+from .errors import ClassError, ModelError, WeightsError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "weights")
+"""Keys under which checkpoints keep the weights."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""Prefixes that wrappers put before every name."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what is known about it.
+
+    Attributes
+    ----------
+    name
+        As the user gave it.
+    model
+        The module, in evaluation mode.
+    preprocessing
+        From a picture to its input.
+    class_names
+        By class index; empty where unknown.
+    """
+
+    name: str
+    model: nn.Module = field(repr=False)
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = field(repr=False, default=())
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be loaded: the whole name, what follows its first colon, the weights file."""
+
+    name: str
+    rest: str
+    weights: Path | None
+    pretrained: bool
+
+
+def load(
+    name: str,
+    weights: str | Path | None = None,
+    class_names: str | Path | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    pretrained: bool = True,
+) -> Loaded:
+    """Load a model by name.
+
+    Parameters
+    ----------
+    name
+        ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does), or
+        ``path/to/file.py:factory``, where ``factory()`` returns the module.
+    weights
+        A safetensors or ``weights_only`` checkpoint.
+    class_names
+        A text file, one name a line, or a JSON list.
+    resize, crop, mean, std
+        Changes to the preprocessing that the weights' metadata, or else ImageNet, gives.
+    pretrained
+        Whether a named model without a weights file gets the weights its library offers.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or cannot be built.
+    WeightsError
+        If the weights are missing, do not fit, are not finite, or are an unsafe pickle.
+    """
+    kind, _, rest = name.partition(":")
+    build = SOURCES.get(kind, _from_file)
+    loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
+    changes: dict[str, Any] = {"resize": resize, "crop": crop and (crop, crop), "mean": mean, "std": std}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    loaded = replace(loaded, preprocessing=replace(loaded.preprocessing, **changes))
+    if class_names is not None:
+        loaded = replace(loaded, class_names=read_class_names(Path(class_names)))
+    loaded.model.eval()
+    return loaded
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Hash of a model's weights and structure: what results of it are kept under."""
+    total = hashlib.blake2b(digest_size=16)
+    total.update(str(model).encode())
+    for name, value in sorted(model.state_dict().items()):
+        if not isinstance(value, Tensor):
+            total.update(f"{name} {value!r}".encode())
+            continue
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Class names by index from a text file, one a line, or a JSON list of strings."""
+    import json
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise ClassError(f"cannot read class names from {path}: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
+    names = [name.strip() for name in names]
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise ClassError(f"{path} holds no class name; needed is one a line")
+    return tuple(names)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, with wrappers and prefixes taken off.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, no checkpoint, holds NaN or infinity, or would have to be
+        unpickled.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    state = _unwrap(_read_checkpoint(path), path)
+    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{path} holds NaN or infinity in {', '.join(broken[:3])}; the file is damaged")
+    return state
+
+
+def _read_checkpoint(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is a pickle that could run code when it is loaded, so it was refused; "
+            "save only its state_dict, best as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, struct.error) as error:
+        raise WeightsError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+
+
+def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(state, dict) and (inner := [key for key in WRAPPERS if isinstance(state.get(key), dict)]):
+        state = state[inner[0]]
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    if not tensors:
+        raise WeightsError(f"{path} holds no tensors by name; needed is a state_dict")
+    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in tensors)), ""):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
+
+
+def _fit(build: Callable[..., nn.Module], weights: Path, name: str) -> nn.Module:
+    """Build the model and load the weights, with as many classes as they have."""
+    state = read_weights(weights)
+    model = _built(build, name)
+    problems = _misfit(model, state)
+    if problems and (classes := _class_count(model, state)):
+        try:
+            model = _built(lambda: build(num_classes=classes), name)
+            problems = _misfit(model, state)
+        except ModelError:
+            pass  # the factory takes no num_classes; the first misfit is what the user should see
+    if problems:
+        raise WeightsError(f"{weights} does not fit {name}: {'; '.join(problems[:4])}")
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+def _misfit(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    # old checkpoints lack these counters, which evaluation does not use
+    missing = sorted(key for key in set(own) - set(state) if not key.endswith("num_batches_tracked"))
+    extra = sorted(set(state) - set(own))
+    shapes = [
+        f"{key} is {tuple(value.shape)}, the model's is {own[key]}"
+        for key, value in state.items()
+        if key in own and tuple(value.shape) != own[key]
+    ]
+    texts = [f"it lacks {len(missing)}, such as {missing[0]}"] if missing else []
+    texts += [f"it has {len(extra)} that the model lacks, such as {extra[0]}"] if extra else []
+    return texts + shapes
+
+
+def _class_count(model: nn.Module, state: dict[str, Tensor]) -> int:
+    """Rows of the last layer in the weights, where they differ from the model's; else 0."""
+    own = model.state_dict()
+    rows = {
+        (value.shape[0], own[key].shape[0])
+        for key, value in state.items()
+        if key in own and value.shape != own[key].shape and value.dim() and own[key].dim()
+    }
+    return next(iter(rows))[0] if len(rows) == 1 else 0
+
+
+def _built(build: Callable[[], Any], name: str) -> nn.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as torchvision's notes on its default initialisation
+            model = build()
+    except Exception as error:  # the user's own factory may raise anything; its error is the answer
+        raise ModelError(f"{name} could not be built: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{name} gave a {type(model).__name__}; needed is a torch.nn.Module")
+    return model
+
+
+def _from_torchvision(request: Request) -> Loaded:
+    name, weights = request.name, request.weights
+    architecture, _, wanted = request.rest.partition(":")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if architecture not in known:
+        near = ", ".join(get_close_matches(architecture, known, n=3, cutoff=0.3)) or "resnet50"
+        raise ModelError(f"torchvision has no classifier {architecture!r}; did you mean {near}?")
+    entries = torchvision.models.get_model_weights(architecture)
+    if wanted and wanted not in entries.__members__:
+        raise ModelError(f"{architecture} has no weights {wanted!r}; it has {', '.join(entries.__members__)}")
+    entry = entries[wanted] if wanted else next(iter(entries), None)
+    builder = torchvision.models.get_model_builder(architecture)
+    if weights is not None:
+        model = _fit(lambda **kw: builder(weights=None, **kw), weights, name)
+    else:
+        model = _built(lambda: builder(weights=entry if request.pretrained else None), name)
+    meta = entry if wanted or weights is None else None
+    preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
+    names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
+    return Loaded(name, model, preprocessing, names if len(names) == _outputs(model, names) else ())
+
+
+def _outputs(model: nn.Module, names: tuple[str, ...]) -> int:
+    """Rows of the last linear or convolutional layer: the number of classes of a torchvision model."""
+    last = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+    rows = last.out_features if isinstance(last, nn.Linear) else last.out_channels
+    # some nets keep their classifier before an auxiliary head; any layer with that many rows will do
+    sizes = [getattr(m, "out_features", getattr(m, "out_channels", 0)) for m in model.modules()]
+    return len(names) if len(names) in sizes else rows
+
+
+def _from_metadata(entry: Any) -> Preprocessing:
+    """The preprocessing that a torchvision weights entry names."""
+    given = entry.transforms()
+    resize, crop = given.resize_size[0], given.crop_size
+    crop = (crop[0], crop[-1])
+    return Preprocessing(resize, crop, tuple(given.mean), tuple(given.std), given.interpolation.value)
+
+
+def _from_file(request: Request) -> Loaded:
+    name, weights = request.name, request.weights
+    file, _, factory = name.rpartition(":")
+    if not file.endswith(".py"):
+        raise ModelError(
+            f"model {name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, or "
+            "path/to/file.py:factory"
+        )
+    build = getattr(_module(Path(file)), factory, None)
+    if not callable(build):
+        raise ModelError(f"{file} has no function {factory!r}")
+    return Loaded(name, _built(build, name) if weights is None else _fit(build, weights, name), Preprocessing())
+
+
+def _module(path: Path) -> Any:
+    """The user's own file as a module; its folder is on the path while it runs, as if it were a script."""
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"whyclass_user_{path.stem}", path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own file may raise anything; its error is the answer
+        raise ModelError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+SOURCES: dict[str, Callable[[Request], Loaded]] = {"torchvision": _from_torchvision}
+"""From the part before the colon to what builds it; anything else is a file."""

@@ -1,0 +1,321 @@
+"""What a record says, in words: the verdict, and the rows of a summary.
+
+Every word follows from a number of the record; nothing here is decided by the look of a picture.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+from whyclass.records import Completeness, Control, Explanation, PredictionTest
+
+Level = Literal["trust", "careful", "distrust"]
+Outcome = Literal["passed", "failed", "chance", "unchecked"]
+
+LABELS: dict[Level, str] = {
+    "trust": "Supported by both tests",
+    "careful": "Read with care",
+    "distrust": "Not supported by the tests",
+}
+"""What a level is called where a reader sees it."""
+
+FEWEST_DRAWS = 19
+"""Beating all of ``n`` random draws happens by accident once in ``n + 1`` times: 19 make it 5 %."""
+
+LOOSE = 0.1
+"""Mean relative completeness error above which the attribution cannot be called DeepLift any more."""
+
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SPACE = re.compile(r"[\t\n\r]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to trust an explanation, and why, for a reader who has not seen the method."""
+
+    level: Level
+    sentence: str
+
+
+def verdict(explanation: Explanation) -> Verdict:
+    """Judge an explanation by its two prediction tests, their controls and its completeness.
+
+    Returns
+    -------
+    Verdict
+        ``"trust"`` when both tests pass and the attribution adds up; ``"careful"`` when one test
+        passes, or when the model says the class but no control tells what that is worth;
+        ``"distrust"`` when neither test speaks for the concepts.
+    """
+    tests = explanation.prediction_test
+    first = outcome(tests.including)
+    second = outcome(tests.excluding) if tests.excluding else None
+    level = _level(first, second, explanation.completeness)
+    parts = [
+        f"{_opening(first, second, explanation)}: {_evidence(explanation)}.",
+        _controls(explanation),
+        *_remarks(explanation),
+        "" if level == "trust" else "The explanation should not be trusted by itself.",
+    ]
+    return Verdict(level, clean(" ".join(part for part in parts if part)))
+
+
+def outcome(test: PredictionTest) -> Outcome:
+    """What one prediction test says: passed, failed, no better than chance, or unchecked.
+
+    It passes when the class is the argmax, its score lies above the 97.5 % quantile of random
+    crops, and fewer than half of the random draws are predicted as the class.
+    """
+    control = test.control
+    if not test.predicted:
+        return "failed"
+    if control is None or control.n < FEWEST_DRAWS:
+        return "unchecked"
+    return "passed" if test.score > control.high and control.predicted < 0.5 else "chance"
+
+
+def rows(explanation: Explanation) -> list[tuple[str, str]]:
+    """Label and value of each line of a summary, safe to print: no control characters."""
+    judged = verdict(explanation)
+    tests = explanation.prediction_test
+    model, pool = explanation.model, explanation.pool
+    skipped = f", {count(len(pool.skipped))} skipped" if pool.skipped else ""
+    found = [
+        ("Class", f"{explanation.target.name} (index {explanation.target.index})"),
+        ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
+        ("Test, whole pool", _test_line(tests.including)),
+        (
+            "Test, other images",
+            _test_line(tests.excluding) if tests.excluding else f"not run: {not_run(explanation)}",
+        ),
+        ("Concepts", ", ".join(percent(concept.share) for concept in explanation.concepts)),
+        ("Images", images_line(explanation)),
+        ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
+        ("Model", f"{model.name}, {model.layer} ({shape(model.shape)})"),
+        ("Completeness", completeness_line(explanation.completeness)),
+        *(("Warning", warning) for warning in explanation.warnings),
+    ]
+    return [(label, clean(value)) for label, value in found]
+
+
+def summary(explanation: Explanation, width: int = 96) -> str:
+    """The rows as plain text, labels on the left, values wrapped to ``width`` columns."""
+    found = rows(explanation)
+    indent = 2 + max(len(label) for label, _ in found)
+    lines = (
+        textwrap.fill(
+            value,
+            width=max(width, indent + 20),
+            initial_indent=label.ljust(indent),
+            subsequent_indent=" " * indent,
+        )
+        for label, value in found
+    )
+    return "\n".join(lines)
+
+
+def clean(text: str) -> str:
+    """Text without characters that could act on a terminal or a page: they become U+FFFD.
+
+    Controls move a cursor, direction marks reorder what a reader sees, and lone surrogates (paths
+    that are not UTF-8) cannot be written to a file at all. White space becomes a plain space.
+    """
+    return _UNSAFE.sub("\ufffd", _SPACE.sub(" ", text))
+
+
+def score(value: float) -> str:
+    """A score or a cosine with two digits: ``0.93``."""
+    return f"{value:.2f}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage: ``31%``; one more digit below one per cent."""
+    return f"{100 * value:.1f}%" if 0 < value < 0.00995 else f"{100 * value:.0f}%"
+
+
+def error(value: float) -> str:
+    """A relative error: ``24%`` when it matters, ``1.8 × 10⁻⁶`` when it is small."""
+    if not math.isfinite(value):
+        return "an unknown amount"
+    if value == 0 or value >= 0.01:
+        return percent(value)
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}\u00a0×\u00a010{str(int(power)).translate(_RAISED)}"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands marked: ``50,000``."""
+    return f"{value:,}"
+
+
+def shape(value: tuple[int, ...]) -> str:
+    """Sizes joined as ``2048 × 7 × 7``."""
+    return " × ".join(str(size) for size in value)
+
+
+def word(value: int) -> str:
+    """A small number in words, a large one in digits."""
+    return _WORDS[value] if value < len(_WORDS) else count(value)
+
+
+def plural(value: int, noun: str) -> str:
+    """``six crops``, ``one crop``."""
+    return f"{word(value)} {noun}" if value == 1 else f"{word(value)} {noun}s"
+
+
+def images_line(explanation: Explanation) -> str:
+    """How many images were factorised, and the class's mean score on them."""
+    used, found = explanation.n_images, explanation.n_predicted
+    return (
+        f"{count(used)} of the {count(found)} predicted as the class, "
+        f"mean score {score(explanation.target.score)}"
+    )
+
+
+def completeness_line(completeness: Completeness) -> str:
+    """The relative completeness error: mean, worst, and over how many images."""
+    return (
+        f"off by {error(completeness.mean)} on average, {error(completeness.worst)} at worst "
+        f"(n = {count(completeness.n)})"
+    )
+
+
+def control_line(control: Control) -> str:
+    """What random crops reach: mean, interval, number of draws."""
+    return (
+        f"{score(control.mean)} on average, 95% of draws between {score(control.low)} and "
+        f"{score(control.high)}, predicted as the class in {percent(control.predicted)} "
+        f"(n = {count(control.n)})"
+    )
+
+
+def not_run(explanation: Explanation) -> str:
+    """Why there is no test without images predicted as the class."""
+    if explanation.n_predicted >= explanation.pool.size:
+        everything = f"every image of the pool is predicted as {quoted(explanation)}"
+        return f"{everything}, so none is left to take crops from"
+    return "the record does not hold it"
+
+
+def quoted(explanation: Explanation) -> str:
+    """The class's name in quotation marks."""
+    return f"“{explanation.target.name}”"
+
+
+def _level(first: Outcome, second: Outcome | None, completeness: Completeness) -> Level:
+    if first == second == "passed":
+        return "trust" if adds_up(completeness) else "careful"
+    return "careful" if {first, second} & {"passed", "unchecked"} else "distrust"
+
+
+def adds_up(completeness: Completeness) -> bool:
+    """Whether the attribution is exact enough to be what it claims; not a number is a no."""
+    return completeness.mean <= LOOSE
+
+
+def _opening(first: Outcome, second: Outcome | None, explanation: Explanation) -> str:
+    n = len(explanation.concepts)
+    these, are = (f"These {word(n)} concepts", "are") if n != 1 else ("This one concept", "is")
+    if first == second == "passed":
+        return f"{these} {are} enough"
+    if first == "passed" and second == "failed":
+        already = f"images the model already calls {quoted(explanation)}"
+        return f"{these} {are} enough only while crops may come from {already}"
+    if first == "passed" and second is None:
+        return f"{these} {are} enough by the weaker of two tests"
+    if (first, second) == ("failed", "passed"):
+        return "The two tests disagree"
+    if "passed" in (first, second):
+        return f"{these} {are} enough by only one of two tests"
+    if first == "failed" and second in ("failed", "chance", None):
+        return f"{these} {are} not enough"
+    return f"{these} may or may not be enough"
+
+
+def _evidence(explanation: Explanation) -> str:
+    tests = explanation.prediction_test
+    crops = plural(len(explanation.concepts), "crop")
+    shown = f"shown only {crops}, the model {_says(tests.including, explanation)}"
+    if tests.excluding is None:
+        return shown
+    whence = "all crops come from images it calls something else"
+    if tests.including.predicted and tests.excluding.predicted:
+        return f"{shown}, and again ({score(tests.excluding.score)}) when {whence}"
+    joint = ", but" if tests.including.predicted != tests.excluding.predicted else ";"
+    return f"{shown}{joint} when {whence} it {_says(tests.excluding, explanation)}"
+
+
+def _says(test: PredictionTest, explanation: Explanation) -> str:
+    target = explanation.target
+    if test.predicted:
+        return f"says {quoted(explanation)} with {score(test.score)}"
+    rivals = [best for best in test.top if best.index != target.index]
+    gives = f"gives {quoted(explanation)} {score(test.score)}"
+    return f"says “{rivals[0].name}” ({score(rivals[0].score)}) and {gives}" if rivals else gives
+
+
+def _controls(explanation: Explanation) -> str:
+    tests = explanation.prediction_test
+    crops = f"{plural(len(explanation.concepts), 'random crop').capitalize()}:"
+    first = _reached(tests.including.control)
+    second = _reached(tests.excluding.control) if tests.excluding else ""
+    if not first and not second:
+        return ""
+    if not second or first == second:
+        return f"{crops} {first}."
+    other = f"from images it calls something else, {second}."
+    return f"{crops} {first}; {other}" if first else f"{crops} {other}"
+
+
+def _reached(control: Control | None) -> str:
+    return f"{score(control.mean)} (n = {count(control.n)})" if control else ""
+
+
+def _remarks(explanation: Explanation) -> list[str]:
+    tests = explanation.prediction_test
+    first = _remark(tests.including, explanation)
+    second = _remark(tests.excluding, explanation) if tests.excluding else ""
+    if first and first == second:
+        remarks = [f"In both tests {first}."]
+    else:
+        remarks = [f"In the {name} test {it}." for name, it in (("first", first), ("second", second)) if it]
+    if tests.excluding is None:
+        remarks.append(f"The second, stronger test was not run: {not_run(explanation)}.")
+    if not adds_up(explanation.completeness):
+        off = error(explanation.completeness.mean)
+        remarks.append(f"The attribution behind the concepts does not add up: it is off by {off} on average.")
+    return remarks
+
+
+def _remark(test: PredictionTest, explanation: Explanation) -> str:
+    """Why nothing follows from a test that did not fail; empty when something does."""
+    control, found = test.control, outcome(test)
+    if found == "unchecked":
+        drawn = f"only {plural(control.n, 'random draw')}" if control and control.n else "no random crops"
+        return f"there were {drawn} to compare with, so it is not known whether any crops would do"
+    if found != "chance" or control is None:
+        return ""
+    if test.score <= control.high:
+        reach = f"reach up to {score(control.high)}"
+    else:
+        reach = f"are called {quoted(explanation)} in {percent(control.predicted)} of the draws"
+    return f"random crops {reach} as well, so nothing follows"
+
+
+def _test_line(test: PredictionTest) -> str:
+    named = {
+        "passed": "passed",
+        "failed": "failed",
+        "chance": "says nothing, random crops do as well",
+        "unchecked": "not checked against enough random crops",
+    }
+    best = test.top[0] if test.top else None
+    said = f", the model says “{best.name}” ({score(best.score)})" if best and not test.predicted else ""
+    control = f"; random crops {control_line(test.control)}" if test.control else ""
+    return f"{score(test.score)}, {named[outcome(test)]}{said}{control}"

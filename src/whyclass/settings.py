@@ -1,0 +1,128 @@
+"""Every constant of the method, with the paper's value as the default."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import SettingsError
+
+BASELINES = ("ones", "white")
+RELU = ("after", "before")
+PRECISIONS = ("auto", "float32", "bfloat16")
+METHODS = ("deeplift", "gradient")
+LAYOUTS = ("auto", "stacked", "mosaic")
+
+
+def _check(settings: Any, name: str, kind: type, least: float) -> None:
+    value = getattr(settings, name)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole or (kind is float and isinstance(value, float))) or not value >= least or value == float("inf"):
+        raise SettingsError(f"{name} is {value!r}; needed is a {kind.__name__} of at least {least}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a class is explained. Section numbers are those of the paper.
+
+    Attributes
+    ----------
+    images
+        At most so many images predicted as the class are used (4.1).
+    copies, noise
+        SmoothGrad: noisy copies of each image, and the noise's standard deviation in normalised
+        input space (4.1).
+    baseline
+        DeepLift's reference image: ``"ones"`` is 1.0 in normalised space (the authors' code, from
+        which the published tables come), ``"white"`` a white picture, normalised (4.1's words).
+    relu
+        Where negative attribution is cut: ``"after"`` the mean over channels (4.1), or ``"before"``
+        it (the authors' code).
+    method
+        Attribution method, a row of ``whyclass.attribution.METHODS``.
+    concepts
+        Components of the NMF (4.1).
+    iterations, tolerance
+        Where the NMF stops: after so many rounds, or when a round improves less than this part.
+    crops
+        Nearest crops shown of each concept; the first is used in the test (4.2).
+    pool
+        Side of the average pooling before crops are compared (4.2).
+    layout
+        How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
+        stacked where the model takes that size.
+    controls
+        Test images made of random crops, to compare with. Not in the paper; 0 leaves them out.
+    examples
+        So many of the class's images are kept with heat maps of the concepts. Not in the paper.
+    precision
+        Of the trunk: ``"auto"`` takes bfloat16 for the noisy copies where the processor is made for
+        it and float32 for all else; ``"bfloat16"`` takes it for the pass over the pool too.
+    seed
+        Decides the draw of images, the noise, the NMF's start and the random crops.
+    """
+
+    images: int = 60
+    copies: int = 20
+    noise: float = 0.25
+    baseline: str = "ones"
+    relu: str = "after"
+    method: str = "deeplift"
+    concepts: int = 6
+    iterations: int = 200
+    tolerance: float = 1e-4
+    crops: int = 8
+    pool: int = 2
+    layout: str = "auto"
+    controls: int = 20
+    examples: int = 8
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value at the edge, so that nothing inside has to."""
+        for name in ("images", "copies", "concepts", "iterations", "crops", "pool"):
+            _check(self, name, int, 1)
+        _check(self, "controls", int, 0)
+        _check(self, "examples", int, 0)
+        _check(self, "seed", int, 0)
+        _check(self, "noise", float, 0.0)
+        _check(self, "tolerance", float, 0.0)
+        if self.copies > 1 and self.noise == 0:
+            raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
+        choices = {
+            "baseline": BASELINES,
+            "relu": RELU,
+            "method": METHODS,
+            "layout": LAYOUTS,
+            "precision": PRECISIONS,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+
+
+PRESETS = {
+    "default": Settings(),
+    "paper": Settings(baseline="white", relu="after"),
+    "authors": Settings(baseline="ones", relu="before"),
+}
+"""``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
+paper's order of mean and ReLU."""
+
+
+def preset(name: str, **changes: Any) -> Settings:
+    """The settings of a preset, with changes.
+
+    Raises
+    ------
+    SettingsError
+        If the preset or a setting is unknown, or a value is out of range.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    known = {field.name for field in dataclasses.fields(Settings)}
+    if unknown := sorted(set(changes) - known):
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return dataclasses.replace(PRESETS[name], **changes)

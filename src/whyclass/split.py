@@ -1,0 +1,266 @@
+"""Cut a model in two at a layer: ``head(trunk(images))`` is ``model(images)``, bit for bit.
+
+The only file with hooks. Each lives inside a ``with`` and the model is given back as it came:
+its hooks, its training flags, its gradients; also after an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import LayerError, ModelError
+from .grid import crop_size, pooled_shape
+
+Hook = Callable[[nn.Module, Any, Any], Any]
+
+
+class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
+    """Carries the layer's output out of the model."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+@contextmanager
+def _borrowed(model: nn.Module, hooks: dict[nn.Module, Hook]) -> Iterator[None]:
+    """Evaluation mode and these forward hooks, for as long as the block runs."""
+    modes = [(module, module.training) for module in model.modules()]
+    with ExitStack() as stack:
+        for module, hook in hooks.items():
+            stack.callback(module.register_forward_hook(hook).remove)
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model and the layer it is cut at.
+
+    Attributes
+    ----------
+    model, layer
+        The model, untouched, and the module path of the layer.
+    shape
+        (c, h, w) of the layer's output for one image.
+    bypassed
+        Whether something goes around the layer (the skip connections of a U-Net). Then the
+        activations alone do not decide the output, and ``head`` needs the images too.
+    example
+        One image, shape (1, channels, S, T); what the head runs the skipped part of the model on.
+    """
+
+    model: nn.Module
+    layer: str
+    shape: tuple[int, int, int]
+    bypassed: bool
+    example: Tensor = field(repr=False)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.
+
+        Raises
+        ------
+        LayerError
+            If the model finished without calling the layer.
+        """
+        return _trunk(self.model, self.layer, images)
+
+    def head(self, activations: Tensor, images: Tensor | None = None) -> Tensor:
+        """The model's output, finished from ``activations`` (n, c, h, w).
+
+        The part before the layer runs on one row only and without gradients. Where the layer is
+        bypassed, pass the ``images`` (n, channels, S, T) that the activations belong to; the
+        whole model then runs on them with the layer's output replaced.
+        """
+        if self.bypassed and images is None:
+            raise LayerError(
+                f"layer {self.layer!r} is bypassed by another path of the model; "
+                "head() needs the images its activations came from"
+            )
+        return _head(self.model, self.layer, activations, images if self.bypassed else self.example)
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer as listed by ``layers``.
+
+    ``crop`` is the (height, width) in pixels of the crops it would show; ``problem`` is empty
+    where the layer can be explained, else says why not.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    crop: tuple[int, int] | None
+    problem: str
+
+
+def split(model: nn.Module, layer: str, example: Tensor) -> Split:
+    """Cut ``model`` at the module path ``layer``, and prove the cut.
+
+    Parameters
+    ----------
+    model
+        Any ``torch`` module that maps images to an output.
+    layer
+        Module path, such as ``"layer4.2"``.
+    example
+        At least one image of the size the model will see, shape (n, channels, S, T).
+
+    Raises
+    ------
+    LayerError
+        If the layer does not exist (names the nearest), is called more than once, has no
+        (n, c, h, w) output, or has negative activations, which NMF cannot factorise (names the
+        layers beside it that can be explained).
+    """
+    get_layer(model, layer)
+    infos = {info.name: info for info in survey(model, example[:1])}
+    info = infos.get(layer)
+    problem = "the model does not call it" if info is None else info.problem
+    if info is None or problem:
+        raise LayerError(f"layer {layer!r} cannot be explained: {problem}.{_beside(model, layer, infos)}")
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(2, *example.shape[1:], generator=generator).to(example)
+    channels, height, width = info.shape[1:]
+    cut = Split(model, layer, (channels, height, width), False, example[:1].detach())
+    with torch.no_grad():
+        whole, activations = run(model, probe), cut.trunk(probe)
+        if _agrees(lambda: cut.head(activations), whole):
+            return cut
+        cut = Split(model, layer, cut.shape, True, cut.example)
+        if _agrees(lambda: cut.head(activations, probe), whole):
+            return cut
+    raise LayerError(
+        f"finishing the model from layer {layer!r} does not give the model's own output; "
+        "is it random, or does it keep state between calls?"
+    )
+
+
+def run(model: nn.Module, images: Tensor) -> Tensor:
+    """``model(images)`` in evaluation mode; the model's training flags are restored."""
+    with _borrowed(model, {}):
+        return _call(model, images)
+
+
+def get_layer(model: nn.Module, layer: str) -> nn.Module:
+    """The module at a path; an unknown one raises ``LayerError`` that names the nearest."""
+    modules = dict(model.named_modules())
+    if layer and layer in modules:
+        return modules[layer]
+    names = [name for name in modules if name]
+    near = difflib.get_close_matches(layer, names, n=5, cutoff=0.4) or names[-5:]
+    raise LayerError(f"the model has no layer {layer!r}; did you mean {', '.join(near)}?")
+
+
+def survey(model: nn.Module, example: Tensor) -> list[LayerInfo]:
+    """Every layer the model calls, in the order in which they finish, from one forward pass.
+
+    Parameters
+    ----------
+    example
+        Images of shape (n, channels, S, T); one is enough.
+    """
+    names = {module: name for name, module in model.named_modules() if name}
+    calls: dict[str, list[LayerInfo]] = {}
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        info = _describe(names[module], module, output, (example.shape[2], example.shape[3]))
+        calls.setdefault(info.name, []).append(info)
+
+    with torch.no_grad(), _borrowed(model, dict.fromkeys(names, note)):
+        _call(model, example)
+    return [_once(infos) for infos in calls.values()]
+
+
+def _once(infos: list[LayerInfo]) -> LayerInfo:
+    """The layer's entry, with a problem noted where it is called several times."""
+    last = infos[-1]
+    if len(infos) == 1:
+        return last
+    return LayerInfo(last.name, last.kind, last.shape, None, f"it is called {len(infos)} times in one pass")
+
+
+def _describe(name: str, module: nn.Module, output: Any, image: tuple[int, int]) -> LayerInfo:
+    """What a layer's output says about whether it can be explained."""
+    kind = type(module).__name__
+    if not isinstance(output, Tensor):
+        return LayerInfo(name, kind, (), None, f"its output is no tensor but a {type(output).__name__}")
+    shape = tuple(output.shape)
+    if output.dim() != 4:
+        return LayerInfo(name, kind, shape, None, f"its output has shape {shape}, needed is (n, c, h, w)")
+    crop = crop_size(pooled_shape(shape[2], shape[3]), image)
+    if not torch.isfinite(output).all():
+        return LayerInfo(name, kind, shape, crop, "its output is not finite")
+    if output.min() < 0:
+        return LayerInfo(name, kind, shape, crop, "it has negative activations; needed is one after a ReLU")
+    return LayerInfo(name, kind, shape, crop, "")
+
+
+def _beside(model: nn.Module, layer: str, infos: dict[str, LayerInfo]) -> str:
+    """The explainable layers nearest to ``layer`` in the order of the modules, as a sentence."""
+    names = [name for name, _ in model.named_modules()]
+    here = names.index(layer)
+    good = [name for name in names if name in infos and not infos[name].problem]
+    near = sorted(good, key=lambda name: (abs(names.index(name) - here), -names.index(name)))[:3]
+    return f" Nearest that can: {', '.join(near)}." if near else " No layer of this model can."
+
+
+def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    def stop(_: nn.Module, __: Any, output: Any) -> None:
+        raise _Reached(output)
+
+    with _borrowed(model, {get_layer(model, layer): stop}):
+        try:
+            _call(model, images)
+        except _Reached as reached:
+            return reached.output  # type: ignore[no-any-return]
+    raise LayerError(f"the model finished without calling layer {layer!r}")
+
+
+def _head(model: nn.Module, layer: str, activations: Tensor, images: Tensor) -> Tensor:
+    wants_grad = torch.is_grad_enabled()
+
+    def replace(_: nn.Module, __: Any, ___: Any) -> Tensor:
+        torch.set_grad_enabled(wants_grad)
+        # An in-place operation right after the layer must write into neither the caller's tensor
+        # nor a leaf of the graph; an alias with its own version would not protect the data.
+        return activations.clone()
+
+    # What lies before the layer needs no graph; leaving the block restores the caller's mode.
+    with torch.no_grad(), _borrowed(model, {get_layer(model, layer): replace}):
+        return _call(model, images)
+
+
+def _call(model: nn.Module, images: Tensor) -> Tensor:
+    try:
+        output = model(images)
+    except _Reached:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            f"the model failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    return output  # type: ignore[no-any-return]
+
+
+def _agrees(call: Callable[[], Tensor], whole: Tensor) -> bool:
+    """Whether the finished output is the model's, up to what a GPU's free order of sums may change."""
+    try:
+        output = call()
+    except ModelError:  # rows of the one image meet rows of two: a bypass that cannot broadcast
+        return False
+    if whole.device.type == "cpu":
+        return torch.equal(output, whole)
+    return output.shape == whole.shape and torch.allclose(output, whole, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,463 @@
+"""The one place that knows the order of steps."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import platform
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import attribution, checks, crops, data, models
+from .classes import name_of, resolve, rivals
+from .concepts import Factors, factorise
+from .crops import Place
+from .data import Pool, Preprocessing, Sample
+from .errors import ClassError, DataError, ModelError, RecordError, SettingsError, StoreError
+from .fuse import fast_trunk
+from .index import Index, Trunk, load_or_make, plan
+from .progress import Progress
+from .records import (
+    FORMAT,
+    ClassImage,
+    Completeness,
+    Concept,
+    Control,
+    Crop,
+    Explanation,
+    HeatMap,
+    ModelInfo,
+    PoolInfo,
+    Prediction,
+    PredictionTest,
+    PredictionTests,
+    Skipped,
+    Source,
+)
+from .settings import Settings
+from .split import Split, run, split
+from .store import Store, key_of, open_store
+
+COMPLETENESS_BOUND = 0.01
+"""Mean relative completeness error above which the reader is warned."""
+
+LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
+
+
+class Study:
+    """A model, a layer and a pool of images, ready to be asked about classes.
+
+    Parameters
+    ----------
+    model
+        A name that ``whyclass.models.load`` knows (``"torchvision:resnet50"``,
+        ``"path/to/file.py:factory"``), a ``Loaded`` model, or a module you already hold; a module is
+        given back as it came.
+    layer
+        Module path, such as ``"layer4.2"``.
+    images
+        A folder, several folders, a map-style dataset, or a list of images.
+    store
+        Folder for what is computed, so that the next call is fast; without one it lives as long as
+        the study.
+    settings
+        Every constant of the method; ``whyclass.preset(...)`` gives variants.
+    weights, class_names, preprocessing
+        A weights file for a named model; a names file or the names; and what differs from the
+        preprocessing that the model's metadata, or else ImageNet, gives.
+    device
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
+        it is under ``"auto"``; on another device a copy of it is used.
+    progress
+        Told of each step; the default is silent.
+
+    Raises
+    ------
+    WhyclassError
+        One of its kinds, by what is wrong: model, weights, layer, data or store.
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module | models.Loaded,
+        layer: str,
+        images: Any,
+        store: str | Path | None = None,
+        settings: Settings | None = None,
+        *,
+        weights: str | Path | None = None,
+        class_names: str | Path | Iterable[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.progress = progress or Progress()
+        with self.progress.step("load"):
+            self.loaded = _loaded(model, weights, class_names, preprocessing, device)
+            self.fingerprint = models.fingerprint(self.loaded.model)
+            self.pool = data.pool(images)
+            where = next(self.loaded.model.parameters(), torch.empty(0)).device
+            example = torch.zeros(1, 3, *self.loaded.preprocessing.crop, device=where)
+            self.split = split(self.loaded.model, layer, example)
+            self._temporary = None if store else tempfile.TemporaryDirectory(prefix="whyclass-")
+            folder = store or f"{self._temporary.name}/store"  # type: ignore[union-attr]
+            self.store = open_store(folder, self.loaded.name, self.fingerprint)
+        self._trunks: dict[torch.dtype, Trunk] = {}
+        self._index: Index | None = None
+
+    def index(self) -> Index:
+        """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
+        if self._index is None:
+            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+            wanted = plan(
+                self.split,
+                self.trunk(dtype),
+                self.pool,
+                self.loaded.preprocessing,
+                self.settings.pool,
+                weights=self.fingerprint,
+                precision=str(dtype).removeprefix("torch."),
+            )
+            self._index = load_or_make(wanted, self.store, self.progress)
+            self._index_key = wanted.key
+        return self._index
+
+    def trunk(self, dtype: torch.dtype) -> Trunk:
+        """The trunk in a precision, made once."""
+        if dtype not in self._trunks:
+            self._trunks[dtype] = fast_trunk(self.split, dtype)
+        return self._trunks[dtype]
+
+    def explain(self, target: str | int) -> Explanation:
+        """Why does the model predict a class?
+
+        Parameters
+        ----------
+        target
+            The class's name or index.
+
+        Returns
+        -------
+        Explanation
+            Six concepts with their crops, and the prediction test of both kinds. Kept in the store: the
+            same question gives the same record again.
+
+        Raises
+        ------
+        ClassError
+            If the class is unknown, ambiguous, or predicted for no image of the pool (names its nearest
+            rivals and how often each is predicted).
+        """
+        index = self.index()
+        names = self.loaded.class_names
+        wanted = resolve(target, names, index.logits.shape[1])
+        file = self.store.record("explanations", self.key(wanted))
+        if (kept := self._kept(file)) is not None:
+            return kept
+        found = _Explaining(self, index, wanted).explanation()
+        found.save(file)
+        return found
+
+    def key(self, target: int) -> str:
+        """What the explanation of a class is kept under."""
+        self.index()
+        settings = dataclasses.asdict(self.settings)
+        return key_of(
+            index=self._index_key,
+            target=target,
+            settings=settings,
+            names=list(self.loaded.class_names),
+            model=self.loaded.name,
+            pool=self.pool.name,
+            versions=_versions(),
+            format=FORMAT,
+        )
+
+    def _kept(self, file: Path) -> Explanation | None:
+        if not file.exists():
+            return None
+        try:
+            return Explanation.load(file)
+        except (RecordError, StoreError) as error:
+            self.progress.note(f"made anew, since {error}")
+            return None
+
+
+@dataclass(frozen=True)
+class _Explaining:
+    """One run of the steps of section 4 of the paper for the class ``target``."""
+
+    study: Study
+    index: Index
+    target: int
+
+    def explanation(self) -> Explanation:
+        study, settings = self.study, self.study.settings
+        predicted = np.flatnonzero(self.index.predicted == self.target)
+        if not predicted.size:
+            raise ClassError(self._never_predicted())
+        chosen = self._draw(predicted)
+        with study.progress.step("images", len(chosen)) as advance:
+            samples = self._read(chosen, advance)
+        scores = self._scores(chosen, samples)
+        factors = self._factors(samples, scores)
+        masks = {"including": self.index.usable, "excluding": self._others()}
+        with study.progress.step("crops", len(self.index.items)) as advance:
+            places = crops.nearest(self.index, factors.concepts, settings.crops, masks, advance)
+        with study.progress.step("prediction test"):
+            pictured = _Pictured(self, {p: samples[i] for i, p in enumerate(chosen)})
+            tests = {name: pictured.test(places[name], masks[name], name) for name in masks if masks[name].any()}
+            shown = tuple(pictured.whole(int(p)) for p in chosen[: settings.examples])
+            concepts = tuple(pictured.concept(k, factors, places) for k in range(len(factors.concepts)))
+        return Explanation(
+            model=self._model(),
+            pool=self._pool(),
+            target=self._prediction(self.target, float(self.index.scores(chosen)[:, self.target].mean())),
+            n_images=len(chosen),
+            n_predicted=len(predicted),
+            images=shown,
+            concepts=concepts,
+            prediction_test=PredictionTests(tests["including"], tests.get("excluding")),
+            completeness=_completeness(scores.errors),
+            warnings=tuple(self._warnings(scores, factors, len(chosen))),
+            settings=dataclasses.asdict(settings),
+            versions=_versions(),
+        )
+
+    def _draw(self, predicted: np.ndarray) -> np.ndarray:
+        """At most ``images`` of the images predicted as the class, drawn with the seed, in pool order."""
+        count = self.study.settings.images
+        if len(predicted) <= count:
+            return predicted
+        generator = np.random.default_rng([self.study.settings.seed, self.target])
+        return np.sort(generator.choice(predicted, count, replace=False))
+
+    def _read(self, positions: Iterable[int], advance: Any = lambda done: None) -> list[Sample]:
+        samples = []
+        for _, sample in data.samples(self.study.pool, positions, self.study.loaded.preprocessing):
+            if isinstance(sample, DataError):
+                raise DataError(f"an image that was read before cannot be read now: {sample}")
+            samples.append(sample)
+            advance(1)
+        return samples
+
+    def _scores(self, chosen: np.ndarray, samples: list[Sample]) -> attribution.Scores:
+        study = self.study
+        image = study.loaded.preprocessing.constant(study.settings.baseline)
+        with study.progress.step("attribution", len(samples)) as advance:
+            return attribution.smoothgrad(
+                study.split,
+                study.trunk(noisy_precision(study.settings.precision, study.split)),
+                [(s.tensor, study.pool.items[int(p)].digest) for s, p in zip(samples, chosen, strict=True)],
+                attribution.prepare(study.split, image, self.target),
+                self.target,
+                study.settings,
+                advance,
+            )
+
+    def _factors(self, samples: list[Sample], scores: attribution.Scores) -> Factors:
+        trunk = self.study.trunk(torch.float32)
+        with self.study.progress.step("concepts"), torch.no_grad():
+            blocks = torch.stack([s.tensor for s in samples]).split(attribution.BATCH)
+            clean = [trunk(block.to(self.study.split.example)).cpu().numpy() for block in blocks]
+            return factorise(np.concatenate(clean), scores.cells, self.study.settings)
+
+    def _others(self) -> np.ndarray:
+        """Usable images that are not predicted as the class."""
+        return self.index.usable & (self.index.predicted != self.target)
+
+    def _never_predicted(self) -> str:
+        usable = np.flatnonzero(self.index.usable)
+        names = self.study.loaded.class_names
+        near = rivals(self.target, self.index.scores(usable), self.index.predicted[usable], names)
+        name = name_of(self.target, names)
+        return f"class {name!r} is predicted for none of the pool's {usable.size} images; {near}"
+
+    def _warnings(self, scores: attribution.Scores, factors: Factors, count: int) -> Iterable[str]:
+        if (mean := float(scores.errors.mean())) > COMPLETENESS_BOUND:
+            yield (
+                f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
+                "the concepts rest on it and may be off."
+            )
+        if count < 10:
+            yield f"Only {count} image{'s are' if count > 1 else ' is'} predicted as this class; concepts from so few are unsure."
+        if len(factors.concepts) < self.study.settings.concepts:
+            yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
+
+    def _prediction(self, index: int, score: float) -> Prediction:
+        return Prediction(index, name_of(index, self.study.loaded.class_names), score)
+
+    def _model(self) -> ModelInfo:
+        study = self.study
+        return ModelInfo(
+            study.loaded.name,
+            study.fingerprint,
+            study.split.layer,
+            study.split.shape,
+            study.loaded.preprocessing.describe(),
+        )
+
+    def _pool(self) -> PoolInfo:
+        skipped = tuple(Skipped(self.index.items[p].path, why) for p, why in sorted(self.index.skipped.items()))
+        used = len(self.index.items) - len(skipped)
+        return PoolInfo(self.study.pool.name, used, self.study.pool.digest, skipped)
+
+
+class _Pictured:
+    """Pictures and crops of pool images, each image read once."""
+
+    def __init__(self, explaining: _Explaining, samples: dict[int, Sample]) -> None:
+        self.explaining, self.samples = explaining, dict(samples)
+        self.wholes: dict[int, ClassImage] = {}
+        self.index, self.study = explaining.index, explaining.study
+
+    def test(self, places: list[list[Place]], mask: np.ndarray, name: str) -> PredictionTest:
+        best = [found[0] for found in places]
+        stitched = self._stitch(best)
+        top = np.argsort(-stitched.scores, kind="stable")[:5]
+        target = self.explaining.target
+        return PredictionTest(
+            score=float(stitched.scores[target]),
+            predicted=bool(stitched.scores.argmax() == target),
+            top=tuple(self.explaining._prediction(int(c), float(stitched.scores[c])) for c in top),
+            layout=stitched.layout,
+            pool=int(mask.sum()),
+            picture=data.encode(self.study.loaded.preprocessing.undo(stitched.image)),
+            sources=tuple(self.whole(place.position) for place in best),
+            control=self._control(len(best), mask, name),
+        )
+
+    def concept(self, k: int, factors: Factors, places: dict[str, list[list[Place]]]) -> Concept:
+        maps = factors.embeddings[: self.study.settings.examples, :, :, k]
+        largest = float(factors.embeddings[..., k].max())
+        return Concept(
+            vector=factors.concepts[k],
+            share=float(factors.shares[k]),
+            including=tuple(self._crop(place) for place in places["including"][k]),
+            excluding=tuple(self._crop(place) for place in places["excluding"][k]),
+            heat_maps=tuple(HeatMap(values / largest) for values in maps),
+        )
+
+    def whole(self, position: int) -> ClassImage:
+        if position not in self.wholes:
+            picture = data.encode(self._sample(position).picture, lossless=False)
+            self.wholes[position] = ClassImage(self._source(position), picture)
+        return self.wholes[position]
+
+    def _stitch(self, places: list[Place], layout: str | None = None) -> checks.Stitched:
+        model, size = self.study.split.model, self.study.loaded.preprocessing.crop
+        device = self.study.split.example.device
+        pieces = [self._piece(place) for place in places]
+        layout = layout or self.study.settings.layout
+        return checks.stitch(lambda images: run(model, images.to(device)), pieces, size, layout)
+
+    def _control(self, count: int, mask: np.ndarray, name: str) -> Control | None:
+        """The class's score for stitched random crops of the same images."""
+        draws = self.study.settings.controls
+        if not draws:
+            return None
+        seed = [self.study.settings.seed, self.explaining.target, len(name)]
+        generator = np.random.default_rng(seed)
+        cells = self.index.cells.shape[1]
+        drawn = [crops.random_places(mask, cells, count, generator) for _ in range(draws)]
+        scores = np.stack([self._stitch(places).scores for places in drawn])
+        low, high = np.quantile(scores[:, self.explaining.target], [0.025, 0.975])
+        return Control(
+            n=draws,
+            mean=float(scores[:, self.explaining.target].mean()),
+            low=float(low),
+            high=float(high),
+            predicted=float((scores.argmax(1) == self.explaining.target).mean()),
+        )
+
+    def _sample(self, position: int) -> Sample:
+        if position not in self.samples:
+            self.samples[position] = self.explaining._read([position])[0]
+        return self.samples[position]
+
+    def _piece(self, place: Place) -> Tensor:
+        tensor = self._sample(place.position).tensor
+        left, top, right, bottom = place.box(self.index.grid, (tensor.shape[1], tensor.shape[2]))
+        return tensor[:, top:bottom, left:right]
+
+    def _crop(self, place: Place) -> Crop:
+        sample = self._sample(place.position)
+        box = place.box(self.index.grid, (sample.tensor.shape[1], sample.tensor.shape[2]))
+        picture = data.encode(sample.picture.crop(box))
+        return Crop(self._source(place.position), box, place.cosine, picture)
+
+    def _source(self, position: int) -> Source:
+        item = self.index.items[position]
+        index = int(self.index.predicted[position])
+        score = float(self.index.scores(np.array([position]))[0, index])
+        return Source(item.path, item.digest, self.explaining._prediction(index, score))
+
+
+def noisy_precision(precision: str, cut: Split) -> torch.dtype:
+    """Precision of the noisy copies' trunk: bfloat16 under ``auto`` where the device computes in it."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    device = cut.example.device.type
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _loaded(
+    model: Any, weights: Any, class_names: Any, preprocessing: Preprocessing | None, device: str
+) -> models.Loaded:
+    where = _device(device)
+    if isinstance(model, str):
+        loaded = models.load(model, weights)
+        loaded = dataclasses.replace(loaded, model=loaded.model.to(where or "cpu"))
+    elif isinstance(model, (nn.Module, models.Loaded)):
+        if weights is not None:
+            raise ModelError("weights are for a model given by name; load them into the module yourself")
+        held = model if isinstance(model, models.Loaded) else models.Loaded(type(model).__name__, model, Preprocessing())
+        loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
+    else:
+        raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")
+    if preprocessing is not None:
+        loaded = dataclasses.replace(loaded, preprocessing=preprocessing)
+    if class_names is not None:
+        path = isinstance(class_names, (str, Path))
+        names = models.read_class_names(Path(class_names)) if path else tuple(class_names)
+        loaded = dataclasses.replace(loaded, class_names=names)
+    return loaded
+
+
+def _device(name: str) -> torch.device | None:
+    """The device asked for; under ``auto`` a GPU where there is one, else None."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda") if present["cuda"] else None
+    if name not in present:
+        raise SettingsError(f"device is {name!r}; choose one of auto, {', '.join(present)}")
+    if not present[name]:
+        raise SettingsError(f"this machine has no {name}; choose --device cpu or auto")
+    return torch.device(name)
+
+
+def _moved(model: nn.Module, device: torch.device | None) -> nn.Module:
+    parameter = next(model.parameters(), None)
+    if device is None or parameter is None or parameter.device.type == device.type:
+        return model
+    return copy.deepcopy(model).to(device)
+
+
+def _completeness(errors: np.ndarray) -> Completeness:
+    return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
