@@ -105,11 +105,15 @@ def test_verdict_when_both_tests_pass():
         ({"first": FAILED, "second": AGAIN}, "distrust", ["not enough", "“sax” (0.40)", "“drum” (0.60)"]),
         ({"first": FAILED, "second": None}, "distrust", ["not enough", "does not hold it"]),
         ({"second": None}, "careful", ["enough by the weaker of two tests", "not run"]),
-        ({"first": {"control": HIGH}}, "careful", ["only one of two", "0.81 (n = 20); from", "in 85% of"]),
+        (
+            {"first": {"control": HIGH}},
+            "careful",
+            ["only one of two", "in 85% of draws (n = 20); from", "at least half"],
+        ),
         (
             {"first": {"control": HIGH}, "second": {"control": HIGH}},
             "distrust",
-            ["may or may not", "Six random crops: 0.81 (n = 20).", "reach up to 0.99", "nothing follows"],
+            ["may or may not", "Six random crops: 0.81, called", "reach up to 0.99", "nothing follows"],
         ),
         ({"first": {"control": HIGH}, "second": None}, "distrust", ["nothing follows", "not run"]),
         ({"first": FAILED, "second": {"control": HIGH}}, "distrust", ["not enough", "nothing follows"]),

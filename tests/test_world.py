@@ -1,4 +1,4 @@
-"""The planted world is what it says: drawn from a seed, masked to the pixel, and really decided by its parts."""
+"""The planted world is what it says: drawn from a seed, masked to the pixel, decided by its parts."""
 
 from __future__ import annotations
 

@@ -41,11 +41,12 @@ class Scores:
 
 
 class Method(Protocol):
-    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution, with its completeness errors (n,)."""
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
 
     def __call__(
         self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor]:
+        """Attribute the class's logit to the activations."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def smoothgrad(
             worst.append(error.cpu())
         attribution = total / settings.copies
         if not attribution.isfinite().all():
-            raise AttributionError(f"the attribution of class {target} is not finite; does the model hold NaN?")
+            raise AttributionError(
+                f"the attribution of class {target} is not finite; does the model hold NaN?"
+            )
         cells.append(score_cells(attribution, settings.relu).cpu().numpy())
         errors.append(torch.cat(worst).double().numpy())
         advance(1)
@@ -138,14 +141,12 @@ def _logit(target: int) -> Callable[[Tensor], Tensor]:
 def _deeplift(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
 ) -> tuple[Tensor, Tensor]:
-    head, tape = split.head, baseline.tape
-    if tape is None:  # the images' own bypass goes into the baseline's rows too
+    def head(a: Tensor) -> Tensor:
+        return split.head(a, images)
 
-        def head(a: Tensor, _: Tensor | None = None) -> Tensor:
-            return split.head(a, images)
-
-        rows = baseline.activations.expand_as(activations)
-        tape = deeplift.record(head, rows, _logit(target))
+    tape = baseline.tape
+    if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
+        tape = deeplift.record(head, baseline.activations.expand_as(activations), _logit(target))
     found = deeplift.attribute(head, activations, tape, _logit(target))
     return found.values, found.error
 
@@ -163,7 +164,8 @@ def _gradient(
         reference = _logit(target)(split.head(rows, images))
         values = gradient * (activations - rows)
         difference = (output - reference).double()
-        return values, ((values.double().sum((1, 2, 3)) - difference) / difference).abs()
+        error = (values.double().sum((1, 2, 3)) - difference).abs()
+        return values, torch.where(error == 0, 0.0, error / difference.abs())
 
 
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}

@@ -35,7 +35,7 @@ def stack(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def mosaic(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Crops (3, u, v) as a near-square grid, row by row, resized to ``size``; empty places repeat the first crops."""
+    """Crops (3, u, v) as a near-square grid resized to ``size``; empty places repeat the first crops."""
     rows, columns = mosaic_shape(len(crops))
     filled = [crops[i % len(crops)] for i in range(rows * columns)]
     lines = [torch.cat(filled[r * columns : (r + 1) * columns], 2) for r in range(rows)]
@@ -43,7 +43,10 @@ def mosaic(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return F.interpolate(grid, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-LAYOUTS: dict[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = {"stacked": stack, "mosaic": mosaic}
+LAYOUTS: dict[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = {
+    "stacked": stack,
+    "mosaic": mosaic,
+}
 """How crops become one test image, by name."""
 
 

@@ -27,7 +27,7 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
     if names and len(names) != count:
         raise ClassError(f"there are {len(names)} class names, and the model has {count} classes")
     text = str(wanted).strip()
-    if isinstance(wanted, int) or (text.lstrip("-").isdigit() and text not in names):
+    if isinstance(wanted, int) or (text.removeprefix("-").isdecimal() and text not in names):
         if 0 <= int(text) < count:
             return int(text)
         raise ClassError(f"class {text} does not exist; the model has classes 0 to {count - 1}")
@@ -50,7 +50,9 @@ def rivals(target: int, scores: np.ndarray, predicted: np.ndarray, names: tuple[
     near = list(dict.fromkeys(int(c) for c in predicted[closest]))[:5]
     counts = [f"{name_of(c, names)} ({int((predicted == c).sum())} images)" for c in near]
     best = float(scores[:, target].max())
-    return f"its highest score in the pool is {best:.3f}; predicted where it scores highest: {', '.join(counts)}"
+    return (
+        f"its highest score in the pool is {best:.3f}; predicted where it scores highest: {', '.join(counts)}"
+    )
 
 
 def _plain(name: str) -> str:
@@ -68,4 +70,8 @@ def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
     inside = [i for i, name in enumerate(names) if _plain(text) in _plain(name)]
     near = [plain[match] for match in get_close_matches(_plain(text), plain, n=5, cutoff=0.5)]
     found = list(dict.fromkeys(inside + near))[:8]
-    return f" Did you mean {_listed(found, names)}?" if found else f" Names or indexes 0 to {count - 1} are understood."
+    return (
+        f" Did you mean {_listed(found, names)}?"
+        if found
+        else f" Names or indexes 0 to {count - 1} are understood."
+    )

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__, codec, models, report
-from .data import Preprocessing
+from . import __version__, codec, demo, models, report, world
 from .errors import SettingsError, WhyclassError
 from .progress import Advance, Progress
 from .records import Explanation
 from .settings import PRECISIONS, PRESETS, Settings, preset
 from .split import survey
-from .study import Study
+from .study import Study, example_image
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 out = Console(soft_wrap=True)
@@ -44,7 +43,12 @@ class Shown(Progress):
                 yield advance
             return
         columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn()]
-        columns += [_Rate(unit), bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn()]
+        columns += [
+            _Rate(unit),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
+        ]
         with bars.Progress(*columns, console=err, transient=True) as shown:
             task = shown.add_task(name, total=total)
             yield lambda done: shown.advance(task, done)
@@ -127,7 +131,13 @@ def explain(
     progress = Progress() if quiet else Shown()
     settings = preset(variant, **_changes(change or []), seed=seed, precision=precision)
     loaded = models.load(
-        model, weights, class_names, resize=resize, crop=crop, mean=_triple(mean, "mean"), std=_triple(std, "std")
+        model,
+        weights,
+        class_names,
+        resize=resize,
+        crop=crop,
+        mean=_triple(mean, "mean"),
+        std=_triple(std, "std"),
     )
     study = Study(loaded, layer, images, store, settings, device=_placed(device), progress=progress)
     found = study.explain(int(target) if target.isdigit() else target)
@@ -144,18 +154,22 @@ def explain(
 def layers(
     model: Annotated[str, typer.Argument(help="torchvision:NAME or path/to/file.py:factory")],
     crop: CropSide = None,
-    everything: Annotated[bool, typer.Option("--all", help="also the layers that cannot be explained")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="also the layers that cannot be explained")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List a model's layers with their output shapes and crop sizes. Needs no weights."""
     loaded = models.load(model, crop=crop, pretrained=False)
     size = loaded.preprocessing.crop
-    infos = survey(loaded.model, torch.zeros(1, 3, *size).normal_(generator=torch.Generator().manual_seed(0)))
+    infos = survey(loaded.model, example_image(size))
     chosen = [info for info in infos if everything or not info.problem]
     if as_json:
         print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
         return
-    table = Table("layer", "kind", "output", "crop (px)", *(["cannot be explained since"] if everything else []))
+    table = Table(
+        "layer", "kind", "output", "crop (px)", *(["cannot be explained since"] if everything else [])
+    )
     for info in chosen:
         shape = " x ".join(map(str, info.shape[1:]))
         side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
@@ -164,6 +178,41 @@ def layers(
     out.print(table)
     if (hidden := len(infos) - len(chosen)) > 0:
         out.print(f"{hidden} more cannot be explained; --all lists them with the reason.")
+
+
+@app.command("demo")
+def show_demo(
+    store: Annotated[Path, typer.Option(help="folder for the pictures, records and pages")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="of the pictures and of everything drawn")] = 0,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Explain a small planted world whose answer is known, and say what was found. No download."""
+    result = demo.run(store, progress=Progress() if quiet else Shown(), seed=seed)
+    pages = {judged.explanation.target.name: judged.page for judged in result.judged}
+    if as_json:
+        findings = {j.explanation.target.name: codec.to_json(j.findings) for j in result.judged}
+        found = {
+            key: codec.to_json(getattr(result, key)) for key in ("planted", "found", "invented", "turned")
+        }
+        pages_json = {name: str(page) for name, page in pages.items()}
+        print(
+            json.dumps(
+                {**found, "findings": findings, "pages": pages_json, "seconds": result.seconds}, indent=2
+            )
+        )
+    else:
+        out.print("\n".join(demo.summary(result)), highlight=False, markup=False)
+        out.print(
+            f"{result.seconds:.0f} s. Open the page of a class, best first that of the shortcut:",
+            highlight=False,
+        )
+        for name in sorted(pages, key=lambda name: name != world.TWINS[0]):
+            out.print(f"  {escape(str(pages[name]))}", highlight=False)
+    if result.found < result.planted or result.invented:
+        raise typer.Exit(3)
 
 
 def as_object(found: Explanation, page: Path, seconds: dict[str, float]) -> dict[str, Any]:
@@ -179,7 +228,11 @@ def as_object(found: Explanation, page: Path, seconds: dict[str, float]) -> dict
         "skipped": codec.to_json(found.pool.skipped),
         "completeness": codec.to_json(found.completeness),
         "concepts": [
-            {"share": concept.share, "crops": _crops(concept.including), "crops_excluding": _crops(concept.excluding)}
+            {
+                "share": concept.share,
+                "crops": _crops(concept.including),
+                "crops_excluding": _crops(concept.excluding),
+            }
             for concept in found.concepts
         ],
         "prediction_test": {"including": _test(tests.including), "excluding": _test(tests.excluding)},

@@ -10,14 +10,12 @@ import dataclasses
 import hashlib
 import io
 import json
-import struct
 import types
 import typing
 import zipfile
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -27,6 +25,7 @@ T = TypeVar("T")
 
 _VALUES, _ARRAYS = "record.json", "arrays.safetensors"
 _LARGEST = 2 << 30
+_PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), bool: (bool,), int: (int,), float: (float, int)}
 
 
 class _Parts:
@@ -87,12 +86,15 @@ def decode(kind: type[T], data: bytes, version: int) -> T:
             found = (values["kind"], values["record"]["format"])
             if found != (kind.__name__, version):
                 raise RecordError(
-                    f"this is a {found[0]} of format {found[1]}; needed is a {kind.__name__} of format {version}"
+                    f"this is a {found[0]} of format {found[1]}; "
+                    f"needed is a {kind.__name__} of format {version}"
                 )
             arrays = load_arrays(archive.read(_ARRAYS))
             built = _build(kind, values["record"], arrays, archive)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, SafetensorError, EOFError, struct.error) as error:
-        raise RecordError(f"this is no whole record of whyclass: {error}") from error
+    except RecordError:
+        raise
+    except Exception as error:  # damage makes zip, JSON and safetensors raise nearly anything
+        raise RecordError(f"this is no whole record of whyclass: {error or type(error).__name__}") from error
     return built  # type: ignore[no-any-return]
 
 
@@ -114,4 +116,6 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
         return arrays[value]
     if hint is bytes:
         return archive.read(value)
+    if hint in _PLAIN and type(value) not in _PLAIN[hint]:
+        raise ValueError(f"{value!r} is no {hint.__name__}")
     return value

@@ -60,7 +60,7 @@ def factorise(activations: np.ndarray, scores: np.ndarray, settings: Settings) -
     kept = np.flatnonzero(weights > 0)
     if kept.size == 0:
         raise AttributionError(
-            "no cell has a positive attribution, so nothing at this layer speaks for the class; try another layer"
+            "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
         )
     X = activations.transpose(0, 2, 3, 1).reshape(-1, c)[kept] * weights[kept, None]
     X = (X / X.max()).astype(np.float32) if X.max() > 0 else X.astype(np.float32)
@@ -74,22 +74,36 @@ def factorise(activations: np.ndarray, scores: np.ndarray, settings: Settings) -
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
 
 
+def strongest(embeddings: np.ndarray, count: int) -> list[int]:
+    """Up to ``count`` of n images in which the concepts are most active: each concept's best in turn.
+
+    ``embeddings`` has shape (n, h, w, k); the images come in their own order.
+    """
+    order = np.argsort(-embeddings.max((1, 2)), axis=0, kind="stable")
+    turns = dict.fromkeys(int(image) for image in order.reshape(-1))
+    return sorted(list(turns)[:count])
+
+
 def _nmf(X: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray, bool]:
-    """scikit-learn's NMF; rows of zeros were left out, which changes nothing but the time."""
-    # deterministic singular vectors as the start; it needs as many rows and columns as concepts
-    init = "nndsvda" if settings.concepts <= min(X.shape) else "random"
-    model = NMF(
-        settings.concepts,
-        init=init,
-        random_state=settings.seed % 2**32,
-        max_iter=settings.iterations,
-        tol=settings.tolerance,
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        W = model.fit_transform(X)
-    converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    return W, model.components_, converged
+    """The best of several of scikit-learn's NMFs; of equally good ones the first."""
+    # singular vectors are the first start; they need as many rows and columns as concepts
+    first = "nndsvda" if settings.concepts <= min(X.shape) else "random"
+    best: NMF | None = None
+    for start in range(settings.starts):
+        model = NMF(
+            settings.concepts,
+            init=first if start == 0 else "random",
+            random_state=(settings.seed + start) % 2**32,
+            max_iter=settings.iterations,
+            tol=settings.tolerance,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # told by n_iter_
+            model.embeddings = model.fit_transform(X)
+        if best is None or model.reconstruction_err_ < best.reconstruction_err_:
+            best = model
+    assert best is not None
+    return best.embeddings, best.components_, bool(best.n_iter_ < settings.iterations)
 
 
 def _ordered(W: np.ndarray, H: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

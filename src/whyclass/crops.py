@@ -73,7 +73,10 @@ def nearest(
 def random_places(mask: np.ndarray, cells: int, count: int, generator: np.random.Generator) -> list[Place]:
     """``count`` cells drawn evenly from the images of a mask (N,): what a control is made of."""
     positions = generator.choice(np.flatnonzero(mask), count)
-    return [Place(int(p), int(cell), 0.0) for p, cell in zip(positions, generator.integers(cells, size=count), strict=True)]
+    return [
+        Place(int(p), int(cell), 0.0)
+        for p, cell in zip(positions, generator.integers(cells, size=count), strict=True)
+    ]
 
 
 def _merged(
@@ -93,6 +96,9 @@ def _merged(
 
 def _places(values: np.ndarray, numbers: np.ndarray, cells: int) -> list[list[Place]]:
     return [
-        [Place(int(n) // cells, int(n) % cells, float(v)) for v, n in zip(values[:, k], numbers[:, k], strict=True)]
+        [
+            Place(int(n) // cells, int(n) % cells, float(v))
+            for v, n in zip(values[:, k], numbers[:, k], strict=True)
+        ]
         for k in range(values.shape[1])
     ]

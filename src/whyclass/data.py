@@ -1,4 +1,4 @@
-"""A pool of images: folders, a ``torch`` dataset or a list -> identity, tensor for the model, picture for the eye.
+"""A pool of images: folders, a dataset or a list -> identity, tensor for the model, picture for the eye.
 
 The tensor is made from the picture, in one place, so that what a person sees is what the model saw.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,14 +29,17 @@ from .errors import DataError, SettingsError
 from .records import Picture
 
 EXTENSIONS = frozenset(
-    ".bmp .gif .jfif .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp .avif .jp2".split()
+    (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg")
+    + (".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+"""Files of a folder that count as images."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST = 1_000_000_000
-"""Pixels above which a file is reported and skipped rather than decoded (3 GB as RGB)."""
+"""Pixels above which a file is reported and skipped rather than decoded (Pillow takes 4 GB for as many)."""
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 _open_lock = threading.Lock()
 
 
@@ -67,8 +69,13 @@ class Preprocessing:
         """Refuse sizes and deviations that no image can have."""
         if (self.resize is not None and self.resize < 1) or min(self.crop) < 1:
             raise SettingsError(f"resize {self.resize} and crop {self.crop} must be at least 1 pixel")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
+        three = len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, (*self.mean, *self.std)))
+        if not three or min(self.std) <= 0:
             raise SettingsError(f"mean {self.mean} and std {self.std} need three numbers each, std above 0")
+        if self.interpolation not in INTERPOLATIONS:
+            raise SettingsError(
+                f"interpolation is {self.interpolation!r}; choose one of {', '.join(INTERPOLATIONS)}"
+            )
 
     def picture(self, image: Image.Image) -> Image.Image:
         """The RGB picture that the model sees: resized and cropped, not normalised."""
@@ -154,7 +161,7 @@ class Pool:
             return _sample(self.read(position), preprocessing)
         except MemoryError as error:
             raise DataError(f"{path}: too large for the memory of this machine") from error
-        except _DAMAGE as error:
+        except Exception as error:  # decoders, and somebody's dataset, raise anything for a broken image
             raise DataError(f"{path}: {_reason(error)}") from error
 
 
@@ -191,7 +198,7 @@ def pool(images: Any) -> Pool:
 def samples(
     source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = 2
 ) -> Iterator[tuple[int, Sample | DataError]]:
-    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as its error."""
+    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as an error."""
 
     def load(position: int) -> Sample | DataError:
         try:
@@ -204,7 +211,9 @@ def samples(
     with ThreadPoolExecutor(workers) as threads:
         try:
             while True:
-                queue += [(p, threads.submit(load, p)) for p in islice(rest, max(0, 16 * workers - len(queue)))]
+                queue += [
+                    (p, threads.submit(load, p)) for p in islice(rest, max(0, 16 * workers - len(queue)))
+                ]
                 if not queue:
                     return
                 position, future = queue.pop(0)
@@ -226,21 +235,27 @@ def encode(picture: Image.Image, lossless: bool = True) -> Picture:
 
 def _sample(image: Any, preprocessing: Preprocessing) -> Sample:
     if isinstance(image, Tensor) and image.is_floating_point():
-        if image.dim() != 3 or image.shape[0] != 3:
-            raise ValueError(f"a tensor of shape {tuple(image.shape)}; needed is (3, S, T)")
+        if image.shape != (3, *preprocessing.crop):
+            raise ValueError(f"a tensor of shape {tuple(image.shape)}; needed is {(3, *preprocessing.crop)}")
+        if not image.isfinite().all():
+            raise ValueError("the tensor holds NaN or infinity")
         return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()))
-    picture = preprocessing.picture(_as_picture(image))
+    if isinstance(image, (str, os.PathLike)):
+        with _open(Path(image)) as opened:
+            picture = preprocessing.picture(opened)
+    else:
+        picture = preprocessing.picture(_as_picture(image))
     return Sample(preprocessing.tensor(picture), picture)
 
 
 def _as_picture(image: Any) -> Image.Image:
-    if isinstance(image, (str, os.PathLike)):
-        return _open(Path(image))
     if isinstance(image, Tensor):
         image = image.permute(1, 2, 0).cpu().numpy() if image.dim() == 3 else image.cpu().numpy()
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
-            raise ValueError(f"an array of {image.dtype}; needed is uint8 (H, W, 3) or a normalised float tensor")
+            raise ValueError(
+                f"an array of {image.dtype}; needed is uint8 (H, W, 3) or a normalised float tensor"
+            )
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
         return image
@@ -285,29 +300,30 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _shorter_side(size: tuple[int, int], side: int) -> list[int]:
     """(height, width) with the shorter side at ``side``; the longer one is bounded for extreme strips."""
     width, height = size
-    scale = side / min(width, height)
+    short = min(width, height)
     longest = 64 * side  # a 1 x 100,000 strip would otherwise grow to gigabytes before its centre is cut
-    return [min(longest, max(side, int(height * scale))), min(longest, max(side, int(width * scale)))]
+    return [min(longest, side * height // short), min(longest, side * width // short)]
 
 
 def _from_folders(folders: list[Path]) -> Pool:
-    for folder in folders:
-        if not folder.exists():
-            raise DataError(f"there is no folder {folder}; give a folder that holds images")
-        if not folder.is_dir():
-            raise DataError(f"{folder} is a file; give the folder that holds the images")
+    if missing := [folder for folder in folders if not folder.exists()]:
+        raise DataError(f"there is no folder or file {missing[0]}; give a folder that holds images")
+    if files := [folder for folder in folders if not folder.is_dir()]:
+        raise DataError(f"{files[0]} is a file; give the folder that holds the images")
     resolved = [folder.resolve() for folder in folders]
     base = Path(os.path.commonpath(resolved))
-    files = {path: path.relative_to(base).as_posix() for folder in resolved for path in _walk(folder)}
-    if not files:
+    found = {path: path.relative_to(base).as_posix() for folder in resolved for path in _walk(folder)}
+    if not found:
         kinds = " ".join(sorted(EXTENSIONS))
         raise DataError(f"no image in {', '.join(map(str, folders))}; looked for {kinds}, with subfolders")
-    return _of_files(", ".join(map(str, folders)), sorted(files.items(), key=lambda entry: entry[1]))
+    return _of_files(", ".join(map(str, folders)), sorted(found.items(), key=lambda entry: entry[1]))
 
 
 def _from_files(paths: list[Path]) -> Pool:
     base = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    return _of_files(f"{len(paths)} files", [(p.resolve(), p.resolve().relative_to(base).as_posix()) for p in paths])
+    return _of_files(
+        f"{len(paths)} files", [(p.resolve(), p.resolve().relative_to(base).as_posix()) for p in paths]
+    )
 
 
 def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
@@ -327,7 +343,7 @@ def _from_sequence(images: Any) -> Pool:
         return image[0] if isinstance(image, (tuple, list)) else image
 
     width = len(str(len(images) - 1))
-    digests = (_content_digest(read(position)) for position in range(len(images)))
+    digests = (_content_digest(read, position) for position in range(len(images)))
     items = tuple(Item(f"{position:0{width}d}", digest) for position, digest in enumerate(digests))
     return Pool(f"{type(images).__name__} of {len(images)} images", items, read)
 
@@ -358,12 +374,16 @@ def _file_digest(path: Path) -> str:
         return f"unreadable-{error.errno}"
 
 
-def _content_digest(image: Any) -> str:
-    if isinstance(image, (str, os.PathLike)):
-        return _file_digest(Path(image))
-    if isinstance(image, Tensor):
-        image = image.detach().cpu().numpy()
-    array = np.ascontiguousarray(np.asarray(image))
+def _content_digest(read: Callable[[int], Any], position: int) -> str:
+    try:
+        image = read(position)
+        if isinstance(image, (str, os.PathLike)):
+            return _file_digest(Path(image))
+        if isinstance(image, Tensor):
+            image = image.detach().float().cpu().numpy() if image.is_floating_point() else image.cpu().numpy()
+        array = np.ascontiguousarray(_rgb(image) if isinstance(image, Image.Image) else image)
+    except Exception as error:  # reported when it is to be used, like any other broken image
+        return f"unreadable-{type(error).__name__}"
     head = f"{array.dtype} {array.shape} ".encode()
     return hashlib.blake2b(head + array.tobytes(), digest_size=16).hexdigest()
 

@@ -220,7 +220,7 @@ class _Run(TorchFunctionMode):
             return rule(self, func, args, kwargs)
         if getattr(func, "__name__", "").strip("_") in LINEAR:
             return func(*args, **kwargs)
-        if isinstance(func, FunctionType) and func.__module__ in _PYTHON:
+        if isinstance(func, FunctionType) and func.__globals__["__name__"] in _PYTHON:
             with self:
                 return _opened(func)(*args, **kwargs)
         return without_rule(self, func, args, kwargs)

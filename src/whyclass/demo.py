@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from . import world
 from .errors import SettingsError
@@ -41,6 +42,10 @@ EXPLAINED = tuple(planted.name for planted in world.CLASSES if planted.parts)
 
 SHOWN = 0.25
 """A crop shows a part when the part covers so much of it."""
+
+
+Truth = Mapping[str, Mapping[str, np.ndarray]]
+"""Masks (height, width), bool, by path in the pool and name of the part."""
 
 
 @dataclass(frozen=True)
@@ -159,25 +164,27 @@ def run(
     pool = folder / f"pool-{n_per_class}-{seed}"  # a pool never holds pictures of another one
     with progress.step("pool"):
         world.write_pool(pool, n_per_class, seed)
-    study = Study(loaded(), world.LAYER, pool, folder / "store", Settings(seed=seed), progress=progress)
-    with progress.step("truth"):
-        truth = {item.path: world.pool_scene(item.path, seed).masks for item in study.pool.items}
-    judged = []
-    for index in indices:
-        explanation = study.explain(index)
-        page = explanation.save(folder / f"{world.CLASSES[index].name}.html")
-        judged.append(Judged(explanation, page, judge(explanation, truth, seed)))
-    return _result(judged, turned(seed=seed), time.perf_counter() - started)
+    # steps this small gain little from a second thread, and waiting for it costs tenfold where other
+    # programs keep the processor busy
+    with threadpool_limits(1):
+        settings = Settings(seed=seed, examples=12)
+        study = Study(loaded(), world.LAYER, pool, folder / "store", settings, progress=progress)
+        with progress.step("truth"):
+            truth = {item.path: world.pool_scene(item.path, seed).masks for item in study.pool.items}
+        judged = [_judged(study, index, folder, truth, seed) for index in indices]
+        return _result(judged, turned(seed=seed), time.perf_counter() - started)
+
+
+def _judged(study: Study, index: int, folder: Path, truth: Truth, seed: int) -> Judged:
+    explanation = study.explain(index)
+    page = explanation.save(folder / f"{world.CLASSES[index].name}.html")
+    return Judged(explanation, page, judge(explanation, truth, seed))
 
 
 def loaded() -> Loaded:
     """The network of the planted world with its preprocessing and class names."""
     names = tuple(planted.name for planted in world.CLASSES)
     return Loaded("planted", world.planted_net(), world.PREPROCESSING, names)
-
-
-Truth = Mapping[str, Mapping[str, np.ndarray]]
-"""Masks (height, width), bool, by path in the pool and name of the part."""
 
 
 def judge(explanation: Explanation, truth: Truth, seed: int = 0) -> tuple[Finding, ...]:
@@ -205,8 +212,8 @@ def judge(explanation: Explanation, truth: Truth, seed: int = 0) -> tuple[Findin
     """
     if len(explanation.images) < 2:
         raise SettingsError(
-            f"the explanation keeps {len(explanation.images)} images with heat maps, and two or more are needed "
-            "to compare; explain with settings that have examples=8"
+            f"the explanation keeps {len(explanation.images)} images with heat maps, and two or more are "
+            "needed to compare; explain with settings that have examples=12"
         )
     heat = np.stack([[found.values for found in concept.heat_maps] for concept in explanation.concepts])
     shown = [truth[image.image.path] for image in explanation.images]
@@ -316,14 +323,18 @@ def summary(result: DemoResult) -> list[str]:
     lines.append(
         f"{result.found} of {result.planted} planted parts found, {result.invented} found that are not there."
     )
-    with_shortcut, without = result.shortcut
-    if with_shortcut is not None and without is not None:
-        lines.append(
-            f"The shortcut ({world.SHORTCUT}) is {_found(with_shortcut)} in {world.TWINS[0]} and {_found(without)} in "
-            f"{world.TWINS[1]}; pasted into {world.TWINS[1]} it turns {result.turned.by_shortcut:.0%} of "
-            f"{result.turned.n} pictures into {world.TWINS[0]}, other parts {result.turned.by_others:.0%}."
-        )
+    if None not in result.shortcut:
+        lines.append(_shortcut_line(result))
     return lines
+
+
+def _shortcut_line(result: DemoResult) -> str:
+    (target, plain), (there, absent), turned = world.TWINS, result.shortcut, result.turned
+    return (
+        f"The shortcut, a {world.SHORTCUT}, is {_found(bool(there))} in {target} and {_found(bool(absent))} "
+        f"in {plain}. Pasted into {turned.n} pictures of {plain} it turns {turned.by_shortcut:.0%} of them "
+        f"into {target}; other parts turn {turned.by_others:.0%}."
+    )
 
 
 def _line(name: str, finding: Finding) -> str:

@@ -53,14 +53,14 @@ def _close(trunk: Trunk, split: Split, dtype: torch.dtype) -> bool:
 
 
 def _plain(split: Split, dtype: torch.dtype) -> Trunk:
-    model = _own(split.model).to(dtype=dtype, memory_format=torch.channels_last)
+    model = _own(split.model).to(dtype).to(memory_format=torch.channels_last)
     cut = Split(model, split.layer, split.shape, split.bypassed, split.example.to(dtype))
     return lambda images: cut.trunk(_prepare(images, dtype)).float()
 
 
 def _fused(split: Split, dtype: torch.dtype) -> Trunk:
     graph = fold_batch_norms(_truncated(_own(split.model), split.layer))
-    graph = graph.to(dtype=dtype, memory_format=torch.channels_last)
+    graph = graph.to(dtype).to(memory_format=torch.channels_last)
     if split.example.device.type == "cpu" and torch.backends.mkldnn.is_available():
         _fuse_convolutions(graph)
     return lambda images: graph(_prepare(images, dtype))["layer"].float()  # type: ignore[no-any-return]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from . import store as disk_store
 from .data import Item, Pool, Preprocessing, Sample, samples
-from .errors import DataError, ModelError
+from .errors import DataError, ModelError, StoreError
 from .grid import pooled_shape
 from .progress import Progress
 from .split import Split
@@ -131,7 +131,7 @@ def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
         If the store cannot be written, or is damaged.
     """
     with disk_store.locked(store, plan.key):
-        if disk_store.read_meta(store.index(plan.key)) is None:
+        if not store.index(plan.key).exists():
             _tell_what_changed(store, plan, progress)
             _make(plan, store, progress)
     return _load(store, plan)
@@ -154,12 +154,12 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
     classes, total = _classes(plan.split), len(plan.pool.items)
     cells, logits = _rows(plan, work.folder, classes)
-    done = work.done
+    done = work.done if cells.hold(work.done) and logits.hold(work.done) else 0
     with progress.step("index", total) as advance:
         advance(done)
         for positions, block in _blocks(plan, done):
             broken = {p: str(s) for p, s in zip(positions, block, strict=True) if isinstance(s, DataError)}
-            skipped |= {str(p): reason.partition(": ")[2] for p, reason in broken.items()}
+            skipped |= {str(p): why.removeprefix(f"{plan.pool.items[p].path}: ") for p, why in broken.items()}
             block_logits, block_cells = _compute(plan, block, classes)
             logits.append(done, block_logits)
             cells.append(done, block_cells)
@@ -170,11 +170,13 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
         first = plan.pool.items[0].path
         raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
     items = [[item.path, item.digest] for item in plan.pool.items]
-    disk_store.finish(store, plan.key, work, plan.facts | {"classes": classes, "skipped": skipped, "items": items})
+    disk_store.finish(
+        store, plan.key, work, plan.facts | {"classes": classes, "skipped": skipped, "items": items}
+    )
 
 
 def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | DataError]]]:
-    """Blocks of ``BATCH`` positions, cut at the same places each time: a resumed pass gives the same bytes."""
+    """Blocks of ``BATCH`` positions, cut at the same places each time, so that a resumed pass agrees."""
     positions: list[int] = []
     block: list[Sample | DataError] = []
     last = len(plan.pool.items) - 1
@@ -198,6 +200,10 @@ def _compute(plan: Plan, block: list[Sample | DataError], classes: int) -> tuple
             activations = plan.trunk(images)
             logits[rows] = class_logits(split.head(activations, images)).float().cpu().numpy()
             cells[rows] = pooled_cells(activations, plan.side).half().cpu().numpy()
+        if np.isnan(logits[rows]).any():
+            raise ModelError(
+                "the model's output is not a number for an image of the pool; do its weights hold NaN?"
+            )
     return logits, cells
 
 
@@ -205,7 +211,9 @@ def class_logits(output: Any) -> Tensor:
     """The model's output as logits (n, K); anything else is a ``ModelError``."""
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ModelError(f"the model's output is {shape}; needed are logits (n, classes) of 2 classes or more")
+        raise ModelError(
+            f"the model's output is {shape}; needed are logits (n, classes) of 2 classes or more"
+        )
     return output
 
 
@@ -224,7 +232,8 @@ def _rows(plan: Plan, folder: Path, classes: int) -> tuple[Rows, Rows]:
 def _load(store: Store, plan: Plan) -> Index:
     folder = store.index(plan.key)
     meta = disk_store.read_meta(folder)
-    assert meta is not None
+    if meta is None or not {"classes", "skipped"} <= set(meta):
+        raise StoreError(f"{folder} is damaged; delete it and run again")
     cells, logits = _rows(plan, folder, meta["classes"])
     total = len(plan.pool.items)
     skipped = {int(position): reason for position, reason in meta["skipped"].items()}
@@ -237,9 +246,12 @@ def _tell_what_changed(store: Store, plan: Plan, progress: Progress) -> None:
     for other in disk_store.other_indexes(store, plan.key):
         if other.get("layer") != plan.split.layer:
             continue
-        changed = [name for name, fact in sorted(plan.facts.items()) if other.get(name) != fact and name != "pool"]
-        before = {path: digest for path, digest in other.get("items", [])}
+        changed = [
+            name for name, fact in sorted(plan.facts.items()) if other.get(name) != fact and name != "pool"
+        ]
+        before = dict(other.get("items", []))
         files = sorted(path for path in set(before) | set(now) if before.get(path) != now.get(path))
         if files:
             changed.append(f"{len(files)} images, such as {files[0]}")
-        progress.note(f"an index in {store.folder} is not used, since these changed: {', '.join(changed)}")
+        what = ", ".join(changed) or "the order of the images"
+        progress.note(f"an index in {store.folder} is not used, since these changed: {what}")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import pickle
-import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -111,9 +110,11 @@ def load(
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hash of a model's weights and structure: what results of it are kept under."""
+    """Hash of a model's weights, structure and own source: what results of it are kept under."""
     total = hashlib.blake2b(digest_size=16)
     total.update(str(model).encode())
+    for source in sorted({_source(type(module)) for module in model.modules()}):
+        total.update(source.encode())
     for name, value in sorted(model.state_dict().items()):
         if not isinstance(value, Tensor):
             total.update(f"{name} {value!r}".encode())
@@ -121,6 +122,15 @@ def fingerprint(model: nn.Module) -> str:
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def _source(kind: type) -> str:
+    """Source of a module's class; libraries', and what was typed into a prompt, are known by name alone."""
+    try:
+        own = kind.__module__.partition(".")[0] not in ("torch", "torchvision")
+        return inspect.getsource(kind) if own else kind.__qualname__
+    except (OSError, TypeError):
+        return kind.__qualname__
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -143,7 +153,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, with wrappers and prefixes taken off.
+    """The tensors of a checkpoint by name, with wrappers taken off.
 
     Raises
     ------
@@ -167,28 +177,39 @@ def _read_checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is a pickle that could run code when it is loaded, so it was refused; "
-            "save only its state_dict, best as safetensors"
+            f"{path} is damaged, or a pickle that could run code when it is loaded, so it was refused; "
+            "save only the model's state_dict, best as safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, struct.error) as error:
-        raise WeightsError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged file makes the readers raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
 
 
 def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(state, dict) and (inner := [key for key in WRAPPERS if isinstance(state.get(key), dict)]):
+    while isinstance(state, dict) and (
+        inner := [key for key in WRAPPERS if isinstance(state.get(key), dict)]
+    ):
         state = state[inner[0]]
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; needed is a state_dict")
-    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in tensors)), ""):
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
+
+
+def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """The tensors by the model's ``own`` names: prefixes taken off as long as none of the names is one."""
+    while own.isdisjoint(state) and (
+        prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), "")
+    ):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def _fit(build: Callable[..., nn.Module], weights: Path, name: str) -> nn.Module:
     """Build the model and load the weights, with as many classes as they have."""
     state = read_weights(weights)
     model = _built(build, name)
+    state = _without_prefixes(state, set(model.state_dict()))
     problems = _misfit(model, state)
     if problems and (classes := _class_count(model, state)):
         try:
@@ -290,7 +311,9 @@ def _from_file(request: Request) -> Loaded:
     build = getattr(_module(Path(file)), factory, None)
     if not callable(build):
         raise ModelError(f"{file} has no function {factory!r}")
-    return Loaded(name, _built(build, name) if weights is None else _fit(build, weights, name), Preprocessing())
+    return Loaded(
+        name, _built(build, name) if weights is None else _fit(build, weights, name), Preprocessing()
+    )
 
 
 def _module(path: Path) -> Any:
@@ -301,6 +324,7 @@ def _module(path: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and inspect look their module up
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)

@@ -62,8 +62,8 @@ def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Any:
     """Only where a bound is a tensor."""
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
         return NotImplemented
-    low = x if min is None else torch.maximum(x, torch.as_tensor(min).to(x))
-    return low if max is None else torch.minimum(low, torch.as_tensor(max).to(x))
+    x = torch.maximum(x, min) if isinstance(min, Tensor) else x if min is None else x.clamp(min=min)
+    return torch.minimum(x, max) if isinstance(max, Tensor) else x if max is None else x.clamp(max=max)
 
 
 def _max(x: Tensor, *settings: Any, **named: Any) -> Any:
@@ -218,7 +218,6 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "div": _div,
     "divide": _div,
     "true_divide": _div,
-    "truediv": _div,
     "addcdiv": _addcdiv,
     "pow": _pow,
     "glu": _glu,

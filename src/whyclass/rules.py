@@ -420,7 +420,7 @@ def _largest(run: Run, name: str, x: Tensor, select: Select, axes: int) -> tuple
     All of ``y - y_b`` goes to one place, the winner of the image or of the baseline, whichever is larger.
     The value there changed by at least as much and in the same direction, so its share
     ``(y - y_b) / (x - b)`` lies in [0, 1], and no window is without one. Where windows overlap the shares
-    add up. Captum treats a single window alike, but of overlapping ones keeps one and is incomplete.
+    add up. Captum treats a window alike, but of overlapping ones it keeps one and is incomplete.
     """
     recalled = run.baseline(name, x)
     if recalled is None:

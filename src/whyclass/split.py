@@ -7,7 +7,7 @@ its hooks, its training flags, its gradients; also after an error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import LayerError, ModelError
+from .errors import LayerError, ModelError, WhyclassError
 from .grid import crop_size, pooled_shape
 
 Hook = Callable[[nn.Module, Any, Any], Any]
+Outputs = dict[nn.Module, tuple[Any, ...]]
 
 
 class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
@@ -29,18 +30,36 @@ class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, 
 
 
 @contextmanager
-def _borrowed(model: nn.Module, hooks: dict[nn.Module, Hook]) -> Iterator[None]:
-    """Evaluation mode and these forward hooks, for as long as the block runs."""
+def _borrowed(
+    model: nn.Module, hooks: Mapping[nn.Module, Hook], known: Outputs | None = None
+) -> Iterator[None]:
+    """Evaluation mode, these forward hooks, and ``known`` outputs instead of calls, while the block runs."""
     modes = [(module, module.training) for module in model.modules()]
     with ExitStack() as stack:
         for module, hook in hooks.items():
             stack.callback(module.register_forward_hook(hook).remove)
+        for module, outputs in (known or {}).items():
+            stack.enter_context(_answering(module, outputs))
         try:
             model.eval()
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
+
+
+@contextmanager
+def _answering(module: nn.Module, outputs: tuple[Any, ...]) -> Iterator[None]:
+    """The module gives these outputs, call by call, instead of computing."""
+    before = module.__dict__.get("forward")
+    answers = iter(outputs)
+    module.__dict__["forward"] = lambda *_, **__: next(answers)
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if before is not None:
+            module.__dict__["forward"] = before
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,10 @@ class Split:
         Whether something goes around the layer (the skip connections of a U-Net). Then the
         activations alone do not decide the output, and ``head`` needs the images too.
     example
-        One image, shape (1, channels, S, T); what the head runs the skipped part of the model on.
+        One image, shape (1, channels, S, T); what stands for the images while the head runs.
+    known
+        The outputs of the modules before the layer for the example. The head answers with them
+        instead of computing: what lies before the layer costs it nothing.
     """
 
     model: nn.Module
@@ -65,6 +87,7 @@ class Split:
     shape: tuple[int, int, int]
     bypassed: bool
     example: Tensor = field(repr=False)
+    known: Outputs = field(repr=False, default_factory=dict)
 
     def trunk(self, images: Tensor) -> Tensor:
         """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.
@@ -79,16 +102,18 @@ class Split:
     def head(self, activations: Tensor, images: Tensor | None = None) -> Tensor:
         """The model's output, finished from ``activations`` (n, c, h, w).
 
-        The part before the layer runs on one row only and without gradients. Where the layer is
-        bypassed, pass the ``images`` (n, channels, S, T) that the activations belong to; the
-        whole model then runs on them with the layer's output replaced.
+        The part before the layer is not run. Where the layer is bypassed, pass the ``images``
+        (n, channels, S, T) that the activations belong to; the whole model then runs on them with
+        the layer's output replaced.
         """
         if self.bypassed and images is None:
             raise LayerError(
                 f"layer {self.layer!r} is bypassed by another path of the model; "
                 "head() needs the images its activations came from"
             )
-        return _head(self.model, self.layer, activations, images if self.bypassed else self.example)
+        if images is None or not self.bypassed:
+            return _head(self, activations, self.example, self.known)
+        return _head(self, activations, images, {})
 
 
 @dataclass(frozen=True)
@@ -124,22 +149,26 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
         If the layer does not exist (names the nearest), is called more than once, has no
         (n, c, h, w) output, or has negative activations, which NMF cannot factorise (names the
         layers beside it that can be explained).
+    ModelError
+        If the model fails, or its output is no tensor or not finite.
     """
     get_layer(model, layer)
-    infos = {info.name: info for info in survey(model, example[:1])}
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(2, *example.shape[1:], generator=generator).to(example)
+    # not the example: a constant image may hide that a layer's output can be negative
+    infos = {info.name: info for info in survey(model, probe[:1])}
     info = infos.get(layer)
     problem = "the model does not call it" if info is None else info.problem
     if info is None or problem:
         raise LayerError(f"layer {layer!r} cannot be explained: {problem}.{_beside(model, layer, infos)}")
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(2, *example.shape[1:], generator=generator).to(example)
     channels, height, width = info.shape[1:]
-    cut = Split(model, layer, (channels, height, width), False, example[:1].detach())
+    one = example[:1].detach()
+    cut = Split(model, layer, (channels, height, width), False, one, _before(model, layer, one))
     with torch.no_grad():
-        whole, activations = run(model, probe), cut.trunk(probe)
+        whole, activations = _finite(run(model, probe)), cut.trunk(probe)
         if _agrees(lambda: cut.head(activations), whole):
             return cut
-        cut = Split(model, layer, cut.shape, True, cut.example)
+        cut = Split(model, layer, cut.shape, True, one)
         if _agrees(lambda: cut.head(activations, probe), whole):
             return cut
     raise LayerError(
@@ -229,30 +258,65 @@ def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:
     raise LayerError(f"the model finished without calling layer {layer!r}")
 
 
-def _head(model: nn.Module, layer: str, activations: Tensor, images: Tensor) -> Tensor:
+def _head(cut: Split, activations: Tensor, images: Tensor, known: Outputs) -> Tensor:
     wants_grad = torch.is_grad_enabled()
 
     def replace(_: nn.Module, __: Any, ___: Any) -> Tensor:
         torch.set_grad_enabled(wants_grad)
-        # An in-place operation right after the layer must write into neither the caller's tensor
-        # nor a leaf of the graph; an alias with its own version would not protect the data.
+        # a copy: an in-place operation right after the layer may write neither into the caller's
+        # tensor nor into a leaf of the graph
         return activations.clone()
 
     # What lies before the layer needs no graph; leaving the block restores the caller's mode.
-    with torch.no_grad(), _borrowed(model, {get_layer(model, layer): replace}):
-        return _call(model, images)
+    with torch.no_grad(), _borrowed(cut.model, {get_layer(cut.model, cut.layer): replace}, known):
+        return _call(cut.model, images)
+
+
+def _before(model: nn.Module, layer: str, example: Tensor) -> Outputs:
+    """Outputs of the modules whose every call ends before the layer's: the outermost ones only.
+
+    The values are those of the example and stand for nothing but their shapes: ``split`` proves that
+    none of them reaches the output other than through the layer.
+    """
+    names = {module: name for name, module in model.named_modules() if name}
+    here = get_layer(model, layer)
+    early: dict[nn.Module, list[Any]] = {}
+    late: set[nn.Module] = set()
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        if module is here or late:
+            late.add(module)
+        else:
+            early.setdefault(module, []).append(output)
+
+    with torch.no_grad(), _borrowed(model, dict.fromkeys(names, note)):
+        _call(model, example)
+    done = {names[module]: module for module in early if module not in late}
+    inside = {name for name in done if any(name.startswith(f"{other}.") for other in done)}
+    # a container that also holds the layer ends after it, so none of these holds the layer
+    return {module: tuple(early[module]) for name, module in done.items() if name not in inside}
 
 
 def _call(model: nn.Module, images: Tensor) -> Tensor:
     try:
         output = model(images)
-    except _Reached:
+    except (_Reached, WhyclassError):
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (
+        Exception
+    ) as error:  # somebody's model may raise anything, such as an assertion of its input's size
         raise ModelError(
             f"the model failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
     return output  # type: ignore[no-any-return]
+
+
+def _finite(output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ModelError(f"the model's output is no tensor but a {type(output).__name__}")
+    if not torch.isfinite(output).all():
+        raise ModelError("the model's output is not finite; do its weights hold NaN?")
+    return output
 
 
 def _agrees(call: Callable[[], Tensor], whole: Tensor) -> bool:

@@ -79,12 +79,15 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
         raise StoreError(f"{folder} is a file; give a folder for the store")
     if not mark.exists():
         _claim(folder)
-        disk.write(mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode())
+        disk.write(
+            mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode()
+        )
     owner = _owner(mark)
     if owner.get("weights") != weights:
         raise StoreError(
             f"store {folder} belongs to another model: {owner.get('model')} with weights "
-            f"{str(owner.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; choose another folder"
+            f"{str(owner.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; "
+            "choose another folder"
         )
     if not os.access(folder, os.W_OK):
         raise StoreError(f"store {folder} cannot be written to; choose a folder that you may write to")
@@ -108,7 +111,9 @@ def _owner(mark: Path) -> dict[str, Any]:
     try:
         owner = json.loads(disk.read(mark))
     except ValueError as error:
-        raise StoreError(f"{mark} is damaged; give another folder for the store, or delete this one") from error
+        raise StoreError(
+            f"{mark} is damaged; give another folder for the store, or delete this one"
+        ) from error
     if not isinstance(owner, dict) or owner.get("format") != FORMAT:
         raise StoreError(f"{mark} is of another version of whyclass; give another folder for the store")
     return owner
@@ -123,6 +128,10 @@ class Rows:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
         self.row_bytes = int(np.prod(shape)) * self.dtype.itemsize
+
+    def hold(self, count: int) -> bool:
+        """Whether the first ``count`` rows are on disk."""
+        return not count or (self.path.is_file() and self.path.stat().st_size >= count * self.row_bytes)
 
     def append(self, start: int, rows: np.ndarray) -> None:
         """Write ``rows`` from row ``start`` on; whatever an interrupted run left behind it is cut off."""
@@ -140,7 +149,7 @@ class Rows:
 
     def read(self, count: int) -> np.ndarray:
         """All ``count`` rows, memory-mapped, read-only."""
-        if self.path.stat().st_size != count * self.row_bytes:
+        if not self.path.is_file() or self.path.stat().st_size != count * self.row_bytes:
             raise StoreError(f"{self.path} is damaged; delete its folder and run again")
         return np.memmap(self.path, self.dtype, "r", shape=(count, *self.shape))
 
@@ -168,7 +177,9 @@ def resume(store: Store, key: str) -> Pass:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make {folder}: {error.strerror}; choose another folder for the store") from error
+        raise StoreError(
+            f"cannot make {folder}: {error.strerror}; choose another folder for the store"
+        ) from error
     try:
         kept = json.loads(disk.read(folder / "progress.json"))
         return Pass(folder, int(kept["done"]), dict(kept["state"]))

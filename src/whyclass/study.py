@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from . import attribution, checks, crops, data, models
 from .classes import name_of, resolve, rivals
-from .concepts import Factors, factorise
+from .concepts import Factors, factorise, strongest
 from .crops import Place
-from .data import Pool, Preprocessing, Sample
+from .data import Preprocessing, Sample
 from .errors import ClassError, DataError, ModelError, RecordError, SettingsError, StoreError
 from .fuse import fast_trunk
 from .index import Index, Trunk, load_or_make, plan
@@ -44,7 +44,7 @@ from .records import (
 )
 from .settings import Settings
 from .split import Split, run, split
-from .store import Store, key_of, open_store
+from .store import key_of, open_store
 
 COMPLETENESS_BOUND = 0.01
 """Mean relative completeness error above which the reader is warned."""
@@ -106,7 +106,7 @@ class Study:
             self.fingerprint = models.fingerprint(self.loaded.model)
             self.pool = data.pool(images)
             where = next(self.loaded.model.parameters(), torch.empty(0)).device
-            example = torch.zeros(1, 3, *self.loaded.preprocessing.crop, device=where)
+            example = example_image(self.loaded.preprocessing.crop).to(where)
             self.split = split(self.loaded.model, layer, example)
             self._temporary = None if store else tempfile.TemporaryDirectory(prefix="whyclass-")
             folder = store or f"{self._temporary.name}/store"  # type: ignore[union-attr]
@@ -215,9 +215,12 @@ class _Explaining:
             places = crops.nearest(self.index, factors.concepts, settings.crops, masks, advance)
         with study.progress.step("prediction test"):
             pictured = _Pictured(self, {p: samples[i] for i, p in enumerate(chosen)})
-            tests = {name: pictured.test(places[name], masks[name], name) for name in masks if masks[name].any()}
-            shown = tuple(pictured.whole(int(p)) for p in chosen[: settings.examples])
-            concepts = tuple(pictured.concept(k, factors, places) for k in range(len(factors.concepts)))
+            tests = {
+                name: pictured.test(places[name], masks[name], name) for name in masks if masks[name].any()
+            }
+            rows = strongest(factors.embeddings, settings.examples)
+            shown = tuple(pictured.whole(int(chosen[row])) for row in rows)
+            concepts = tuple(pictured.concept(k, factors, places, rows) for k in range(len(factors.concepts)))
         return Explanation(
             model=self._model(),
             pool=self._pool(),
@@ -289,7 +292,8 @@ class _Explaining:
                 "the concepts rest on it and may be off."
             )
         if count < 10:
-            yield f"Only {count} image{'s are' if count > 1 else ' is'} predicted as this class; concepts from so few are unsure."
+            images = "1 image is" if count == 1 else f"{count} images are"
+            yield f"Only {images} predicted as this class; concepts from so few are unsure."
         if len(factors.concepts) < self.study.settings.concepts:
             yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
 
@@ -307,7 +311,9 @@ class _Explaining:
         )
 
     def _pool(self) -> PoolInfo:
-        skipped = tuple(Skipped(self.index.items[p].path, why) for p, why in sorted(self.index.skipped.items()))
+        skipped = tuple(
+            Skipped(self.index.items[p].path, why) for p, why in sorted(self.index.skipped.items())
+        )
         used = len(self.index.items) - len(skipped)
         return PoolInfo(self.study.pool.name, used, self.study.pool.digest, skipped)
 
@@ -336,8 +342,10 @@ class _Pictured:
             control=self._control(len(best), mask, name),
         )
 
-    def concept(self, k: int, factors: Factors, places: dict[str, list[list[Place]]]) -> Concept:
-        maps = factors.embeddings[: self.study.settings.examples, :, :, k]
+    def concept(
+        self, k: int, factors: Factors, places: dict[str, list[list[Place]]], rows: list[int]
+    ) -> Concept:
+        maps = factors.embeddings[rows, :, :, k]
         largest = float(factors.embeddings[..., k].max())
         return Concept(
             vector=factors.concepts[k],
@@ -409,8 +417,17 @@ def noisy_precision(precision: str, cut: Split) -> torch.dtype:
     device = cut.example.device.type
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = device == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = (
+        device == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
     return torch.bfloat16 if native else torch.float32
+
+
+def example_image(size: tuple[int, int]) -> Tensor:
+    """An image (1, 3, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _loaded(
@@ -423,7 +440,11 @@ def _loaded(
     elif isinstance(model, (nn.Module, models.Loaded)):
         if weights is not None:
             raise ModelError("weights are for a model given by name; load them into the module yourself")
-        held = model if isinstance(model, models.Loaded) else models.Loaded(type(model).__name__, model, Preprocessing())
+        held = (
+            model
+            if isinstance(model, models.Loaded)
+            else models.Loaded(type(model).__name__, model, Preprocessing())
+        )
         loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
     else:
         raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")

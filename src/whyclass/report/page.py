@@ -72,8 +72,8 @@ def _environment() -> Environment:
         "percent": text.percent,
         "count": text.count,
         "shape": text.shape,
-        "word": text.word,
         "plain": _plain,
+        "whole": _whole,
     }
     environment.globals |= {"text": text, "pictures": pictures, "labels": text.LABELS, "zip": zip}
     return environment
@@ -87,3 +87,8 @@ def _clean(value: Any) -> Any:
 def _plain(value: Any) -> str:
     """A setting's value as a reader would write it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _whole(sentence: str) -> str:
+    """No line ends within ``n = 20``."""
+    return sentence.replace("(n = ", "(n\u00a0=\u00a0")

@@ -263,8 +263,8 @@ def _says(test: PredictionTest, explanation: Explanation) -> str:
 def _controls(explanation: Explanation) -> str:
     tests = explanation.prediction_test
     crops = f"{plural(len(explanation.concepts), 'random crop').capitalize()}:"
-    first = _reached(tests.including.control)
-    second = _reached(tests.excluding.control) if tests.excluding else ""
+    first = _reached(tests.including.control, explanation)
+    second = _reached(tests.excluding.control, explanation) if tests.excluding else ""
     if not first and not second:
         return ""
     if not second or first == second:
@@ -273,14 +273,17 @@ def _controls(explanation: Explanation) -> str:
     return f"{crops} {first}; {other}" if first else f"{crops} {other}"
 
 
-def _reached(control: Control | None) -> str:
-    return f"{score(control.mean)} (n = {count(control.n)})" if control else ""
+def _reached(control: Control | None, explanation: Explanation) -> str:
+    if control is None or control.n == 0:
+        return ""
+    called = f", called {quoted(explanation)} in {percent(control.predicted)} of draws"
+    return f"{score(control.mean)}{called if control.predicted else ''} (n = {count(control.n)})"
 
 
 def _remarks(explanation: Explanation) -> list[str]:
     tests = explanation.prediction_test
-    first = _remark(tests.including, explanation)
-    second = _remark(tests.excluding, explanation) if tests.excluding else ""
+    first = _remark(tests.including)
+    second = _remark(tests.excluding) if tests.excluding else ""
     if first and first == second:
         remarks = [f"In both tests {first}."]
     else:
@@ -293,7 +296,7 @@ def _remarks(explanation: Explanation) -> list[str]:
     return remarks
 
 
-def _remark(test: PredictionTest, explanation: Explanation) -> str:
+def _remark(test: PredictionTest) -> str:
     """Why nothing follows from a test that did not fail; empty when something does."""
     control, found = test.control, outcome(test)
     if found == "unchecked":
@@ -302,10 +305,8 @@ def _remark(test: PredictionTest, explanation: Explanation) -> str:
     if found != "chance" or control is None:
         return ""
     if test.score <= control.high:
-        reach = f"reach up to {score(control.high)}"
-    else:
-        reach = f"are called {quoted(explanation)} in {percent(control.predicted)} of the draws"
-    return f"random crops {reach} as well, so nothing follows"
+        return f"random crops reach up to {score(control.high)} as well, so nothing follows"
+    return "at least half of the random draws are called so as well, so nothing follows"
 
 
 def _test_line(test: PredictionTest) -> str:
@@ -317,5 +318,5 @@ def _test_line(test: PredictionTest) -> str:
     }
     best = test.top[0] if test.top else None
     said = f", the model says “{best.name}” ({score(best.score)})" if best and not test.predicted else ""
-    control = f"; random crops {control_line(test.control)}" if test.control else ""
+    control = f"; random crops {control_line(test.control)}" if test.control and test.control.n else ""
     return f"{score(test.score)}, {named[outcome(test)]}{said}{control}"

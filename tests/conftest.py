@@ -1,0 +1,33 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(1)  # the nets are tiny; threads would only wait for each other
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def noise(rng: np.random.Generator, width: int = 40, height: int = 30) -> Image.Image:
+    """A picture of coarse coloured noise."""
+    small = rng.integers(0, 256, (max(1, height // 8), max(1, width // 8), 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Seven pictures in two folders."""
+    place = tmp_path / "pool"
+    for number in range(7):
+        (place / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        noise(rng).save(place / "ab"[number % 2] / f"{number}.png")
+    return place

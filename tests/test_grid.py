@@ -1,0 +1,55 @@
+"""Cells, pixels and boxes."""
+
+from __future__ import annotations
+
+import pytest
+
+from whyclass import grid
+
+
+@pytest.mark.parametrize(
+    ("shape", "pool", "expected"),
+    [
+        ((14, 14), 2, (7, 7)),
+        ((7, 7), 2, (3, 3)),  # the odd last row and column fall away
+        ((7, 4), 2, (3, 2)),
+        ((1, 9), 2, (1, 4)),  # too small to pool: left as it is
+        ((1, 1), 2, (1, 1)),
+        ((9, 9), 3, (3, 3)),
+        ((5, 8), 1, (5, 8)),
+    ],
+)
+def test_pooling_drops_an_odd_last_row_and_keeps_at_least_one_cell(shape, pool, expected):
+    assert grid.pooled_shape(*shape, pool) == expected
+
+
+@pytest.mark.parametrize(("layer", "expected"), [((14, 14), (32, 32)), ((7, 7), (74, 74))])
+def test_crops_are_the_papers_at_224_pixels(layer, expected):
+    assert grid.crop_size(grid.pooled_shape(*layer), (224, 224)) == expected
+
+
+def test_a_box_is_left_top_right_bottom_of_its_cell():
+    assert grid.crop_box(0, (7, 7), (224, 224)) == (0, 0, 32, 32)
+    assert grid.crop_box(9, (7, 7), (224, 224)) == (64, 32, 96, 64)  # second row, third column
+    assert grid.crop_box(8, (3, 3), (224, 224)) == (148, 148, 222, 222)
+    assert grid.crop_box(5, (2, 3), (100, 30)) == (20, 50, 30, 100)
+
+
+@pytest.mark.parametrize("cells", [(7, 7), (3, 3), (2, 5), (1, 1), (4, 3)])
+@pytest.mark.parametrize("image", [(224, 224), (100, 37), (8, 9)])
+def test_boxes_lie_inside_and_do_not_overlap(cells, image):
+    covered = set()
+    for cell in range(cells[0] * cells[1]):
+        left, top, right, bottom = grid.crop_box(cell, cells, image)
+        assert 0 <= left < right <= image[1]
+        assert 0 <= top < bottom <= image[0]
+        pixels = {(row, column) for row in range(top, bottom) for column in range(left, right)}
+        assert not covered & pixels
+        covered |= pixels
+
+
+@pytest.mark.parametrize("n", range(1, 26))
+def test_a_mosaic_holds_all_crops_near_a_square(n):
+    rows, columns = grid.mosaic_shape(n)
+    assert rows * columns >= n > (rows - 1) * columns
+    assert columns <= rows <= columns + 2

@@ -1,0 +1,88 @@
+"""Every constant has the paper's value, and a value that makes no sense is refused at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from whyclass import attribution, checks, settings
+from whyclass.errors import SettingsError
+from whyclass.settings import PRESETS, Settings, preset
+
+PAPER = {
+    "images": 60,
+    "copies": 20,
+    "noise": 0.25,
+    "relu": "after",
+    "concepts": 6,
+    "crops": 8,
+    "pool": 2,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), PAPER.items())
+def test_the_default_is_the_papers(name, value):
+    assert getattr(Settings(), name) == value
+    assert getattr(PRESETS["paper"], name) == value
+
+
+def test_the_presets_differ_where_paper_and_code_do():
+    assert (PRESETS["paper"].baseline, PRESETS["paper"].relu) == ("white", "after")
+    assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
+    assert PRESETS["default"] == Settings()
+
+
+def test_choices_are_the_rows_of_the_tables_that_serve_them():
+    assert set(settings.METHODS) == set(attribution.METHODS)
+    assert set(settings.LAYOUTS) == {"auto", *checks.LAYOUTS}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"images": 0},
+        {"images": 1.5},
+        {"images": True},
+        {"copies": -1},
+        {"concepts": "six"},
+        {"concepts": None},
+        {"pool": 0},
+        {"seed": -1},
+        {"controls": -1},
+        {"noise": -0.1},
+        {"noise": float("nan")},
+        {"noise": float("inf")},
+        {"tolerance": -1.0},
+        {"noise": 0},
+        {"baseline": "black"},
+        {"relu": "both"},
+        {"method": "magic"},
+        {"layout": "row"},
+        {"precision": "float8"},
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_is_refused_by_name(wrong):
+    (name,) = wrong
+    with pytest.raises(SettingsError, match=name):
+        Settings(**wrong)
+
+
+def test_no_noise_needs_a_single_copy():
+    assert Settings(noise=0, copies=1).noise == 0
+
+
+def test_a_preset_takes_changes_and_refuses_typing_errors():
+    assert preset("paper", images=5) == dataclasses.replace(PRESETS["paper"], images=5)
+    with pytest.raises(SettingsError, match=r"no preset 'papper'.*paper"):
+        preset("papper")
+    with pytest.raises(SettingsError, match=r"unknown setting imges; known are .*images"):
+        preset("default", imges=5)
+    with pytest.raises(SettingsError, match="images"):
+        preset("default", images=0)
+
+
+def test_settings_do_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().images = 3
