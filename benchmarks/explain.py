@@ -26,9 +26,8 @@ from torchvision.models.resnet import Bottleneck
 
 import whyclass
 from whyclass import attribution, concepts, data, models
-from whyclass.fuse import fast_trunk
+from whyclass.fuse import fast_trunk, noisy_precision
 from whyclass.split import split
-from whyclass.study import noisy_precision
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGET = 217  # English springer
@@ -155,7 +154,8 @@ def _floor(model: nn.Module, layer: str, count: int) -> str:
     seconds = count * (20 * trunk / half + 20 * head / single + trunk / single)
     return (
         f"per image 20 x ({trunk / 1e9:.2f} GFLOP trunk + {head / 1e9:.2f} GFLOP head); "
-        f"peaks {single / 1e9:.0f} GFLOP/s float32, {half / 1e9:.0f} GFLOP/s bfloat16; floor {seconds:.1f} s without NMF"
+        f"peaks {single / 1e9:.0f} GFLOP/s float32, {half / 1e9:.0f} GFLOP/s bfloat16; "
+        f"floor {seconds:.1f} s without NMF"
     )
 
 

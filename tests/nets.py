@@ -54,28 +54,28 @@ class Plain(nn.Module):
 
 
 class InPlace(nn.Module):
-    """What follows the layer ``stem`` writes into its output."""
+    """What follows ``stem`` and lies before ``tail`` writes into the stem's output."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.fc = block(3, 8, 2), nn.Linear(8, CLASSES)
+        self.stem, self.tail, self.fc = block(3, 8, 2), block(8, 8), nn.Linear(8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         x -= 0.5
-        return self.fc(torch.relu_(x).mean((2, 3)))
+        return self.fc(self.tail(torch.relu_(x)).mean((2, 3)))
 
 
 class Residual(nn.Module):
-    """A block with a skip connection around ``branch``."""
+    """A block with a skip connection around ``branch``, and dropout before it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.branch = block(3, 8, 2), block(8, 8)
+        self.stem, self.drop, self.branch = block(3, 8, 2), nn.Dropout(), block(8, 8)
         self.relu, self.fc = nn.ReLU(inplace=True), nn.Linear(8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+        x = self.drop(self.stem(x))
         return self.fc(self.relu(self.branch(x) + x - 0.5).mean((2, 3)))
 
 
@@ -237,3 +237,9 @@ class UsedLater(nn.Module):
 def resnet(name: str, seed: int = 0) -> nn.Module:
     """A torchvision ResNet with random weights and batch norms that do something."""
     return seeded(getattr(torchvision.models, name)(weights=None), seed)
+
+
+def bottleneck(seed: int = 0) -> nn.Module:
+    """A ResNet-50 with fewer blocks."""
+    blocks = torchvision.models.resnet.Bottleneck
+    return seeded(torchvision.models.ResNet(blocks, [1, 1, 2, 1], num_classes=CLASSES), seed)

@@ -8,7 +8,17 @@ import pytest
 from whyclass.classes import name_of, resolve, rivals
 from whyclass.errors import ClassError
 
-NAMES = ("tench", "crane", "Great Dane", "crane", "ice-cream", "7", "Labrador retriever", "golden retriever", "sax")
+NAMES = (
+    "tench",
+    "crane",
+    "Great Dane",
+    "crane",
+    "ice-cream",
+    "7",
+    "Labrador retriever",
+    "golden retriever",
+    "sax",
+)
 
 
 @pytest.mark.parametrize(
@@ -75,5 +85,6 @@ def test_rivals_are_the_classes_predicted_where_the_target_scores_highest():
     scores = np.array([[0.3, 0.6, 0.1], [0.2, 0.1, 0.7], [0.25, 0.05, 0.7], [0.0, 0.9, 0.1]])
     sentence = rivals(0, scores, scores.argmax(1), ("tench", "crane", "drum"))
     assert sentence == (
-        "its highest score in the pool is 0.300; predicted where it scores highest: crane (2 images), drum (2 images)"
+        "its highest score in the pool is 0.300; predicted where it scores highest: "
+        "crane (2 images), drum (2 images)"
     )

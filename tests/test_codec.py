@@ -41,7 +41,9 @@ class Other:
 
 
 def leaf(number: int) -> Leaf:
-    return Leaf(f"blätt {number}", np.arange(6, dtype=np.float32).reshape(2, 3) + number, b"\x89PNG" + bytes([number]))
+    return Leaf(
+        f"blätt {number}", np.arange(6, dtype=np.float32).reshape(2, 3) + number, b"\x89PNG" + bytes([number])
+    )
 
 
 TREE = Tree((leaf(1), leaf(2), leaf(1)), (1, 2.5, "x"), leaf(3), {"a": [1, None, "é"], "b": 0.1})

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import noise
 from PIL import Image
 from torchvision import transforms
 
+from conftest import noise
 from whyclass import data
 from whyclass.data import Preprocessing, pool, samples
 from whyclass.errors import DataError, SettingsError
@@ -31,8 +31,12 @@ def constant(*colour: int, mode: str = "RGB", size: tuple[int, int] = (6, 4)) ->
 # ---------------------------------------------------------------- preprocessing
 
 
-@pytest.mark.parametrize("size", [(500, 375), (375, 500), (300, 300), (50, 100), (775, 50), (8, 9), (224, 256), (1, 1)])
-@pytest.mark.parametrize(("resize", "crop"), [(232, (224, 224)), (256, (224, 224)), (36, (32, 20)), (20, (32, 32))])
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 500), (300, 300), (50, 100), (775, 50), (8, 9), (224, 256), (1, 1)]
+)
+@pytest.mark.parametrize(
+    ("resize", "crop"), [(232, (224, 224)), (256, (224, 224)), (36, (32, 20)), (20, (32, 32))]
+)
 @pytest.mark.parametrize("interpolation", data.INTERPOLATIONS)
 def test_resize_and_crop_are_torchvisions(rng, size, resize, crop, interpolation):
     image = noise(rng, *size)
@@ -190,9 +194,12 @@ def test_an_image_above_our_own_limit_is_skipped_with_the_reason(tmp_path, monke
 
 
 def broken(kind: str, whole: bytes) -> bytes:
-    return {"zero bytes": b"", "cut off": whole[: len(whole) // 2], "text": b"not an image at all" * 9, "head": whole[:20]}[
-        kind
-    ]
+    return {
+        "zero bytes": b"",
+        "cut off": whole[: len(whole) // 2],
+        "text": b"not an image at all" * 9,
+        "head": whole[:20],
+    }[kind]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp"])
@@ -225,7 +232,7 @@ def test_a_folder_is_searched_with_its_subfolders_and_without_hidden_files(folde
     noise(np.random.default_rng(1)).save(folder / ".cache" / "x.png")
     (folder / "a" / "notes.txt").write_text("no image")
     noise(np.random.default_rng(1)).save(folder / "a" / "8.JPG", "JPEG")
-    expected = "a/0.png a/2.png a/4.png a/6.png a/8.JPG b/1.png b/3.png b/5.png".split()
+    expected = ["a/0.png", "a/2.png", "a/4.png", "a/6.png", "a/8.JPG", "b/1.png", "b/3.png", "b/5.png"]
     assert [item.path for item in pool(folder).items] == expected
 
 
@@ -277,6 +284,10 @@ def test_two_folders_with_the_same_names_are_kept_apart(folder):
     assert found.items[a].digest != found.items[b].digest
 
 
+def test_folders_are_one_pool_in_whatever_order_they_are_given(folder):
+    assert pool([folder / "b", folder / "a"]).items == pool([folder / "a", folder / "b"]).items
+
+
 def test_a_folder_given_twice_or_inside_another_counts_once(folder):
     once = pool(folder).items
     assert pool([folder, folder, folder / "a"]).items == once
@@ -289,7 +300,13 @@ def test_a_loop_of_links_ends_and_every_file_counts_once(folder):
     assert len(digests) == len(set(digests)) == 7
 
 
-NAMES = ("münchen 日本.png", "a\nb.png", "<script>alert(1)</script>.png".replace("/", "∕"), "-rf *.png", "'\"&;$(x).png")
+NAMES = (
+    "münchen 日本.png",
+    "a\nb.png",
+    "<script>alert(1)</script>.png".replace("/", "∕"),
+    "-rf *.png",
+    "'\"&;$(x).png",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -322,7 +339,7 @@ def test_a_file_name_that_is_no_unicode_stays_readable(tmp_path):
         (lambda place: 7, "images came as int"),
         (lambda place: iter([1]), "images came as list_iterator"),
     ],
-    ids="missing file mixed second empty none number iterator".split(),
+    ids=["missing", "file", "mixed", "second", "empty", "none", "number", "iterator"],
 )
 def test_what_is_no_pool_is_refused(folder, make, reason):
     (folder / "empty").mkdir()
@@ -355,7 +372,17 @@ def test_every_way_of_giving_an_image_gives_the_same_image(folder):
     wanted = [pool(folder).sample(i, preprocessing) for i in range(7)]
     ready = [sample.tensor for sample in wanted]
     labelled = [(picture, 3) for picture in pictures]
-    ways = (paths, [str(p) for p in paths], pictures, arrays, tensors, ready, labelled, np.stack(arrays), torch.stack(ready))
+    ways = (
+        paths,
+        [str(p) for p in paths],
+        pictures,
+        arrays,
+        tensors,
+        ready,
+        labelled,
+        np.stack(arrays),
+        torch.stack(ready),
+    )
     for given in ways:
         found = pool(given)
         for position, sample in samples(found, range(7), preprocessing):

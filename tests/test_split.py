@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import nets
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as nnf
 
+import nets
 from whyclass.errors import LayerError, ModelError
 from whyclass.split import get_layer, run, split, survey
 
@@ -40,6 +40,7 @@ def mixed() -> nn.Module:
         (nets.Plain, "body.2"),
         (nets.Plain, "tail"),
         (nets.InPlace, "stem"),
+        (nets.InPlace, "tail"),
         (nets.Residual, "stem"),
         (nets.Residual, "branch"),
         (nets.Reused, "last"),
@@ -52,7 +53,8 @@ def test_head_of_trunk_is_the_model_bit_for_bit(make, layer):
     with torch.no_grad():
         activations = cut.trunk(x)
         kept = activations.clone()
-        assert torch.equal(cut.head(activations, x), model(x))
+        for _ in range(3):
+            assert torch.equal(cut.head(activations, x), model(x))
     assert activations.shape[1:] == cut.shape
     assert torch.equal(activations, kept)  # an in-place operation after the layer did not reach them
 
@@ -101,7 +103,9 @@ def test_the_trunk_stops_at_the_layer_and_the_head_does_not_pay_for_it():
     [
         lambda model: split(model, "body", ZEROS),
         lambda model: split(model, "body", ZEROS).trunk(nets.images()),
-        lambda model: split(model, "body", ZEROS).head(torch.rand(2, 12, 8, 8, requires_grad=True)).sum().backward(),
+        lambda model: (
+            split(model, "body", ZEROS).head(torch.rand(2, 12, 8, 8, requires_grad=True)).sum().backward()
+        ),
         lambda model: run(model, nets.images()),
         lambda model: survey(model, ZEROS),
     ],
@@ -128,7 +132,8 @@ def test_the_model_is_given_back_as_it_came(use):
     ids=["trunk", "head", "run", "survey", "split"],
 )
 @pytest.mark.parametrize(
-    "error", [RuntimeError("out of order"), AssertionError("wrong size"), KeyError("missing"), AttributeError("gone")]
+    "error",
+    [RuntimeError("out of order"), AssertionError("wrong size"), KeyError("missing"), AttributeError("gone")],
 )
 def test_after_an_error_inside_the_model_it_is_given_back_as_it_came(use, layer, error):
     model = mixed()
@@ -214,7 +219,16 @@ def test_an_output_that_is_no_finite_tensor_is_named(change, reason):
 
 def test_layers_are_listed_in_the_order_they_finish_with_the_size_of_their_crops():
     infos = survey(nets.seeded(nets.Odd()), nets.images(1))
-    assert [info.name for info in infos] == "stem.0 stem.1 stem.2 stem pair signed fine fc".split()
+    assert [info.name for info in infos] == [
+        "stem.0",
+        "stem.1",
+        "stem.2",
+        "stem",
+        "pair",
+        "signed",
+        "fine",
+        "fc",
+    ]
     by_name = {info.name: info for info in infos}
     assert by_name["stem"].crop == (4, 4)
     assert by_name["stem"].shape == (1, 8, 16, 16)

@@ -10,7 +10,6 @@ Notation
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,7 +21,7 @@ from torch import Tensor
 from . import deeplift
 from .errors import AttributionError
 from .index import Trunk, class_logits
-from .settings import Settings
+from .settings import Settings, seed_of
 from .split import Split
 
 BATCH = 32
@@ -120,8 +119,7 @@ def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
     """``m`` copies (m, 3, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
     if settings.noise == 0:
         return image.expand(settings.copies, *image.shape)
-    seed = hashlib.blake2b(f"{settings.seed} {digest}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)
+    generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
     noise = torch.randn(settings.copies, *image.shape, generator=generator)
     return noise.mul_(settings.noise).add_(image.cpu())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +28,9 @@ from .study import Study, example_image
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 LONG = 2.0
 """Seconds after which a step is worth telling about."""
@@ -129,21 +132,22 @@ def explain(
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
     progress = Progress() if quiet else Shown()
-    settings = preset(variant, **_changes(change or []), seed=seed, precision=precision)
-    loaded = models.load(
-        model,
-        weights,
-        class_names,
-        resize=resize,
-        crop=crop,
-        mean=_triple(mean, "mean"),
-        std=_triple(std, "std"),
-    )
-    study = Study(loaded, layer, images, store, settings, device=_placed(device), progress=progress)
-    found = study.explain(int(target) if target.isdigit() else target)
+    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
+    with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
+        loaded = models.load(
+            model,
+            weights,
+            class_names,
+            resize=resize,
+            crop=crop,
+            mean=_triple(mean, "mean"),
+            std=_triple(std, "std"),
+        )
+        study = Study(loaded, layer, images, store, settings, device=_placed(device), progress=progress)
+        found = study.explain(target)
     file = page or study.store.page(found.target.name, study.key(found.target.index))
     with progress.step("page"):
-        found.save(file if file.suffix == ".html" else file.with_name(file.name + ".html"))
+        file = found.save(file if file.suffix == ".html" else file.with_name(file.name + ".html"))
     if as_json:
         print(json.dumps(as_object(found, file, progress.seconds), indent=2))
     else:
@@ -160,9 +164,9 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """List a model's layers with their output shapes and crop sizes. Needs no weights."""
-    loaded = models.load(model, crop=crop, pretrained=False)
-    size = loaded.preprocessing.crop
-    infos = survey(loaded.model, example_image(size))
+    with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
+        loaded = models.load(model, crop=crop, pretrained=False)
+        infos = survey(loaded.model, example_image(loaded.preprocessing.crop))
     chosen = [info for info in infos if everything or not info.problem]
     if as_json:
         print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
@@ -307,23 +311,21 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Run the command line; errors of whyclass end it with exit code 1, Ctrl-C with 130."""
     try:
-        app(standalone_mode=False)
+        code = app(
+            prog_name="whyclass", standalone_mode=False
+        )  # gives the code of an Exit back instead of leaving
     except WhyclassError as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
-    except typer.Abort:
-        sys.exit(_stopped())
-    except KeyboardInterrupt:
-        sys.exit(_stopped())
+        code = 1
+    except (KeyboardInterrupt, typer.Abort):  # older versions of typer; newer ones exit with 130
+        code = STOPPED
     except Exception as error:
         # click's own usage errors know how to show themselves; anything else is a bug to be seen whole
         show = getattr(error, "show", None)
         if show is None:
             raise
         show()
-        sys.exit(getattr(error, "exit_code", 2))
-
-
-def _stopped() -> int:
-    err.print("stopped; what was finished is kept: run the same command again to go on")
-    return 130
+        code = getattr(error, "exit_code", 2)
+    if code == STOPPED:
+        err.print("stopped; what was finished is kept: run the same command again to go on")
+    sys.exit(code)

@@ -43,7 +43,7 @@ class _Parts:
         if isinstance(value, (tuple, list)):
             return [self.plain(entry) for entry in value]
         if isinstance(value, np.ndarray):
-            self.arrays[name := f"a{len(self.arrays):05d}"] = np.ascontiguousarray(value)
+            self.arrays[name := f"a{len(self.arrays):05d}"] = np.asarray(value, order="C")
             return name
         if isinstance(value, bytes):
             self.blobs[name := f"blobs/{hashlib.blake2b(value, digest_size=12).hexdigest()}"] = value

@@ -28,10 +28,8 @@ from torchvision.transforms import functional as transforms
 from .errors import DataError, SettingsError
 from .records import Picture
 
-EXTENSIONS = frozenset(
-    (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg")
-    + (".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
+_COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+EXTENSIONS = frozenset((*_COMMON, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
 """Files of a folder that count as images."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -198,7 +196,7 @@ def pool(images: Any) -> Pool:
 def samples(
     source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = 2
 ) -> Iterator[tuple[int, Sample | DataError]]:
-    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as an error."""
+    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error."""
 
     def load(position: int) -> Sample | DataError:
         try:

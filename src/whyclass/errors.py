@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class WhyclassError(Exception):
-    """Base of everything whyclass raises on purpose; the command line turns it into exit code 2."""
+    """Base of everything whyclass raises on purpose; the command line turns it into exit code 1."""
 
 
 class ModelError(WhyclassError):

@@ -43,6 +43,20 @@ def fast_trunk(split: Split, dtype: torch.dtype) -> Trunk:
     return split.trunk
 
 
+def noisy_precision(precision: str, cut: Split) -> torch.dtype:
+    """Precision of the noisy copies' trunk: bfloat16 under ``auto`` where the device has units for it."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    device = cut.example.device.type
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device == "cpu" and any(
+        getattr(torch.cpu, name, lambda: False)()
+        for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+    return torch.bfloat16 if native else torch.float32
+
+
 def _close(trunk: Trunk, split: Split, dtype: torch.dtype) -> bool:
     images = torch.randn(2, *split.example.shape[1:], generator=torch.Generator().manual_seed(1))
     images = images.to(split.example)
@@ -60,7 +74,8 @@ def _plain(split: Split, dtype: torch.dtype) -> Trunk:
 
 def _fused(split: Split, dtype: torch.dtype) -> Trunk:
     graph = fold_batch_norms(_truncated(_own(split.model), split.layer))
-    graph = graph.to(dtype).to(memory_format=torch.channels_last)
+    assert isinstance(graph, fx.GraphModule)
+    graph.to(dtype).to(memory_format=torch.channels_last)
     if split.example.device.type == "cpu" and torch.backends.mkldnn.is_available():
         _fuse_convolutions(graph)
     return lambda images: graph(_prepare(images, dtype))["layer"].float()  # type: ignore[no-any-return]

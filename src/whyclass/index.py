@@ -152,7 +152,7 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     """Write the rows block by block; an interrupted pass goes on at its last whole block."""
     work = disk_store.resume(store, plan.key)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
-    classes, total = _classes(plan.split), len(plan.pool.items)
+    classes, total = class_count(plan.split), len(plan.pool.items)
     cells, logits = _rows(plan, work.folder, classes)
     done = work.done if cells.hold(work.done) and logits.hold(work.done) else 0
     with progress.step("index", total) as advance:
@@ -217,7 +217,8 @@ def class_logits(output: Any) -> Tensor:
     return output
 
 
-def _classes(split: Split) -> int:
+def class_count(split: Split) -> int:
+    """How many classes the model has; an output that is no logits is a ``ModelError``."""
     with torch.no_grad():
         return int(class_logits(split.head(split.trunk(split.example), split.example)).shape[1])
 

@@ -100,7 +100,8 @@ def load(
     kind, _, rest = name.partition(":")
     build = SOURCES.get(kind, _from_file)
     loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
-    changes: dict[str, Any] = {"resize": resize, "crop": crop and (crop, crop), "mean": mean, "std": std}
+    changes: dict[str, Any] = {"resize": resize, "mean": mean, "std": std}
+    changes["crop"] = None if crop is None else (crop, crop)
     changes = {key: value for key, value in changes.items() if value is not None}
     loaded = replace(loaded, preprocessing=replace(loaded.preprocessing, **changes))
     if class_names is not None:
@@ -174,7 +175,9 @@ def _read_checkpoint(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as torch's notes on a pickle's protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is damaged, or a pickle that could run code when it is loaded, so it was refused; "

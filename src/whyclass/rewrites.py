@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Dims = int | Sequence[int]
+Dims = int | tuple[int, ...]
 
 
 def _varies(value: Any) -> bool:

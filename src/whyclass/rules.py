@@ -460,7 +460,8 @@ def _max(run: Run, func: Operation, args: Args, kwargs: Named) -> Any:
         return y, place
 
     pair = _largest(run, "max", x.movedim(dim, -1), select, 1)
-    return torch.return_types.max([t.movedim(-1, dim) if keepdim else t.squeeze(-1) for t in pair])
+    values, places = (t.movedim(-1, dim) if keepdim else t.squeeze(-1) for t in pair)
+    return torch.return_types.max((values, places))
 
 
 # The table

@@ -302,9 +302,7 @@ def _call(model: nn.Module, images: Tensor) -> Tensor:
         output = model(images)
     except (_Reached, WhyclassError):
         raise
-    except (
-        Exception
-    ) as error:  # somebody's model may raise anything, such as an assertion of its input's size
+    except Exception as error:  # somebody's model may raise anything, such as an assertion on sizes
         raise ModelError(
             f"the model failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import platform
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,34 +18,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import attribution, checks, crops, data, models
+from . import attribution, crops, data, models
 from .classes import name_of, resolve, rivals
 from .concepts import Factors, factorise, strongest
 from .crops import Place
 from .data import Preprocessing, Sample
-from .errors import ClassError, DataError, ModelError, RecordError, SettingsError, StoreError
-from .fuse import fast_trunk
-from .index import Index, Trunk, load_or_make, plan
+from .errors import ClassError, ModelError, RecordError, SettingsError, StoreError
+from .fuse import fast_trunk, noisy_precision
+from .index import Index, Trunk, class_count, load_or_make, plan
+from .pictures import Pictures, Scene
 from .progress import Progress
 from .records import (
     FORMAT,
-    ClassImage,
     Completeness,
     Concept,
-    Control,
-    Crop,
     Explanation,
     HeatMap,
     ModelInfo,
     PoolInfo,
-    Prediction,
-    PredictionTest,
     PredictionTests,
     Skipped,
-    Source,
 )
-from .settings import Settings
-from .split import Split, run, split
+from .settings import Settings, seed_of
+from .split import split
 from .store import key_of, open_store
 
 COMPLETENESS_BOUND = 0.01
@@ -108,8 +105,10 @@ class Study:
             where = next(self.loaded.model.parameters(), torch.empty(0)).device
             example = example_image(self.loaded.preprocessing.crop).to(where)
             self.split = split(self.loaded.model, layer, example)
-            self._temporary = None if store else tempfile.TemporaryDirectory(prefix="whyclass-")
-            folder = store or f"{self._temporary.name}/store"  # type: ignore[union-attr]
+            self.classes = class_count(self.split)
+            folder = store or tempfile.mkdtemp(prefix="whyclass-")
+            if not store:
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self.store = open_store(folder, self.loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
@@ -120,7 +119,7 @@ class Study:
             dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
             wanted = plan(
                 self.split,
-                self.trunk(dtype),
+                lambda images: self.trunk(dtype)(images),  # made only where there is something to compute
                 self.pool,
                 self.loaded.preprocessing,
                 self.settings.pool,
@@ -157,9 +156,8 @@ class Study:
             If the class is unknown, ambiguous, or predicted for no image of the pool (names its nearest
             rivals and how often each is predicted).
         """
+        wanted = resolve(target, self.loaded.class_names, self.classes)
         index = self.index()
-        names = self.loaded.class_names
-        wanted = resolve(target, names, index.logits.shape[1])
         file = self.store.record("explanations", self.key(wanted))
         if (kept := self._kept(file)) is not None:
             return kept
@@ -200,6 +198,13 @@ class _Explaining:
     index: Index
     target: int
 
+    @property
+    def scene(self) -> Scene:
+        """What its pictures are made from."""
+        study, loaded = self.study, self.study.loaded
+        names = loaded.class_names
+        return Scene(study.split, study.pool, loaded.preprocessing, names, self.index, study.settings)
+
     def explanation(self) -> Explanation:
         study, settings = self.study, self.study.settings
         predicted = np.flatnonzero(self.index.predicted == self.target)
@@ -207,24 +212,28 @@ class _Explaining:
             raise ClassError(self._never_predicted())
         chosen = self._draw(predicted)
         with study.progress.step("images", len(chosen)) as advance:
-            samples = self._read(chosen, advance)
+            samples = self.scene.read(chosen.tolist(), advance)
         scores = self._scores(chosen, samples)
         factors = self._factors(samples, scores)
         masks = {"including": self.index.usable, "excluding": self._others()}
         with study.progress.step("crops", len(self.index.items)) as advance:
             places = crops.nearest(self.index, factors.concepts, settings.crops, masks, advance)
         with study.progress.step("prediction test"):
-            pictured = _Pictured(self, {p: samples[i] for i, p in enumerate(chosen)})
+            pictures = Pictures(self.scene, dict(zip(chosen.tolist(), samples, strict=True)))
             tests = {
-                name: pictured.test(places[name], masks[name], name) for name in masks if masks[name].any()
+                name: pictures.prediction_test(self.target, [best[0] for best in places[name]], mask, name)
+                for name, mask in masks.items()
+                if mask.any()
             }
             rows = strongest(factors.embeddings, settings.examples)
-            shown = tuple(pictured.whole(int(chosen[row])) for row in rows)
-            concepts = tuple(pictured.concept(k, factors, places, rows) for k in range(len(factors.concepts)))
+            shown = tuple(pictures.whole(int(chosen[row])) for row in rows)
+            concepts = _concepts(factors, places, rows, pictures)
         return Explanation(
             model=self._model(),
             pool=self._pool(),
-            target=self._prediction(self.target, float(self.index.scores(chosen)[:, self.target].mean())),
+            target=self.scene.prediction(
+                self.target, float(self.index.scores(chosen)[:, self.target].mean())
+            ),
             n_images=len(chosen),
             n_predicted=len(predicted),
             images=shown,
@@ -237,21 +246,14 @@ class _Explaining:
         )
 
     def _draw(self, predicted: np.ndarray) -> np.ndarray:
-        """At most ``images`` of the images predicted as the class, drawn with the seed, in pool order."""
-        count = self.study.settings.images
-        if len(predicted) <= count:
-            return predicted
-        generator = np.random.default_rng([self.study.settings.seed, self.target])
-        return np.sort(generator.choice(predicted, count, replace=False))
+        """At most ``images`` of the images predicted as the class, drawn with the seed, in pool order.
 
-    def _read(self, positions: Iterable[int], advance: Any = lambda done: None) -> list[Sample]:
-        samples = []
-        for _, sample in data.samples(self.study.pool, positions, self.study.loaded.preprocessing):
-            if isinstance(sample, DataError):
-                raise DataError(f"an image that was read before cannot be read now: {sample}")
-            samples.append(sample)
-            advance(1)
-        return samples
+        Each image's lot is cast from its content, so that one more image in the pool changes the draw
+        by at most one.
+        """
+        settings, items = self.study.settings, self.index.items
+        lots = [seed_of("draw", settings.seed, items[position].digest) for position in predicted]
+        return np.sort(predicted[np.argsort(lots, kind="stable")[: settings.images]])
 
     def _scores(self, chosen: np.ndarray, samples: list[Sample]) -> attribution.Scores:
         study = self.study
@@ -273,6 +275,9 @@ class _Explaining:
             blocks = torch.stack([s.tensor for s in samples]).split(attribution.BATCH)
             clean = [trunk(block.to(self.study.split.example)).cpu().numpy() for block in blocks]
             return factorise(np.concatenate(clean), scores.cells, self.study.settings)
+
+    def _mean_score(self, positions: np.ndarray) -> float:
+        return float(self.index.scores(positions)[:, self.target].mean())
 
     def _others(self) -> np.ndarray:
         """Usable images that are not predicted as the class."""
@@ -297,9 +302,6 @@ class _Explaining:
         if len(factors.concepts) < self.study.settings.concepts:
             yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
 
-    def _prediction(self, index: int, score: float) -> Prediction:
-        return Prediction(index, name_of(index, self.study.loaded.class_names), score)
-
     def _model(self) -> ModelInfo:
         study = self.study
         return ModelInfo(
@@ -316,113 +318,6 @@ class _Explaining:
         )
         used = len(self.index.items) - len(skipped)
         return PoolInfo(self.study.pool.name, used, self.study.pool.digest, skipped)
-
-
-class _Pictured:
-    """Pictures and crops of pool images, each image read once."""
-
-    def __init__(self, explaining: _Explaining, samples: dict[int, Sample]) -> None:
-        self.explaining, self.samples = explaining, dict(samples)
-        self.wholes: dict[int, ClassImage] = {}
-        self.index, self.study = explaining.index, explaining.study
-
-    def test(self, places: list[list[Place]], mask: np.ndarray, name: str) -> PredictionTest:
-        best = [found[0] for found in places]
-        stitched = self._stitch(best)
-        top = np.argsort(-stitched.scores, kind="stable")[:5]
-        target = self.explaining.target
-        return PredictionTest(
-            score=float(stitched.scores[target]),
-            predicted=bool(stitched.scores.argmax() == target),
-            top=tuple(self.explaining._prediction(int(c), float(stitched.scores[c])) for c in top),
-            layout=stitched.layout,
-            pool=int(mask.sum()),
-            picture=data.encode(self.study.loaded.preprocessing.undo(stitched.image)),
-            sources=tuple(self.whole(place.position) for place in best),
-            control=self._control(len(best), mask, name),
-        )
-
-    def concept(
-        self, k: int, factors: Factors, places: dict[str, list[list[Place]]], rows: list[int]
-    ) -> Concept:
-        maps = factors.embeddings[rows, :, :, k]
-        largest = float(factors.embeddings[..., k].max())
-        return Concept(
-            vector=factors.concepts[k],
-            share=float(factors.shares[k]),
-            including=tuple(self._crop(place) for place in places["including"][k]),
-            excluding=tuple(self._crop(place) for place in places["excluding"][k]),
-            heat_maps=tuple(HeatMap(values / largest) for values in maps),
-        )
-
-    def whole(self, position: int) -> ClassImage:
-        if position not in self.wholes:
-            picture = data.encode(self._sample(position).picture, lossless=False)
-            self.wholes[position] = ClassImage(self._source(position), picture)
-        return self.wholes[position]
-
-    def _stitch(self, places: list[Place], layout: str | None = None) -> checks.Stitched:
-        model, size = self.study.split.model, self.study.loaded.preprocessing.crop
-        device = self.study.split.example.device
-        pieces = [self._piece(place) for place in places]
-        layout = layout or self.study.settings.layout
-        return checks.stitch(lambda images: run(model, images.to(device)), pieces, size, layout)
-
-    def _control(self, count: int, mask: np.ndarray, name: str) -> Control | None:
-        """The class's score for stitched random crops of the same images."""
-        draws = self.study.settings.controls
-        if not draws:
-            return None
-        seed = [self.study.settings.seed, self.explaining.target, len(name)]
-        generator = np.random.default_rng(seed)
-        cells = self.index.cells.shape[1]
-        drawn = [crops.random_places(mask, cells, count, generator) for _ in range(draws)]
-        scores = np.stack([self._stitch(places).scores for places in drawn])
-        low, high = np.quantile(scores[:, self.explaining.target], [0.025, 0.975])
-        return Control(
-            n=draws,
-            mean=float(scores[:, self.explaining.target].mean()),
-            low=float(low),
-            high=float(high),
-            predicted=float((scores.argmax(1) == self.explaining.target).mean()),
-        )
-
-    def _sample(self, position: int) -> Sample:
-        if position not in self.samples:
-            self.samples[position] = self.explaining._read([position])[0]
-        return self.samples[position]
-
-    def _piece(self, place: Place) -> Tensor:
-        tensor = self._sample(place.position).tensor
-        left, top, right, bottom = place.box(self.index.grid, (tensor.shape[1], tensor.shape[2]))
-        return tensor[:, top:bottom, left:right]
-
-    def _crop(self, place: Place) -> Crop:
-        sample = self._sample(place.position)
-        box = place.box(self.index.grid, (sample.tensor.shape[1], sample.tensor.shape[2]))
-        picture = data.encode(sample.picture.crop(box))
-        return Crop(self._source(place.position), box, place.cosine, picture)
-
-    def _source(self, position: int) -> Source:
-        item = self.index.items[position]
-        index = int(self.index.predicted[position])
-        score = float(self.index.scores(np.array([position]))[0, index])
-        return Source(item.path, item.digest, self.explaining._prediction(index, score))
-
-
-def noisy_precision(precision: str, cut: Split) -> torch.dtype:
-    """Precision of the noisy copies' trunk: bfloat16 under ``auto`` where the device computes in it."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    device = cut.example.device.type
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = (
-        device == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
-    return torch.bfloat16 if native else torch.float32
 
 
 def example_image(size: tuple[int, int]) -> Tensor:
@@ -474,6 +369,24 @@ def _moved(model: nn.Module, device: torch.device | None) -> nn.Module:
     if device is None or parameter is None or parameter.device.type == device.type:
         return model
     return copy.deepcopy(model).to(device)
+
+
+def _concepts(
+    factors: Factors, places: dict[str, list[list[Place]]], rows: list[int], pictures: Pictures
+) -> tuple[Concept, ...]:
+    """Each factor with its crops, and its heat maps on the images ``rows``."""
+
+    def concept(k: int) -> Concept:
+        maps, largest = factors.embeddings[rows, :, :, k], float(factors.embeddings[..., k].max())
+        return Concept(
+            vector=factors.concepts[k],
+            share=float(factors.shares[k]),
+            including=tuple(pictures.crop(place) for place in places["including"][k]),
+            excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
+            heat_maps=tuple(HeatMap(values / largest) for values in maps),
+        )
+
+    return tuple(concept(k) for k in range(len(factors.concepts)))
 
 
 def _completeness(errors: np.ndarray) -> Completeness:

@@ -1,0 +1,103 @@
+"""Crops become one image, at the right places, and the model is asked about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import nets
+from whyclass.checks import LAYOUTS, mosaic, softmax_scores, stack, stitch
+from whyclass.errors import ModelError
+from whyclass.split import run
+
+
+def crops(n: int, height: int = 4, width: int = 3) -> list[torch.Tensor]:
+    """Crops of one value each: 0, 1, 2, ..."""
+    return [torch.full((3, height, width), float(i)) for i in range(n)]
+
+
+def asked(model):
+    return lambda images: run(model, images)
+
+
+def test_a_stack_is_the_crops_along_the_height_at_native_size():
+    found = stack(crops(6), (99, 99))
+    assert found.shape == (3, 24, 3)
+    for i in range(6):
+        assert (found[:, 4 * i : 4 * i + 4] == i).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "grid"),
+    [
+        (1, [[0]]),
+        (2, [[0], [1]]),
+        (3, [[0], [1], [2]]),
+        (4, [[0, 1], [2, 3]]),
+        (5, [[0, 1], [2, 3], [4, 0]]),
+        (6, [[0, 1], [2, 3], [4, 5]]),
+        (10, [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 0, 1]]),
+    ],
+)
+def test_a_mosaic_is_a_grid_row_by_row_whose_empty_places_repeat_the_first(n, grid):
+    rows, columns = len(grid), len(grid[0])
+    found = mosaic(crops(n), (4 * rows, 3 * columns))  # its own size: nothing is resized
+    wanted = np.kron(np.array(grid), np.ones((4, 3)))
+    assert np.array_equal(found[0].numpy(), wanted)
+    assert found.shape == (3, *wanted.shape)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (5, 7), (224, 224)])
+def test_a_mosaic_has_the_size_of_the_models_input(size):
+    assert mosaic(crops(6), size).shape == (3, *size)
+    assert torch.allclose(mosaic([torch.full((3, 4, 3), 0.5)] * 6, size), torch.tensor(0.5))
+
+
+def test_the_layout_is_stacked_where_the_model_takes_it():
+    model = nets.seeded(nets.Plain())
+    found = stitch(asked(model), crops(6, 8, 8), (32, 32))
+    assert found.layout == "stacked"
+    assert found.image.shape == (3, 48, 8)
+    with torch.no_grad():
+        wanted = model(stack(crops(6, 8, 8), (32, 32))[None]).softmax(1)[0]
+    assert np.allclose(found.scores, wanted, atol=1e-6)
+
+
+def test_the_layout_falls_to_a_mosaic_where_the_model_refuses():
+    model = nets.seeded(nets.Fixed())
+    found = stitch(asked(model), crops(6, 8, 8), (32, 32))
+    assert found.layout == "mosaic"
+    assert torch.equal(found.image, mosaic(crops(6, 8, 8), (32, 32)))
+    with torch.no_grad():
+        assert np.allclose(found.scores, model(found.image[None]).softmax(1)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_asked_for_is_the_one_used(layout):
+    found = stitch(asked(nets.seeded(nets.Plain())), crops(4, 8, 8), (32, 32), layout)
+    assert found.layout == layout
+
+
+def test_a_layout_that_the_model_refuses_is_not_replaced_by_another():
+    with pytest.raises(ModelError, match="wrong image size"):
+        stitch(asked(nets.seeded(nets.Fixed())), crops(6, 8, 8), (32, 32), "stacked")
+
+
+def test_a_model_that_refuses_every_layout_is_an_error():
+    with pytest.raises(ModelError):
+        stitch(asked(nets.seeded(nets.Fixed())), crops(6, 8, 8), (30, 30))
+
+
+def test_scores_are_a_softmax_in_double_precision():
+    logits = torch.tensor([[0.0, 1.0, 2.0], [1e4, 0.0, -1e4]])
+    found = softmax_scores(lambda images: logits, torch.zeros(2, 3, 1, 1))
+    powers = np.exp([0.0, 1.0, 2.0])
+    assert np.allclose(found, [powers / powers.sum(), [1, 0, 0]], rtol=1e-12)
+    assert found.dtype == np.float64
+
+
+def test_no_gradient_is_kept():
+    model = nets.seeded(nets.Plain())
+    softmax_scores(model, nets.images())
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,408 @@
+"""Models by name or file, weights from files that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from whyclass import models
+from whyclass.data import Preprocessing
+from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
+from whyclass.models import fingerprint, load, read_class_names, read_weights
+
+NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
+SMALL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes=4):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x)
+
+def build(num_classes=4):
+    return Net(num_classes)
+
+def plain():
+    return Net()
+
+def raises():
+    raise OSError("no such dish")
+
+def number():
+    return 7
+
+value = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "small.py"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def state(file) -> dict[str, torch.Tensor]:
+    """Weights of the small net, other than any fresh one's."""
+    return {
+        key: torch.full_like(value, 0.5) for key, value in load(f"{file}:build").model.state_dict().items()
+    }
+
+
+def squeezenet(classes: int = 1000) -> nn.Module:
+    return torchvision.models.squeezenet1_1(weights=None, num_classes=classes)
+
+
+# ---------------------------------------------------------------- torchvision
+
+
+@pytest.mark.parametrize("classes", [1000, 7])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_torchvision_with_a_weights_file_has_as_many_classes_as_the_weights(tmp_path, classes, suffix):
+    path, state = tmp_path / f"w{suffix}", squeezenet(classes).state_dict()
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = load(NAME, path)
+    assert not loaded.model.training
+    assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
+    assert len(loaded.class_names) == (1000 if classes == 1000 else 0)
+    assert loaded.preprocessing == Preprocessing()
+
+
+def test_an_old_checkpoint_without_batch_counters_fits(tmp_path):
+    state = torchvision.models.resnet18(weights=None, num_classes=3).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, tmp_path / "w.pt")
+    assert load("torchvision:resnet18", tmp_path / "w.pt").model.fc.out_features == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("torchvision:resnet5", "no classifier 'resnet5'; did you mean resnet50"),
+        ("torchvision:", "did you mean resnet50"),
+        ("torchvision:fcn_resnet50", "no classifier"),
+        ("torchvision:resnet18:IMAGENET1K_V7", "no weights 'IMAGENET1K_V7'; it has IMAGENET1K_V1"),
+        ("resnet50", "give torchvision:NAME"),
+        ("timm:resnet50", "give torchvision:NAME"),
+        ("model.pth", "give torchvision:NAME"),
+        ("small.py", "path/to/file.py:factory"),
+        ("", "is not understood"),
+    ],
+)
+def test_an_unknown_model_is_refused_with_what_was_meant(name, reason):
+    with pytest.raises(ModelError, match=reason):
+        load(name, pretrained=False)
+
+
+def test_every_torchvision_weights_entry_gives_a_preprocessing():
+    for name in torchvision.models.list_models(module=torchvision.models):
+        for entry in torchvision.models.get_model_weights(name):
+            given, found = entry.transforms(), models._from_metadata(entry)
+            assert (found.resize, found.crop[0], list(found.mean)) == (
+                given.resize_size[0],
+                given.crop_size[0],
+                given.mean,
+            )
+
+
+def test_the_preprocessing_can_be_changed_in_parts():
+    found = load(NAME, pretrained=False, resize=40, crop=32, mean=(0.5, 0.5, 0.5)).preprocessing
+    assert found == Preprocessing(40, (32, 32), (0.5, 0.5, 0.5), Preprocessing().std)
+    with pytest.raises(SettingsError, match="crop"):
+        load(NAME, pretrained=False, crop=-3)
+    with pytest.raises(SettingsError, match="crop"):
+        load(NAME, pretrained=False, crop=0)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def prefixed(prefix: str):
+    return lambda state: {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": state},
+        lambda state: {"checkpoint": 1, "model": {"state_dict": state}},
+        prefixed("module."),
+        lambda state: {"state_dict": prefixed("module.model.")(state)},
+        prefixed("_orig_mod."),
+    ],
+    ids=["plain", "state_dict", "model", "nested", "module.", "nested prefixes", "compiled"],
+)
+def test_weights_are_found_under_their_wrappers(tmp_path, file, state, wrap):
+    torch.save(wrap(state), tmp_path / "w.pt")
+    loaded = load(f"{file}:build", tmp_path / "w.pt").model.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+def test_a_prefix_that_is_the_models_own_stays(tmp_path, file, state):
+    torch.save(prefixed("net.")(state), tmp_path / "w.pt")
+    loaded = load(f"{file}:Holder", tmp_path / "w.pt").model.state_dict()
+    assert torch.equal(loaded["net.fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize("factory", ["build", "plain"])
+def test_a_factory_is_asked_for_the_classes_that_the_weights_have(tmp_path, file, factory):
+    torch.save(load(f"{file}:build").model.state_dict(), tmp_path / "four.pt")
+    assert load(f"{file}:{factory}", tmp_path / "four.pt").model.fc.out_features == 4
+    torch.save(models._module(file).build(9).state_dict(), tmp_path / "nine.pt")
+    if factory == "build":
+        assert load(f"{file}:build", tmp_path / "nine.pt").model.fc.out_features == 9
+    else:
+        with pytest.raises(WeightsError, match=r"fc.weight is \(9, 4\), the model's is \(4, 4\)"):
+            load(f"{file}:plain", tmp_path / "nine.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "conv.bias"}, "it lacks 1, such as conv.bias"),
+        (lambda s: s | {"head.weight": torch.zeros(2)}, "it has 1 that the model lacks, such as head.weight"),
+        (lambda s: s | {"conv.weight": torch.zeros(4, 3, 5, 5)}, r"conv.weight is \(4, 3, 5, 5\)"),
+        (lambda s: {"a": torch.zeros(1)}, "it lacks 4"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_with_what_does_not(tmp_path, file, state, change, reason):
+    torch.save(change(state), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=f"does not fit .*{reason}"):
+        load(f"{file}:build", tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, state, value):
+    state["conv.weight"][0, 0, 0, 0] = value
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"NaN or infinity in conv\.weight"):
+        read_weights(tmp_path / "w.safetensors")
+
+
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda harm, path: torch.save({"state_dict": harm}, path),
+        lambda harm, path: torch.save(
+            {"w": torch.zeros(1), "x": harm}, path, _use_new_zipfile_serialization=False
+        ),
+        lambda harm, path: path.write_bytes(pickle.dumps(harm)),
+    ],
+    ids=["zip", "legacy", "bare pickle"],
+)
+def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path, save):
+    save(Hostile(tmp_path / "executed"), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="could run code when it is loaded, so it was refused"):
+        read_weights(tmp_path / "w.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_whole_module_is_refused(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="save only the model's state_dict"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ""])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"garbage that is no file of weights" * 9, b"PK\x03\x04" + b"\x00" * 99, b"\x80\x02"],
+)
+def test_a_file_that_holds_no_weights_is_refused_by_name(tmp_path, suffix, data):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=str(path)):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_cut_off_anywhere_are_refused(tmp_path, state, suffix):
+    path = tmp_path / f"w{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    whole = path.read_bytes()
+    for length in range(1, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=str(path)):
+            read_weights(path)
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.zeros(1)], torch.zeros(3), {"model": {}}])
+def test_a_checkpoint_without_named_tensors_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="no tensors by name"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["nowhere.pt", "."])
+def test_a_missing_weights_file_is_named(tmp_path, name):
+    with pytest.raises(WeightsError, match="there is no weights file"):
+        load(NAME, tmp_path / name)
+
+
+# ---------------------------------------------------------------- a file with a factory
+
+
+def test_a_file_with_a_factory_gives_its_model(file):
+    loaded = load(f"{file}:build")
+    assert loaded.name == f"{file}:build"
+    assert not loaded.model.training
+    assert loaded.model(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("nothing", "has no function 'nothing'"),
+        ("value", "has no function 'value'"),
+        ("raises", "could not be built: OSError: no such dish"),
+        ("number", "gave a int; needed is a torch.nn.Module"),
+        ("", "has no function ''"),
+    ],
+)
+def test_a_factory_that_gives_no_model_is_refused(file, factory, reason):
+    with pytest.raises(ModelError, match=reason):
+        load(f"{file}:{factory}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import nowhere_to_be_found", "could not be imported: ModuleNotFoundError"),
+        ("def build(:", "could not be imported: SyntaxError"),
+        ("1 / 0", "could not be imported: ZeroDivisionError"),
+        (None, "there is no file"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused(tmp_path, text, reason):
+    if text is not None:
+        (tmp_path / "net.py").write_text(text)
+    with pytest.raises(ModelError, match=reason):
+        load(f"{tmp_path}/net.py:build")
+
+
+def test_a_file_may_import_its_neighbours_and_define_dataclasses(tmp_path, file):
+    (tmp_path / "net.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from small import Net\n"
+        "@dataclass\n"
+        "class Plan:\n"
+        "    classes: int = 6\n"
+        "def build():\n"
+        "    return Net(Plan().classes)\n"
+    )
+    assert load(f"{tmp_path}/net.py:build").model.fc.out_features == 6
+
+
+# ---------------------------------------------------------------- class names
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.txt", "tench\nGreat Dane\nCôte"),
+        ("a.txt", "tench\r\nGreat Dane\r\nCôte\r\n\r\n"),
+        ("a.txt", "\ufefftench\n Great Dane \nCôte\n"),
+        ("a.json", json.dumps(["tench", "Great Dane", "Côte"])),
+        ("a.json", "\ufeff" + json.dumps(["tench", "Great Dane", "Côte"])),
+        ("names", "tench\nGreat Dane\nCôte"),
+    ],
+)
+def test_class_names_are_read(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data.encode())
+    assert read_class_names(tmp_path / name) == ("tench", "Great Dane", "Côte")
+    assert load(NAME, class_names=tmp_path / name, pretrained=False).class_names[0] == "tench"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.txt", b"", "holds no class name"),
+        ("a.txt", b"\n\n  \n", "holds no class name"),
+        ("a.json", b"[]", "holds no class name"),
+        ("a.json", b"{", "cannot read class names"),
+        ("a.json", b'{"0": "tench"}', "JSON list of strings"),
+        ("a.json", b"[1, 2]", "JSON list of strings"),
+        ("a.txt", b"\xff\xfet\x00", "cannot read class names"),
+    ],
+)
+def test_a_file_without_class_names_is_refused(tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ClassError, match=reason):
+        read_class_names(tmp_path / name)
+
+
+def test_a_missing_file_of_class_names_is_named(tmp_path):
+    with pytest.raises(ClassError, match=r"nowhere\.txt"):
+        read_class_names(tmp_path / "nowhere.txt")
+
+
+# ---------------------------------------------------------------- fingerprint
+
+
+def test_a_fingerprint_changes_with_one_weight_and_nothing_else(file):
+    model = load(f"{file}:build").model
+    before = fingerprint(model)
+    assert fingerprint(model) == before
+    model.conv.weight.data[0, 0, 0, 0] += 1e-6
+    changed = fingerprint(model)
+    assert changed != before
+    model.double()
+    assert fingerprint(model) not in (before, changed)
+
+
+def test_a_fingerprint_covers_buffers_and_structure():
+    one, two = nn.Sequential(nn.BatchNorm2d(3)), nn.Sequential(nn.BatchNorm2d(3, eps=1e-3))
+    assert fingerprint(one) != fingerprint(two)
+    before = fingerprint(one)
+    one[0].running_mean += 1
+    assert fingerprint(one) != before
+
+
+def test_a_fingerprint_covers_what_the_users_own_code_does(tmp_path, file):
+    torch.manual_seed(0)
+    before = fingerprint(load(f"{file}:build").model)
+    torch.manual_seed(0)
+    assert fingerprint(load(f"{file}:build").model) == before
+    file.write_text(SMALL.replace(".relu()", ".sigmoid()"))
+    torch.manual_seed(0)
+    assert fingerprint(load(f"{file}:build").model) != before
+
+
+def test_a_fingerprint_of_odd_parameters_is_found():
+    model = nn.Module()
+    model.register_buffer("empty", torch.zeros(0, 3))
+    model.register_buffer("number", torch.tensor(3))
+    model.register_buffer("halved", torch.zeros(2, dtype=torch.bfloat16))
+    model.register_buffer("yes", torch.tensor([True]))
+    assert len(fingerprint(model)) == 32

@@ -1,0 +1,123 @@
+"""The whole path on real trained weights and real photographs, kept outside the repository."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import whyclass
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data: {SHARED} is missing"),
+]
+
+IMAGENETTE = [
+    "tench",
+    "English springer",
+    "cassette player",
+    "chain saw",
+    "church",
+    "French horn",
+    "garbage truck",
+    "gas pump",
+    "golf ball",
+    "parachute",
+]
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    return whyclass.load("torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224)
+
+
+@pytest.fixture(scope="module")
+def explanations(resnet50, tmp_path_factory):
+    """Every Imagenette class at the last layer, from the pool of photographs of all 1,000 classes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    pool = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
+    study = whyclass.Study(resnet50, "layer4.2", pool, tmp_path_factory.mktemp("real") / "store")
+    yield {name: study.explain(name) for name in IMAGENETTE}
+    torch.set_num_threads(threads)
+
+
+def test_crops_of_most_classes_are_predicted_as_the_class_again(explanations):
+    passed = {name for name, found in explanations.items() if found.prediction_test.including.predicted}
+    assert len(passed) >= 8
+    assert {"chain saw", "English springer", "French horn"} <= passed
+
+
+def test_crops_of_some_classes_are_predicted_as_the_class_without_its_own_images(explanations):
+    passed = {name for name, found in explanations.items() if found.prediction_test.excluding.predicted}
+    assert len(passed) >= 3
+    assert {"chain saw", "English springer", "French horn"} <= passed
+
+
+def test_random_crops_of_the_same_images_are_not(explanations):
+    controls = [found.prediction_test.excluding.control for found in explanations.values()]
+    assert all(control.n == 20 for control in controls)
+    assert max(control.mean for control in controls) < 0.05
+
+
+def test_no_crop_of_the_excluding_test_comes_from_the_class(explanations):
+    for found in explanations.values():
+        crops = [crop for concept in found.concepts for crop in concept.excluding]
+        assert len(crops) == 48
+        assert all(crop.image.prediction.index != found.target.index for crop in crops)
+
+
+def test_attribution_is_complete(explanations):
+    for found in explanations.values():
+        assert found.completeness.n == found.n_images * 20
+        assert found.completeness.mean < 1e-4
+
+
+def test_crops_are_the_papers_size(explanations):
+    found = explanations["French horn"]
+    assert {crop.picture.width for concept in found.concepts for crop in concept.including} == {74}
+    assert found.prediction_test.including.picture.height == 6 * 74
+
+
+def test_pages_hold_no_address_and_stay_small(explanations):
+    for found in explanations.values():
+        page = whyclass.records.VIEWS["html"](found)
+        assert "http" not in page.replace("http-equiv", "")
+        assert len(page) < 4_000_000
+
+
+@pytest.mark.parametrize("layer", ["layer3.5", "layer4.2"])
+def test_half_precision_finds_the_concepts_of_full_precision(resnet50, layer, tmp_path):
+    torch.set_num_threads(2)
+    pool = SHARED / "imagenette/val/n03394916"
+    found = {
+        precision: whyclass.Study(
+            resnet50,
+            layer,
+            pool,
+            tmp_path / precision,
+            whyclass.Settings(images=10, precision=precision, controls=0),
+        ).explain("French horn")
+        for precision in ("auto", "float32")
+    }
+    a, b = (np.stack([concept.vector for concept in found[p].concepts]) for p in ("auto", "float32"))
+    assert (a @ b.T).max(1).min() >= 0.99
+
+
+def test_a_small_network_of_another_kind_is_explained(tmp_path):
+    loaded = whyclass.load(
+        f"{SHARED / 'models/cifar_resnet.py'}:resnet56",
+        SHARED / "models/cifar10_resnet56.safetensors",
+        resize=32,
+        crop=32,
+    )
+    names = sorted(entry.name for entry in (SHARED / "cifar10/test").iterdir())
+    study = whyclass.Study(loaded, "layer3.8", SHARED / "cifar10/test", tmp_path / "store", class_names=names)
+    found = study.explain("airplane")
+    assert found.n_predicted > 500
+    assert found.completeness.mean < 1e-4
+    assert found.concepts[0].including[0].picture.width == 8
+    assert found.prediction_test.including.picture.height == 48
