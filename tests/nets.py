@@ -206,6 +206,23 @@ class Branches(nn.Module):
         return self.fc(self.out(x).mean((2, 3)))
 
 
+class Float32Only(Branches):
+    """Also has an operation that no other precision has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise NotImplementedError("not implemented for this type")
+        return super().forward(x)
+
+
+class Auxiliary(Plain):
+    """Does more while it trains."""
+
+    def forward(self, x: Tensor):
+        out = super().forward(x)
+        return (out, out * 2) if self.training else out
+
+
 class UsedLater(nn.Module):
     """After a sum and its ReLU one of its summands is needed again: fusing must not overwrite it.
 

@@ -14,12 +14,13 @@ from whyclass.split import split
 
 CASES = [
     (lambda: nets.seeded(nets.Plain()), "body", 32),
+    (lambda: nets.seeded(nets.Auxiliary()), "tail", 32),
     (lambda: nets.seeded(nets.Residual()), "branch", 32),
     (lambda: nets.seeded(nets.Bypassed("cat")), "up", 32),
     (lambda: nets.resnet("resnet18"), "layer2.1", 64),  # basic blocks
     (lambda: nets.bottleneck(), "layer3.1", 64),
 ]
-IDS = ["plain", "residual", "u-net", "resnet18", "bottleneck"]
+IDS = ["plain", "auxiliary", "residual", "u-net", "resnet18", "bottleneck"]
 
 
 def cut(make, layer, side):
@@ -87,6 +88,11 @@ def test_a_model_that_cannot_be_traced_is_copied_and_right():
     with torch.no_grad():
         for x in (nets.images(2, seed=5), nets.images(2, seed=5) - 3):
             assert difference(trunk(x), own.trunk(x)) < 1e-4
+
+
+def test_a_model_that_cannot_compute_in_another_precision_stays_as_it_is():
+    own, x = cut(lambda: nets.seeded(nets.Float32Only()), "out", 32), nets.images()
+    assert torch.equal(fast_trunk(own, torch.bfloat16)(x), own.trunk(x))
 
 
 def test_a_copy_that_does_not_reproduce_the_trunk_is_not_used(monkeypatch):

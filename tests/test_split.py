@@ -120,6 +120,17 @@ def test_the_model_is_given_back_as_it_came(use):
     assert state(model) == before
 
 
+def test_a_forward_of_a_modules_own_is_kept():
+    model, x = nets.seeded(nets.Plain()), nets.images()
+    real, calls = model.stem.forward, []
+    model.stem.forward = own = lambda images: (calls.append(len(images)), real(images))[1]
+    cut = split(model, "body", ZEROS)
+    with torch.no_grad():
+        assert torch.equal(cut.head(cut.trunk(x)), model(x))
+    assert model.stem.forward is own
+    assert calls[-2:] == [2, 2]  # the trunk and the model, but not the head
+
+
 @pytest.mark.parametrize(
     ("use", "layer"),
     [

@@ -376,7 +376,9 @@ def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int) -> int:
 
 
 def _load(cells: Cells, own: _Class, device: str | torch.device) -> Tensor:
-    X = torch.from_numpy(np.asarray(cells.vectors, np.float32)[own.order])
+    # rows a power of two of bytes apart compete for the same places of the cache: set them apart
+    X = torch.empty(own.cells, own.channels + 16)[:, : own.channels]
+    X.copy_(torch.from_numpy(np.asarray(cells.vectors, np.float32)[own.order]))
     if not torch.stack(X.aminmax()).isfinite().all():
         raise AttributionError("an activation is not finite; does the model hold NaN?")
     return X.to(device)

@@ -38,8 +38,8 @@ def fast_trunk(split: Split, dtype: torch.dtype) -> Trunk:
             trunk = build(split, dtype)
             if _close(trunk, split, dtype):
                 return trunk
-        except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, NotImplementedError):
-            continue  # an untraceable model, or an operation that ``dtype`` does not have
+        except Exception:  # an untraceable model, or an operation that ``dtype`` does not have
+            continue
     return split.trunk
 
 
@@ -94,12 +94,9 @@ def _truncated(model: nn.Module, layer: str) -> fx.GraphModule:
     """The model's graph, up to the layer."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    extractor = create_feature_extractor(model, {layer: "layer"})
-    graph = fx.GraphModule(extractor, extractor.graph).eval()
-    # torchvision keeps one graph for each mode and leaves the modules' own flags in training mode
-    for module in graph.modules():
-        module.training = False
-    return graph
+    extractor = create_feature_extractor(model, {layer: "layer"}, suppress_diff_warning=True)
+    # torchvision keeps one graph for each mode, and the modules' own flags may be left in training mode
+    return fx.GraphModule(extractor, extractor.graph).eval()
 
 
 class _Convolution(nn.Module):
