@@ -48,12 +48,15 @@ def main() -> None:
     peak = _matmul_peak(device)
     plain = [_timed(lambda p=p: _plain(cells, p, device)) for p in sample[: count // 2]]
     before = _memory(device, start=True)
+    busy = time.process_time()
     seconds, found = _timed(lambda: fit(pairs, 0))
+    busy = (time.process_time() - busy) / seconds / torch.get_num_threads()
     memory = _memory(device) - before
     plain += [_timed(lambda p=p: _plain(cells, p, device)) for p in sample[count // 2 :]]
     peak = max(peak, _matmul_peak(device))
     work = 8.0 * options.cells * options.channels * EPOCHS * len(pairs)
     _report(found, seconds, work, peak, np.array([took for took, _ in plain]))
+    print(f"whyclass had the processor for {busy:.0%} of its time: a machine shared with others gives less")
     result = found.weights.nbytes / 2**20
     print(f"memory: {memory / 2**20:.0f} MiB beside the cells, of them the result {result:.0f}")
     rows = {tuple(pair): row for row, pair in enumerate(found.pairs.tolist())}

@@ -83,7 +83,7 @@ def test_a_class_without_a_name_is_called_by_its_index():
 
 def test_rivals_are_the_classes_predicted_where_the_target_scores_highest():
     scores = np.array([[0.3, 0.6, 0.1], [0.2, 0.1, 0.7], [0.25, 0.05, 0.7], [0.0, 0.9, 0.1]])
-    sentence = rivals(0, scores, scores.argmax(1), ("tench", "crane", "drum"))
+    sentence = rivals(scores[:, 0], scores.argmax(1), ("tench", "crane", "drum"))
     assert sentence == (
         "its highest score in the pool is 0.300; predicted where it scores highest: "
         "crane (2 images), drum (2 images)"

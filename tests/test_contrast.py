@@ -80,6 +80,7 @@ def test_mirrored_pairs_differ_only_in_sign(rng):
     assert np.array_equal(both.pairs[:2], both.pairs[2:, ::-1])
     for accuracy in (both.training, both.held_out):
         assert np.array_equal(accuracy.plain[:2], accuracy.plain[2:])
+        assert np.array_equal(accuracy.balanced[:2], accuracy.balanced[2:])
         assert np.array_equal(accuracy.cells[:2], accuracy.cells[2:, ::-1])
         assert np.array_equal(accuracy.images[:2], accuracy.images[2:, ::-1])
     alone = hyperplanes(cells, [(1, 0)])
@@ -109,16 +110,30 @@ def test_the_same_call_gives_the_same_bytes_and_another_seed_others(rng):
     assert not np.array_equal(one.held_out.cells, other.held_out.cells)
 
 
-@pytest.mark.parametrize("turns", [2, 5, 21])
-def test_the_budget_changes_only_the_rounding(rng, turns):
-    cells = make(rng, dict.fromkeys(range(7), 60), 16)
+class Counting(dict):
+    """Counts how often a class's cells are asked for."""
+
+    count = 0
+
+    def __getitem__(self, k):
+        self.count += 1
+        return super().__getitem__(k)
+
+
+def test_the_budget_changes_only_the_rounding(rng):
+    cells = Counting(make(rng, dict.fromkeys(range(7), 60), 16))
     pairs = [*all_pairs(cells), (4, 2), (2, 4), (0, 1)]
     whole = hyperplanes(cells, pairs)
-    least = 4 * (2 * 60 * 16 + 3 * 3 * 16 + 2 * 3 * (16 + 60))
-    most = 4 * (7 * 60 * 16 + 3 * 24 * 16 + 2 * 8 * (16 + 60))
-    budget = {2: most - 1, 5: (least + most) // 2, 21: least}[turns]
-    same(whole, hyperplanes(cells, pairs, budget_bytes=budget), 1e-6)
-    with pytest.raises(SettingsError, match="budget_bytes is 1000; classes"):
+    assert cells.count == 7 + 7  # once to plan and once to fit
+    least = 4 * (2 * 60 * 32 + 3 * 3 * 16 + 2 * 3 * (16 + 60))
+    most = 4 * (7 * 60 * 32 + 3 * 24 * 16 + 2 * 8 * (16 + 60))
+    counts = []
+    for budget in (most, most - 1, (least + most) // 2, least):
+        cells.count = 0
+        same(whole, hyperplanes(cells, pairs, budget_bytes=budget), 1e-6)
+        counts.append(cells.count - 7)
+    assert counts[0] == 7 < counts[1] <= counts[2] < counts[3] == 2 * 21
+    with pytest.raises(SettingsError, match=r"budget_bytes is 1000; classes \d and \d alone need"):
         hyperplanes(cells, pairs, budget_bytes=1000)
 
 
@@ -209,6 +224,11 @@ def test_without_a_second_fit_the_first_is_the_same(rng):
     assert np.isnan(found.held_out.plain).all()
 
 
+def test_a_pair_starts_the_same_from_both_sides():
+    assert start_seed(3, 1, 2) == start_seed(3, 2, 1)
+    assert len({start_seed(s, a, b) for s in (0, 1) for a, b in ((1, 2), (1, 3), (11, 2), (1, 12))}) == 8
+
+
 def test_between_gives_both_directions(rng):
     cells = make(rng, {0: 30, 1: 20, 2: 20})
     found = hyperplanes(cells, [(0, 1), (2, 0)])
@@ -246,7 +266,7 @@ def test_bad_input_is_named(rng):
         hyperplanes({0: cells[0], 1: Cells(cells[1].vectors, cells[0].image)}, [(0, 1)])
     with pytest.raises(AttributionError, match="not finite"):
         hyperplanes(cells | {2: broken}, [(0, 2)])
-    for pairs in ([], [(0, 1, 2)], [(0.0, 1.0)], [0, 1]):
+    for pairs in ([], [(0, 1, 2)], [(0.0, 1.0)], [0, 1], [(0, -1)]):
         with pytest.raises(SettingsError, match="pairs are needed"):
             hyperplanes(cells, pairs)
     for change in ({"epochs": 0}, {"lr": 0}, {"lr": float("inf")}, {"held_out": 1}, {"seed": -1}):

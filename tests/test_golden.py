@@ -17,7 +17,9 @@ GOLDEN = Path(__file__).parent / "golden" / "hawk.json"
 def numbers(folder: Path) -> dict:
     world.write_pool(folder / "pool", n_per_class=20, seed=0)
     settings = whyclass.Settings(precision="float32", images=20)
-    found = whyclass.Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings).explain("hawk")
+    found = whyclass.Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings).explain(
+        "hawk"
+    )
     tests = found.prediction_test
     return {
         "n_images": found.n_images,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import torch
 
 from planted import files_of, leftovers, model_arguments, nth, quick_arguments, whyclass
-from whyclass import attribution, checks, codec, concepts, crops, data, index, models, split, world
+from whyclass import attribution, checks, cli, codec, concepts, crops, data, index, models, split, world
 from whyclass import store as stores
 from whyclass.report import text
 
@@ -40,9 +44,9 @@ def net():
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory) -> list[str]:
-    """Everything but the store: the model, a pool of four blocks, and quick settings."""
+    """Everything but the store: the model, a pool of three blocks, and quick settings."""
     place = tmp_path_factory.mktemp("world")
-    pool = world.write_pool(place / "pool", 12)
+    pool = world.write_pool(place / "pool", 8)
     asked = ["--images", str(pool), "--class", "hawk", "--json", "--quiet"]
     return ["explain", *model_arguments(place / "model", SLOW), *asked, *quick_arguments()]
 
@@ -78,21 +82,21 @@ POINTS = {
     "while the layer is looked for": (split, "survey", 1),
     "while the store is claimed": (os, "replace", 1),
     "before the first block": (index, "_compute", 1),
-    "in the third block": (index, "_compute", 3),
-    "while an image is decoded": (data, "_sample", 70),
-    "between cells and logits": (stores.Rows, "append", 6),
-    "between rows and their note": (stores.Pass, "keep", 3),
+    "in the second block": (index, "_compute", 2),
+    "while an image is decoded": (data, "_sample", 40),
+    "between two files of rows": (stores.Rows, "append", 4),
+    "between rows and their note": (stores.Pass, "keep", 2),
     "while the note is written": (os, "replace", 3),
     "before the index is finished": (stores, "finish", 1),
-    "while the images are read": (data, "_sample", 110),
+    "while the images are read": (data, "_sample", 74),
     "during attribution": (attribution, "score_cells", 4),
     "during the factorisation": (concepts, "_nmf", 1),
     "while crops are searched": (crops, "_merged", 1),
     "during the prediction test": (checks, "stitch", 3),
     "while the record is encoded": (codec, "encode", 1),
-    "while the record is written": (os, "replace", 7),
+    "while the record is written": (os, "replace", 6),
     "while the page is made": (text, "verdict", 1),
-    "while the page is written": (os, "replace", 8),
+    "while the page is written": (os, "replace", 7),
 }
 """Where Ctrl-C comes: at the beginning of which call of which function."""
 
@@ -117,7 +121,7 @@ def test_after_ctrl_c_the_next_call_ends_with_the_bytes_of_an_undisturbed_run(
 
 @pytest.mark.parametrize(
     ("point", "computed"),
-    [("before the first block", 4), ("in the third block", 2), ("before the index is finished", 0)],
+    [("before the first block", 3), ("in the second block", 2), ("before the index is finished", 0)],
 )
 def test_blocks_that_were_finished_are_not_computed_again(given, tmp_path, monkeypatch, point, computed):
     place, name, number = POINTS[point]
@@ -137,67 +141,83 @@ def test_ctrl_c_in_the_demo_exits_the_same_way(tmp_path, monkeypatch):
     assert (ran.code, ran.out, ran.message) == (130, "", STOPPED)
 
 
-# ---------------------------------------------------------------- a process, stopped from outside
+# ---------------------------------------------------------------- processes, stopped from outside
 
-CHILD = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.path.insert(0, sys.argv.pop(1))
-at = int(sys.argv.pop(1))
-from planted import nth
-from whyclass.cli import main
-os.replace = nth(at, lambda: os.kill(os.getpid(), signal.SIGKILL), os.replace)
-main()
-"""
-"""The command, which kills itself when a file is to be put in its place for the given time; 0 for never."""
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["whyclass.cli"])  # once for all of them
 
 
-def start(*arguments: str | Path, at: int = 0, pause: float = 0.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(at), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PAUSE": str(pause)}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **streams)
+def child(out: Path, kill_at: int, pause: float, arguments: list[str]) -> None:
+    """The command in a process of its own, which kills itself at a file that is to be put in its place."""
+    torch.set_num_threads(1)
+    os.environ["PAUSE"] = str(pause)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.replace = nth(kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL), os.replace)
+    sys.argv = ["whyclass", *arguments]
+    with out.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        cli.main()
 
 
-def wait_for(there: Callable[[], object], child: subprocess.Popen[str]) -> None:
+@contextmanager
+def started(store: Path, given: list[str], kill_at: int = 0, pause: float = 0.0) -> Iterator[BaseProcess]:
+    """Such a process; at the end of the block it has ended."""
+    out = store.parent / f"{time.monotonic_ns()}.txt"
+    process = PROCESSES.Process(target=child, args=(out, kill_at, pause, [*given, "--store", str(store)]))
+    process.start()
+    try:
+        yield process
+        process.join(60)
+    finally:
+        process.kill()
+        process.join()
+
+
+def wait_for(there: Callable[[], object], process: BaseProcess) -> None:
     until = time.monotonic() + 60
     while not there():
-        assert child.poll() is None, child.communicate()
+        assert process.is_alive(), process.exitcode
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(given, undisturbed, tmp_path, number):
-    with start(*given, "--store", tmp_path, pause=0.25) as child:
-        wait_for(lambda: list(tmp_path.glob("index/*.partial/progress.json")), child)
-        child.send_signal(number)
-        out, err = child.communicate(timeout=60)
-    assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    assert (out, " ".join(err.split())) == ("", STOPPED if number == signal.SIGINT else "")
-    assert list(tmp_path.glob("index/*.partial/progress.json"))
-    assert results(tmp_path) == {}
-    again = whyclass(*given, "--store", tmp_path)
-    assert (again.code, again.err) == (0, "")
-    assert results(tmp_path) == undisturbed
-    assert not list(tmp_path.glob("index/*.partial"))
-
-
-def test_a_process_killed_while_it_writes_its_record_leaves_no_half_record(given, undisturbed, tmp_path):
-    with start(*given, "--store", tmp_path, at=7) as child:
-        out, err = child.communicate(timeout=120)
-    assert (child.returncode, out, err) == (-signal.SIGKILL, "", "")
-    assert results(tmp_path) == {}
-    ran = whyclass(*given, "--store", tmp_path)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["SIGINT", "SIGKILL"]
+)
+def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
+    given, undisturbed, tmp_path, number, code
+):
+    store = tmp_path / "store"
+    with started(store, given, pause=0.25) as process:
+        wait_for(lambda: list(store.glob("index/*.partial/progress.json")), process)
+        os.kill(process.pid, number)
+    assert process.exitcode == code
+    assert list(store.glob("index/*.partial/progress.json"))
+    assert results(store) == {}
+    ran = whyclass(*given, "--store", store)
     assert (ran.code, ran.err) == (0, "")
-    assert "index" not in ran.json["seconds"]
-    assert results(tmp_path) == undisturbed
+    assert results(store) == undisturbed
+    assert not list(store.glob("index/*.partial"))
+
+
+@pytest.mark.parametrize(("kill_at", "kept"), [(3, 0), (6, 0), (7, 1)], ids=["note", "record", "page"])
+def test_a_process_killed_while_it_writes_leaves_no_half_result(given, undisturbed, tmp_path, kill_at, kept):
+    store = tmp_path / "store"
+    with started(store, given, kill_at=kill_at) as process:
+        pass
+    assert process.exitcode == -signal.SIGKILL
+    assert len(results(store)) == kept
+    assert results(store).items() <= undisturbed.items()
+    assert whyclass(*given, "--store", store).code == 0
+    assert results(store) == undisturbed
 
 
 def test_two_processes_at_once_share_one_pass_and_give_the_same_bytes(given, undisturbed, tmp_path):
-    with start(*given, "--store", tmp_path) as one, start(*given, "--store", tmp_path) as other:
-        ended = [child.communicate(timeout=120) for child in (one, other)]
-    assert (one.returncode, other.returncode) == (0, 0), ended
-    assert results(tmp_path) == undisturbed
-    assert len(list(tmp_path.glob("index/*/meta.json"))) == 1
-    assert leftovers(tmp_path) == []
+    store = tmp_path / "store"
+    with started(store, given) as one, started(store, given) as other:
+        pass
+    assert (one.exitcode, other.exitcode) == (0, 0)
+    assert results(store) == undisturbed
+    found = [json.loads(out.read_text())["seconds"] for out in tmp_path.glob("*.txt")]
+    assert sorted("index" in seconds for seconds in found) == [False, True]
+    assert len(list(store.glob("index/*/meta.json"))) == 1
+    assert leftovers(store) == []

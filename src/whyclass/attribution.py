@@ -65,7 +65,15 @@ def prepare(split: Split, image: Tensor, target: int) -> Baseline:
         activations = split.trunk(image.to(split.example))
     if split.bypassed:
         return Baseline(activations)
-    return Baseline(activations, deeplift.record(split.head, activations, _logit(target)))
+    tape = deeplift.record(split.head, activations, _logit(target))
+    with torch.no_grad():
+        plain = _logit(target)(split.head(activations, image))
+    if not torch.allclose(tape.output, plain, rtol=1e-3, atol=1e-3):
+        raise AttributionError(
+            f"with the rules of DeepLift the model gives {tape.output.item():.4g}, else {plain.item():.4g}; "
+            "an operation of it is not understood: try method='gradient'"
+        )
+    return Baseline(activations, tape)
 
 
 def smoothgrad(

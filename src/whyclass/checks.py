@@ -83,4 +83,7 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
 def softmax_scores(model: Model, images: Tensor) -> np.ndarray:
     """Softmax scores (n, K), float64, of images (n, 3, S, T)."""
     with torch.no_grad():
-        return np.asarray(model(images).double().softmax(1).cpu().numpy())
+        scores = model(images).double().softmax(1).cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise ModelError(f"the model's output for an image of {tuple(images.shape[2:])} pixels is not finite")
+    return np.asarray(scores)

@@ -40,16 +40,16 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
     raise ClassError(f"no class is called {text!r}.{_candidates(text, names, count)}")
 
 
-def rivals(target: int, scores: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+def rivals(scores: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> str:
     """For a class that is never predicted: its nearest rivals and how often each is predicted.
 
-    ``scores`` (n, K) are softmax scores of images, ``predicted`` (n,) their argmax. The rivals are
+    ``scores`` (n,) are the target's softmax scores of images, ``predicted`` (n,) their argmax. The rivals are
     the classes predicted for the images that give the target its highest scores.
     """
-    closest = np.argsort(-scores[:, target], kind="stable")[:50]
+    closest = np.argsort(-scores, kind="stable")[:50]
     near = list(dict.fromkeys(int(c) for c in predicted[closest]))[:5]
     counts = [f"{name_of(c, names)} ({int((predicted == c).sum())} images)" for c in near]
-    best = float(scores[:, target].max())
+    best = float(scores.max())
     return (
         f"its highest score in the pool is {best:.3f}; predicted where it scores highest: {', '.join(counts)}"
     )

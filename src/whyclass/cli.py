@@ -149,7 +149,7 @@ def explain(
     with progress.step("page"):
         file = found.save(file if file.suffix == ".html" else file.with_name(file.name + ".html"))
     if as_json:
-        print(json.dumps(as_object(found, file, progress.seconds), indent=2))
+        print(json.dumps(as_object(found, file, progress.seconds), indent=2, allow_nan=False))
     else:
         _print_summary(found, file, progress.seconds)
 

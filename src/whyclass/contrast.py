@@ -33,6 +33,9 @@ from .errors import AttributionError, ClassError, SettingsError
 CUT = 0.25
 """A cell is taken where its score exceeds this part of its image's largest (paper, 5.1.1)."""
 
+PADDING = 16
+"""Channels of room between cells: rows a power of two of bytes apart compete for the same cache lines."""
+
 NEAR = 0.05
 """A balanced accuracy of at most one half and this much is called chance."""
 
@@ -140,7 +143,7 @@ def select_cells(activations: np.ndarray, scores: np.ndarray, cut: float = CUT) 
     vectors = [np.empty((0, activations.shape[1]), np.float32)]
     image = [np.empty(0, np.int64)]
     for i, score in enumerate(scores):
-        chosen = (score > cut * score.max()) & (score > 0)
+        chosen = score > cut * score.max()  # never, where the largest is not above zero
         if chosen.any():
             vectors.append(np.asarray(activations[i][:, chosen].T, np.float32))
             image.append(np.full(len(vectors[-1]), i))
@@ -186,9 +189,9 @@ def hyperplanes(
         If a class is paired with itself, unknown, or has no cell.
     SettingsError
         If a number is out of range, there is no pair, the classes' cells do not have the same channels,
-        or a single pair needs more than the budget.
+        a single pair needs more than the budget, or the descent does not stay finite.
     AttributionError
-        If an activation, or a hyperplane, is not finite.
+        If an activation is not finite.
     """
     descent = _Descent(seed, epochs, lr)
     _check_numbers(descent, held_out)
@@ -204,12 +207,9 @@ def hyperplanes(
         row = row.reshape(-1)  # numpy 2.0 gives it two dimensions
         X = {k: _load(cells[k], classes[k], device) for k in np.unique(fitted).tolist()}
         W, b, found = _fit(fitted, X, X, descent)
-        weights[rows], biases[rows], hits[0, rows] = (
-            sign[rows, None] * W[row],
-            sign[rows] * b[row],
-            found[row],
-        )
+        weights[rows] = sign[rows, None] * W[row]
         del W  # its place is needed for the second fit
+        biases[rows], hits[0, rows] = sign[rows] * b[row], found[row]
         hits[1, rows] = _fit_part(fitted, X, classes, descent)[row]
     if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
         raise SettingsError(f"the descent with lr {lr} does not stay finite; choose a smaller one")
@@ -251,8 +251,8 @@ def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
             "needed are (n, c, h, w) and (c,)"
         )
     n, c, *side = activations.shape
-    z = w.astype(np.float32) @ activations.reshape(n, c, -1) + np.float32(b)
-    return np.asarray(np.maximum(z, 0).reshape(n, *side))
+    z = w @ activations.reshape(n, c, -1) + b
+    return np.maximum(z, 0).reshape(n, *side).astype(np.float32)
 
 
 def start_seed(seed: int, a: int, b: int) -> int:
@@ -315,8 +315,9 @@ def _check_numbers(descent: _Descent, held_out: float) -> None:
 
 def _check_pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     asked = np.asarray(pairs)
-    if asked.ndim != 2 or asked.shape[1] != 2 or not len(asked) or asked.dtype.kind not in "iu":
-        raise SettingsError("pairs are needed: at least one, each of two class numbers")
+    shaped = asked.ndim == 2 and asked.shape[1] == 2 and len(asked) and asked.dtype.kind in "iu"
+    if not shaped or asked.min() < 0:
+        raise SettingsError("pairs are needed: at least one, each of two class numbers from 0 on")
     if (same := np.flatnonzero(asked[:, 0] == asked[:, 1])).size:
         raise ClassError(f"class {asked[same[0], 0]} is paired with itself; choose two classes")
     return asked.astype(np.int64)
@@ -372,12 +373,11 @@ def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int) -> int:
     found, partners = np.unique(pairs, return_counts=True)
     sizes = [classes[k].cells for k in found.tolist()]
     step = 2 * int(partners.max()) * (c + max(sizes))
-    return 4 * (sum(sizes) * c + 3 * len(pairs) * c + step)
+    return 4 * (sum(sizes) * (c + PADDING) + 3 * len(pairs) * c + step)
 
 
 def _load(cells: Cells, own: _Class, device: str | torch.device) -> Tensor:
-    # rows a power of two of bytes apart compete for the same places of the cache: set them apart
-    X = torch.empty(own.cells, own.channels + 16)[:, : own.channels]
+    X = torch.empty(own.cells, own.channels + PADDING)[:, : own.channels]
     X.copy_(torch.from_numpy(np.asarray(cells.vectors, np.float32)[own.order]))
     if not torch.stack(X.aminmax()).isfinite().all():
         raise AttributionError("an activation is not finite; does the model hold NaN?")

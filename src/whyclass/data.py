@@ -146,6 +146,10 @@ class Pool:
         lines = "\n".join(f"{item.digest} {item.path}" for item in self.items)
         return hashlib.blake2b(lines.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
+    def changed(self, position: int) -> bool:
+        """Whether the image at a position is no longer the one that was hashed."""
+        return _content_digest(self.read, position) != self.items[position].digest
+
     def sample(self, position: int, preprocessing: Preprocessing) -> Sample:
         """The image at a position.
 

@@ -1,4 +1,4 @@
-"""The only file that writes: whole files or none, never half of one."""
+"""Writes files whole or not at all, never half of one; only the store's rows are written otherwise."""
 
 from __future__ import annotations
 

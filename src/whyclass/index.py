@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +61,36 @@ class Index:
     grid: tuple[int, int]
     skipped: dict[int, str]
 
-    @property
+    @cached_property
     def usable(self) -> np.ndarray:
         """Mask (N,) of the images that could be read."""
         mask = np.ones(len(self.items), bool)
         mask[list(self.skipped)] = False
         return mask
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """Argmax class of each image, shape (N,); -1 for skipped ones."""
-        best = np.argmax(np.nan_to_num(self.logits, nan=-np.inf), 1)
-        return np.where(self.usable, best, -1)
+        blocks = [self.logits[rows].argmax(1) for rows in self._rows()]
+        return np.where(self.usable, np.concatenate(blocks), -1)
+
+    def scores_of(self, target: int) -> np.ndarray:
+        """Softmax score of one class for each image, shape (N,); NaN for skipped ones."""
+        return np.concatenate([softmax(self.logits[rows])[:, target] for rows in self._rows()])
 
     def scores(self, positions: np.ndarray) -> np.ndarray:
         """Softmax scores, shape (len(positions), K)."""
-        logits = np.asarray(self.logits[positions], np.float64)
-        powers = np.exp(logits - logits.max(1, keepdims=True))
-        return np.asarray(powers / powers.sum(1, keepdims=True))
+        return softmax(self.logits[positions])
+
+    def _rows(self) -> list[slice]:
+        """Blocks of rows, so that no more than a block of logits is in memory."""
+        return [slice(start, start + 1024) for start in range(0, len(self.items), 1024)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax scores (n, K), float64, of logits (n, K)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import inspect
 import pickle
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -116,13 +117,25 @@ def fingerprint(model: nn.Module) -> str:
     total.update(str(model).encode())
     for source in sorted({_source(type(module)) for module in model.modules()}):
         total.update(source.encode())
-    for name, value in sorted(model.state_dict().items()):
+    values = {**_attributes(model), **dict(model.named_buffers()), **model.state_dict()}
+    for name, value in sorted(values.items()):
         if not isinstance(value, Tensor):
             total.update(f"{name} {value!r}".encode())
             continue
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def _attributes(model: nn.Module) -> dict[str, Any]:
+    """What modules keep beside weights and buffers: plain values and tensors, which may change the output."""
+    plain = (bool, int, float, str, tuple, Tensor)
+    return {
+        f"{path}.{name}": value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, plain) and name != "training"
+    }
 
 
 def _source(kind: type) -> str:
@@ -189,10 +202,9 @@ def _read_checkpoint(path: Path) -> Any:
 
 
 def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(state, dict) and (
-        inner := [key for key in WRAPPERS if isinstance(state.get(key), dict)]
-    ):
-        state = state[inner[0]]
+    for _ in WRAPPERS:  # a bound, since a checkpoint may hold itself
+        inner = [key for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)]
+        state = state[inner[0]] if inner else state
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name; needed is a state_dict")
@@ -257,7 +269,7 @@ def _built(build: Callable[[], Any], name: str) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as torchvision's notes on its default initialisation
             model = build()
-    except Exception as error:  # the user's own factory may raise anything; its error is the answer
+    except (Exception, SystemExit) as error:  # somebody's factory may raise anything: that is the answer
         raise ModelError(f"{name} could not be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} gave a {type(model).__name__}; needed is a torch.nn.Module")
@@ -311,16 +323,16 @@ def _from_file(request: Request) -> Loaded:
             f"model {name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, or "
             "path/to/file.py:factory"
         )
-    build = getattr(_module(Path(file)), factory, None)
-    if not callable(build):
-        raise ModelError(f"{file} has no function {factory!r}")
-    return Loaded(
-        name, _built(build, name) if weights is None else _fit(build, weights, name), Preprocessing()
-    )
+    with _on_path(Path(file).parent):
+        build = getattr(_module(Path(file)), factory, None)
+        if not callable(build):
+            raise ModelError(f"{file} has no function {factory!r}")
+        model = _built(build, name) if weights is None else _fit(build, weights, name)
+    return Loaded(name, model, Preprocessing())
 
 
 def _module(path: Path) -> Any:
-    """The user's own file as a module; its folder is on the path while it runs, as if it were a script."""
+    """The user's own file as a module; its folder must be on the path already."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"whyclass_user_{path.stem}", path.resolve())
@@ -328,14 +340,21 @@ def _module(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and inspect look their module up
-    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own file may raise anything; its error is the answer
+    except (Exception, SystemExit) as error:  # somebody's file may raise anything: that is the answer
         raise ModelError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
     return module
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """The folder is looked in for imports, as if a file in it were run as a script."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
 
 
 SOURCES: dict[str, Callable[[Request], Loaded]] = {"torchvision": _from_torchvision}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,9 @@ from .index import Index
 from .records import ClassImage, Control, Crop, Prediction, PredictionTest, Source
 from .settings import Settings, seed_of
 from .split import Split, run
+
+BOUNDS: tuple[tuple[float, Any], ...] = ((0.025, "lower"), (0.975, "higher"))
+"""Quantiles of the control, rounded outwards to a draw: of twenty the least and the largest."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,12 @@ class Scene:
     ) -> list[Sample]:
         """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
         samples = []
-        for _, sample in data.samples(self.pool, positions, self.preprocessing):
+        for position, sample in data.samples(self.pool, positions, self.preprocessing):
             if isinstance(sample, DataError):
                 raise DataError(f"an image that was read before cannot be read now: {sample}")
+            if self.pool.changed(position):
+                path = self.pool.items[position].path
+                raise DataError(f"{path} changed while the study was open; make a new study of the images")
             samples.append(sample)
             advance(1)
         return samples
@@ -111,12 +118,12 @@ class Pictures:
         cells = self.index.cells.shape[1]
         drawn = [crops.random_places(mask, cells, count, generator) for _ in range(settings.controls)]
         scores = np.stack([self._stitch(places).scores for places in drawn])
-        low, high = np.quantile(scores[:, target], [0.025, 0.975])
+        low, high = (float(np.quantile(scores[:, target], q, method=way)) for q, way in BOUNDS)
         return Control(
             n=settings.controls,
             mean=float(scores[:, target].mean()),
-            low=float(low),
-            high=float(high),
+            low=low,
+            high=high,
             predicted=float((scores.argmax(1) == target).mean()),
         )
 

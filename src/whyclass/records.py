@@ -20,6 +20,9 @@ from .errors import RecordError
 FORMAT = 1
 """Version of the saved form; raised by one whenever a saved record changes its meaning."""
 
+COMPLETENESS_BOUND = 0.01
+"""Mean relative completeness error above which an attribution does not add up, and the reader is warned."""
+
 SUFFIX = ".whyclass"
 """Of saved records."""
 

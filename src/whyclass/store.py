@@ -87,7 +87,7 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
         raise StoreError(
             f"store {folder} belongs to another model: {owner.get('model')} with weights "
             f"{str(owner.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; "
-            "choose another folder"
+            "choose another folder (a factory without a weights file may give new weights at each call)"
         )
     if not os.access(folder, os.W_OK):
         raise StoreError(f"store {folder} cannot be written to; choose a folder that you may write to")

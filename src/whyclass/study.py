@@ -23,12 +23,13 @@ from .classes import name_of, resolve, rivals
 from .concepts import Factors, factorise, strongest
 from .crops import Place
 from .data import Preprocessing, Sample
-from .errors import ClassError, ModelError, RecordError, SettingsError, StoreError
+from .errors import ClassError, LayerError, ModelError, RecordError, SettingsError, StoreError
 from .fuse import fast_trunk, noisy_precision
 from .index import Index, Trunk, class_count, load_or_make, plan
 from .pictures import Pictures, Scene
 from .progress import Progress
 from .records import (
+    COMPLETENESS_BOUND,
     FORMAT,
     Completeness,
     Concept,
@@ -43,8 +44,8 @@ from .settings import Settings, seed_of
 from .split import split
 from .store import key_of, open_store
 
-COMPLETENESS_BOUND = 0.01
-"""Mean relative completeness error above which the reader is warned."""
+WORST = 1e6
+"""Relative completeness errors are told up to here."""
 
 LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
 
@@ -125,6 +126,7 @@ class Study:
                 self.settings.pool,
                 weights=self.fingerprint,
                 precision=str(dtype).removeprefix("torch."),
+                versions=_versions(),
             )
             self._index = load_or_make(wanted, self.store, self.progress)
             self._index_key = wanted.key
@@ -156,6 +158,8 @@ class Study:
             If the class is unknown, ambiguous, or predicted for no image of the pool (names its nearest
             rivals and how often each is predicted).
         """
+        if models.fingerprint(self.loaded.model) != self.fingerprint:
+            raise ModelError("the model changed since this study was made of it; make a new study")
         wanted = resolve(target, self.loaded.class_names, self.classes)
         index = self.index()
         file = self.store.record("explanations", self.key(wanted))
@@ -168,7 +172,7 @@ class Study:
     def key(self, target: int) -> str:
         """What the explanation of a class is kept under."""
         self.index()
-        settings = dataclasses.asdict(self.settings)
+        settings = self.told_settings()
         return key_of(
             index=self._index_key,
             target=target,
@@ -179,6 +183,12 @@ class Study:
             versions=_versions(),
             format=FORMAT,
         )
+
+    def told_settings(self) -> dict[str, Any]:
+        """The settings, with what ``precision="auto"`` comes to on this machine."""
+        noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
+        told = f"{self.settings.precision} ({noisy} for noisy copies, on {self.split.example.device.type})"
+        return dataclasses.asdict(self.settings) | {"precision": told}
 
     def _kept(self, file: Path) -> Explanation | None:
         if not file.exists():
@@ -241,7 +251,7 @@ class _Explaining:
             prediction_test=PredictionTests(tests["including"], tests.get("excluding")),
             completeness=_completeness(scores.errors),
             warnings=tuple(self._warnings(scores, factors, len(chosen))),
-            settings=dataclasses.asdict(settings),
+            settings=study.told_settings(),
             versions=_versions(),
         )
 
@@ -274,7 +284,14 @@ class _Explaining:
         with self.study.progress.step("concepts"), torch.no_grad():
             blocks = torch.stack([s.tensor for s in samples]).split(attribution.BATCH)
             clean = [trunk(block.to(self.study.split.example)).cpu().numpy() for block in blocks]
-            return factorise(np.concatenate(clean), scores.cells, self.study.settings)
+            activations = np.concatenate(clean)
+        if activations.min() < 0:
+            raise LayerError(
+                f"layer {self.study.split.layer!r} has negative activations on these images, which cannot be "
+                "factorised; choose a layer after a ReLU"
+            )
+        with self.study.progress.step("concepts"):
+            return factorise(activations, scores.cells, self.study.settings)
 
     def _mean_score(self, positions: np.ndarray) -> float:
         return float(self.index.scores(positions)[:, self.target].mean())
@@ -286,7 +303,7 @@ class _Explaining:
     def _never_predicted(self) -> str:
         usable = np.flatnonzero(self.index.usable)
         names = self.study.loaded.class_names
-        near = rivals(self.target, self.index.scores(usable), self.index.predicted[usable], names)
+        near = rivals(self.index.scores_of(self.target)[usable], self.index.predicted[usable], names)
         name = name_of(self.target, names)
         return f"class {name!r} is predicted for none of the pool's {usable.size} images; {near}"
 
@@ -390,6 +407,8 @@ def _concepts(
 
 
 def _completeness(errors: np.ndarray) -> Completeness:
+    # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
+    errors = np.minimum(np.nan_to_num(errors, nan=WORST), WORST)
     return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
 
 

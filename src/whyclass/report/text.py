@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import Completeness, Control, Explanation, PredictionTest
+from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest
 
 Level = Literal["trust", "careful", "distrust"]
 Outcome = Literal["passed", "failed", "chance", "unchecked"]
@@ -25,9 +25,6 @@ LABELS: dict[Level, str] = {
 
 FEWEST_DRAWS = 19
 """Beating all of ``n`` random draws happens by accident once in ``n + 1`` times: 19 make it 5 %."""
-
-LOOSE = 0.1
-"""Mean relative completeness error above which the attribution cannot be called DeepLift any more."""
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -216,7 +213,7 @@ def _level(first: Outcome, second: Outcome | None, completeness: Completeness) -
 
 def adds_up(completeness: Completeness) -> bool:
     """Whether the attribution is exact enough to be what it claims; not a number is a no."""
-    return completeness.mean <= LOOSE
+    return completeness.mean <= COMPLETENESS_BOUND
 
 
 def _opening(first: Outcome, second: Outcome | None, explanation: Explanation) -> str:
