@@ -172,7 +172,7 @@ class Study:
     def key(self, target: int) -> str:
         """What the explanation of a class is kept under."""
         self.index()
-        settings = self.told_settings()
+        settings = dataclasses.asdict(self.settings)
         return key_of(
             index=self._index_key,
             target=target,
@@ -180,15 +180,14 @@ class Study:
             names=list(self.loaded.class_names),
             model=self.loaded.name,
             pool=self.pool.name,
-            versions=_versions(),
+            versions=self.versions(),
             format=FORMAT,
         )
 
-    def told_settings(self) -> dict[str, Any]:
-        """The settings, with what ``precision="auto"`` comes to on this machine."""
+    def versions(self) -> dict[str, str]:
+        """Libraries with their versions, and what the settings' precision comes to on this machine."""
         noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
-        told = f"{self.settings.precision} ({noisy} for noisy copies, on {self.split.example.device.type})"
-        return dataclasses.asdict(self.settings) | {"precision": told}
+        return _versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
 
     def _kept(self, file: Path) -> Explanation | None:
         if not file.exists():
@@ -251,8 +250,8 @@ class _Explaining:
             prediction_test=PredictionTests(tests["including"], tests.get("excluding")),
             completeness=_completeness(scores.errors),
             warnings=tuple(self._warnings(scores, factors, len(chosen))),
-            settings=study.told_settings(),
-            versions=_versions(),
+            settings=dataclasses.asdict(settings),
+            versions=study.versions(),
         )
 
     def _draw(self, predicted: np.ndarray) -> np.ndarray:
@@ -280,18 +279,21 @@ class _Explaining:
             )
 
     def _factors(self, samples: list[Sample], scores: attribution.Scores) -> Factors:
-        trunk = self.study.trunk(torch.float32)
-        with self.study.progress.step("concepts"), torch.no_grad():
-            blocks = torch.stack([s.tensor for s in samples]).split(attribution.BATCH)
-            clean = [trunk(block.to(self.study.split.example)).cpu().numpy() for block in blocks]
-            activations = np.concatenate(clean)
-        if activations.min() < 0:
-            raise LayerError(
-                f"layer {self.study.split.layer!r} has negative activations on these images, which cannot be "
-                "factorised; choose a layer after a ReLU"
-            )
         with self.study.progress.step("concepts"):
+            activations = self._activations(samples)
+            if activations.min() < 0:
+                raise LayerError(
+                    f"layer {self.study.split.layer!r} has negative activations on these images, which "
+                    "cannot be factorised; choose a layer after a ReLU"
+                )
             return factorise(activations, scores.cells, self.study.settings)
+
+    def _activations(self, samples: list[Sample]) -> np.ndarray:
+        """Of the clean images, shape (n, c, h, w)."""
+        trunk, example = self.study.trunk(torch.float32), self.study.split.example
+        with torch.no_grad():
+            blocks = torch.stack([s.tensor for s in samples]).split(attribution.BATCH)
+            return np.concatenate([trunk(block.to(example)).cpu().numpy() for block in blocks])
 
     def _mean_score(self, positions: np.ndarray) -> float:
         return float(self.index.scores(positions)[:, self.target].mean())
