@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,6 +109,26 @@ def test_the_same_call_gives_the_same_bytes_and_another_seed_others(rng):
     assert one.held_out.plain.tobytes() == two.held_out.plain.tobytes()
     assert not np.isclose(one.weights, other.weights).any(1).all()
     assert not np.array_equal(one.held_out.cells, other.held_out.cells)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_change_nothing_and_stay_as_they_were(rng):
+    cells = make(rng, {0: 50, 1: 40, 3: 90, 4: 20, 8: 33}, 40)
+    found = hyperplanes(cells, all_pairs(cells))
+    again = hyperplanes(cells, all_pairs(cells))
+    with ThreadPoolExecutor(1) as fresh:
+        assert (torch.get_num_threads(), fresh.submit(torch.get_num_threads).result()) == (2, 2)
+    torch.set_num_threads(1)
+    same(found, hyperplanes(cells, all_pairs(cells)), 1e-6)
+    assert found.weights.tobytes() == again.weights.tobytes()
 
 
 class Counting(dict):

@@ -21,7 +21,9 @@ pair: with 1,000 cells more than the hundred epochs together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -286,12 +288,14 @@ class _Class:
 class _Side:
     """One class and the ``k`` pairs that it is in.
 
-    ``rows`` (k,) are theirs in ``W``; ``y`` (k, 1) is 1 where the class is A and 0 where it is B;
-    ``share`` (k, 1) is ``1 / (m_A + m_B)``.
+    ``rows`` (k,) are theirs in ``W``, and ``slots`` (k,) among the gradients' parts, first all A's and
+    then all B's; ``y`` (k, 1) is 1 where the class is A and 0 where it is B; ``share`` (k, 1) is
+    ``1 / (m_A + m_B)``.
     """
 
     X: Tensor
     rows: Tensor
+    slots: Tensor
     y: Tensor
     share: Tensor
 
@@ -369,10 +373,10 @@ def _turns(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, budget: int
 
 
 def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int) -> int:
-    """Memory to fit pairs together: their cells, ``W`` three times, and what one class's step needs."""
+    """Memory to fit pairs together: cells, ``W``, both parts of its gradient, a step of each thread."""
     found, partners = np.unique(pairs, return_counts=True)
     sizes = [classes[k].cells for k in found.tolist()]
-    step = 2 * int(partners.max()) * (c + max(sizes))
+    step = 2 * int(partners.max()) * (c + max(sizes)) * torch.get_num_threads()
     return 4 * (sum(sizes) * (c + PADDING) + 3 * len(pairs) * c + step)
 
 
@@ -427,24 +431,49 @@ def _sides(pairs: np.ndarray, X: Mapping[int, Tensor]) -> list[_Side]:
     sides = []
     for k in np.unique(pairs).tolist():
         rows, column = np.nonzero(pairs == k)
-        parts = rows, (column == 0).astype(np.float32)[:, None], 1 / total[rows, None]
+        parts = (
+            rows,
+            column * len(pairs) + rows,
+            (column == 0).astype(np.float32)[:, None],
+            1 / total[rows, None],
+        )
         sides.append(_Side(X[k], *(torch.from_numpy(part).to(X[k].device) for part in parts)))
     return sides
 
 
 def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, descent: _Descent) -> tuple[Tensor, Tensor]:
-    """Gradient descent on all pairs in lock-step; each class adds its part of the gradient."""
-    next_W, next_b = torch.empty_like(W), torch.empty_like(b)
-    for _ in range(descent.epochs):
-        next_W.copy_(W)
-        next_b.copy_(b)
-        for side in sides:
-            z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
-            R = torch.addcmul(-side.y * side.share, z.sigmoid_(), side.share)
-            next_W.index_add_(0, side.rows, R @ side.X, alpha=-descent.lr)
-            next_b.index_add_(0, side.rows, R.sum(1), alpha=-descent.lr)
-        W, next_W, b, next_b = next_W, W, next_b, b
+    """Gradient descent on all pairs in lock-step, in place."""
+    G, g = W.new_empty(2 * len(W), W.shape[1]), b.new_empty(2 * len(b))
+
+    def part(side: _Side) -> None:
+        z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
+        R = torch.addcmul(-side.y * side.share, z.sigmoid_(), side.share)
+        G.index_copy_(0, side.slots, R @ side.X)
+        g.index_copy_(0, side.slots, R.sum(1))
+
+    with _workers(sides) as each:
+        for _ in range(descent.epochs):
+            each(part)
+            for values, (of_a, of_b) in ((W, G.chunk(2)), (b, g.chunk(2))):
+                values.sub_(of_a, alpha=descent.lr).sub_(of_b, alpha=descent.lr)
     return W, b
+
+
+@contextmanager
+def _workers(sides: Sequence[_Side]) -> Iterator[Callable[[Callable[[_Side], None]], object]]:
+    """Calls a function for every side. On the CPU each thread has a class of its own.
+
+    The products of one class are too small for several threads, which would wait for each other.
+    """
+    threads = torch.get_num_threads()
+    if sides[0].X.device.type != "cpu" or not 1 < threads <= len(sides):
+        yield lambda part: list(map(part, sides))
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield lambda part: list(pool.map(part, sides))
+    finally:
+        torch.set_num_threads(threads)  # new threads take the last number set by any
 
 
 def _accuracy(asked: np.ndarray, hits: np.ndarray, counts: Mapping[int, tuple[int, int]]) -> Accuracy:
