@@ -75,6 +75,7 @@ def explanation(
         images=tuple(world.shown(index) for index in range(min(6, n_images))),
         concepts=concepts,
         prediction_test=tests,
+        rival=None,
         completeness=Completeness(20 * n_images, 1.8e-6, 3.1e-5),
         warnings=(),
         settings={"k": k, "seed": 0, "noise": 0.25, "samples": 20, "baseline": "ones", "images": 60},
@@ -86,10 +87,12 @@ def explanation(
 def _vary(made: Explanation, case: str) -> Explanation:
     tests = made.prediction_test
     if case == "second fails":
-        return replace(made, prediction_test=replace(tests, excluding=_failed(tests.excluding, 0.12)))
+        failed = _failed(tests.excluding, 0.12)
+        return replace(made, prediction_test=replace(tests, excluding=failed), rival=failed.top[0])
     if case == "both fail":
         both = PredictionTests(_failed(tests.including, 0.21), _failed(tests.excluding, 0.004))
-        return replace(made, prediction_test=both, warnings=("Only 4 images are predicted as this class.",))
+        few = ("Only 4 images are predicted as this class.",)
+        return replace(made, prediction_test=both, rival=both.including.top[0], warnings=few)
     if case == "chance":
         both = PredictionTests(replace(tests.including, control=HIGH), replace(tests.excluding, control=HIGH))
         return replace(made, prediction_test=both)

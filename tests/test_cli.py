@@ -91,7 +91,7 @@ def test_json_says_what_was_found(explain, store, pictures):
     assert (found["n_images"], found["n_predicted"], found["pool"]["size"]) == (N, N, 36)
     assert (found["skipped"], found["warnings"]) == (
         [],
-        ["Only 4 images are predicted as this class; concepts from so few are unsure."],
+        ["Only 4 images are predicted as this class; what is found from so few is unsure."],
     )
     assert set(found["completeness"]) == {"n", "mean", "worst"}
     assert len(found["concepts"]) == 6

@@ -166,7 +166,7 @@ def test_a_record_that_unpacks_to_gigabytes_is_refused(monkeypatch):
 
 
 def test_a_record_is_saved_and_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "FORMAT", FORMAT)
+    monkeypatch.setattr(records.base, "FORMAT", FORMAT)
     path = TREE.save(tmp_path / "deep" / "tree.whyclass")
     assert codec.encode(Tree.load(str(path))) == codec.encode(TREE)
     assert TREE.save(str(path)) == path

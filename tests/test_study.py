@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from whyclass.errors import (
 )
 from whyclass.progress import Progress
 from whyclass.records import Explanation
+from whyclass.settings import plain
 from whyclass.study import Study
 
 N = 4
@@ -102,7 +103,7 @@ def test_an_explanation_holds_what_was_asked_for(hawk):
     assert sum(concept.share for concept in hawk.concepts) == pytest.approx(1)
     assert [c.share for c in hawk.concepts] == sorted((c.share for c in hawk.concepts), reverse=True)
     assert hawk.completeness.worst < 1e-5
-    assert hawk.settings == asdict(quick())
+    assert hawk.settings == plain(quick())
     assert hawk.model.shape == (64, 12, 12)
 
 
@@ -211,7 +212,7 @@ def test_a_class_that_is_never_predicted_is_refused_with_its_rivals(pictures, tm
 def test_a_class_that_is_predicted_once_is_explained_with_a_warning(pictures, tmp_path):
     found = study(some(pictures, tmp_path / "pool", hawk=4, comet=1)).explain("comet")
     assert (found.n_images, found.n_predicted) == (1, 1)
-    assert "Only 1 image is predicted as this class; concepts from so few are unsure." in found.warnings
+    assert "Only 1 image is predicted as this class; what is found from so few is unsure." in found.warnings
     assert "Only 1 image is" in found._repr_html_()
 
 
@@ -444,6 +445,7 @@ def test_the_second_time_it_is_served_from_the_store(pictures, tmp_path):
         "load",
         "index",
         "images",
+        "activations",
         "attribution",
         "concepts",
         "crops",
@@ -466,7 +468,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(pictures, tm
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda data: data[:-40], lambda data: b"", lambda data: data.replace(b'"format": 1', b'"format": 9')],
+    [lambda data: data[:-40], lambda data: b"", lambda data: data.replace(b'"format": 2', b'"format": 9')],
     ids=["cut off", "empty", "another version"],
 )
 def test_a_damaged_record_of_the_store_is_made_anew_and_said(pictures, tmp_path, damage):
@@ -657,7 +659,7 @@ def test_what_is_no_whole_explanation_is_refused_by_name(hawk, tmp_path, damage,
 
 def test_a_record_of_another_version_is_refused_by_name(hawk, tmp_path):
     file = replace(hawk, format=9).save(tmp_path / "hawk.whyclass")
-    with pytest.raises(RecordError, match="Explanation of format 9; needed is a Explanation of format 1"):
+    with pytest.raises(RecordError, match="Explanation of format 9; needed is a Explanation of format 2"):
         Explanation.load(file)
 
 

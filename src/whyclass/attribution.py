@@ -31,11 +31,13 @@ BATCH = 32
 class Scores:
     """Scores of the cells of several images.
 
-    ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel. ``errors`` holds the
-    relative completeness error of each noisy copy, shape (n, m).
+    ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
+    attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
+    completeness error of each noisy copy, shape (n, m).
     """
 
     cells: np.ndarray = field(repr=False)
+    signed: np.ndarray = field(repr=False)
     errors: np.ndarray = field(repr=False)
 
 
@@ -102,7 +104,7 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    cells, errors = [], []
+    cells, signed, errors = [], [], []
     for image, digest in images:
         total, worst = torch.zeros(split.shape, device=split.example.device), []
         for copies in noisy_copies(image, digest, settings).split(BATCH):
@@ -118,9 +120,10 @@ def smoothgrad(
                 f"the attribution of class {target} is not finite; does the model hold NaN?"
             )
         cells.append(score_cells(attribution, settings.relu).cpu().numpy())
+        signed.append(attribution.mean(0).cpu().numpy())
         errors.append(torch.cat(worst).double().numpy())
         advance(1)
-    return Scores(np.stack(cells), np.stack(errors))
+    return Scores(np.stack(cells), np.stack(signed), np.stack(errors))
 
 
 def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:

@@ -1,4 +1,12 @@
-"""Tests of an explanation: does the model, shown only the crops, predict the class again?"""
+"""Tests of an explanation that ask the model: of stitched crops, shifted activations, changed images.
+
+Notation
+--------
+``x (c)``
+    a cell; ``w (c)``, ``b`` a hyperplane; ``z = w.x + b``.
+``S``
+    steps of a test. ``K`` classes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import ModelError
-from .grid import mosaic_shape
+from .grid import Box, mosaic_shape
+from .index import class_logits
+from .split import Split
+
+SHIFTED_BYTES = 128 << 20
+"""Activations that are shifted and finished together."""
+
+DRAWS = 1000
+"""Of the bootstrap."""
 
 Model = Callable[[Tensor], Tensor]
 """From images (n, 3, S, T), normalised, to logits (n, K)."""
@@ -87,3 +103,76 @@ def softmax_scores(model: Model, images: Tensor) -> np.ndarray:
     if not np.isfinite(scores).all():
         raise ModelError(f"the model's output for an image of {tuple(images.shape[2:])} pixels is not finite")
     return np.asarray(scores)
+
+
+def shift(
+    split: Split, activations: np.ndarray, images: Tensor, w: np.ndarray, steps: Sequence[float]
+) -> np.ndarray:
+    """Softmax scores (S, n, K) after every cell became ``relu(x + t w)``, for each step ``t`` (paper, 5.2.1).
+
+    All steps of an image are finished as one batch; the part of the model before the layer is not run.
+
+    Parameters
+    ----------
+    activations
+        Shape (n, c, h, w), clean.
+    images
+        Shape (n, 3, S, T): theirs, which a layer with a bypass needs.
+    w
+        Shape (c,), not normalised.
+    """
+    n, *shape = activations.shape
+    t = torch.tensor(steps, dtype=torch.float32).to(split.example)[:, None, None, None, None]
+    normal = torch.from_numpy(w).to(split.example)[:, None, None]
+    rows = max(1, SHIFTED_BYTES // (4 * len(steps) * int(np.prod(shape))))
+    found = []
+    with torch.no_grad():
+        for start in range(0, n, rows):
+            block = torch.from_numpy(activations[start : start + rows]).to(split.example)
+            x = (block + t * normal).relu_().flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            theirs = images[start : start + rows].to(split.example)
+            theirs = theirs.repeat(len(steps), 1, 1, 1) if split.bypassed else theirs
+            scores = class_logits(split.head(x, theirs)).double().softmax(1).cpu().numpy()
+            found.append(scores.reshape(len(steps), len(block), -1))
+    return np.concatenate(found, 1)
+
+
+def lowest(z: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Masks (S, n, h, w) of the given shares of all cells (n, h, w), those of the lowest ``z`` first.
+
+    Cells of all images are ranked together (paper, appendix C); of equal ones the earlier comes first.
+    """
+    rank = np.empty(z.size, np.int64)
+    rank[np.argsort(z, axis=None, kind="stable")] = np.arange(z.size)
+    counts = np.array([round(share * z.size) for share in shares])
+    return np.asarray(rank.reshape(z.shape) < counts[:, None, None, None])
+
+
+def mask(images: Tensor, masks: np.ndarray, fill: Tensor) -> Tensor:
+    """Images (n, 3, S, T) with the pixels under masked cells (n, h, w) replaced by ``fill`` (1, 3, 1, 1)."""
+    cells = torch.from_numpy(masks).float()[:, None]
+    pixels = F.interpolate(cells, size=images.shape[2:], mode="nearest").bool()
+    return torch.where(pixels, fill, images)
+
+
+def paste(images: Tensor, patch: Tensor, box: Box) -> Tensor:
+    """Images (n, 3, S, T) with a patch (3, u, v), or one value a channel (3, 1, 1), in a box."""
+    left, top, right, bottom = box
+    pasted = images.clone()
+    pasted[:, :, top:bottom, left:right] = patch
+    return pasted
+
+
+def interval(values: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of the mean of values (..., n) over the last axis, by bootstrap."""
+    n = values.shape[-1]
+    counts = generator.multinomial(n, np.full(n, 1 / n), DRAWS) / n
+    low, high = np.quantile(values @ counts.T, (0.025, 0.975), axis=-1)
+    return low, high
+
+
+def random_directions(w: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """``count`` directions (count, c) of the length of ``w`` (c,), drawn evenly from the sphere."""
+    drawn = generator.standard_normal((count, len(w)))
+    scaled = drawn * np.linalg.norm(w) / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return scaled.astype(np.float32)

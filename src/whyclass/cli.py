@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import rich.progress as bars
 import torch
@@ -17,12 +21,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__, codec, demo, models, report, world
-from .errors import SettingsError, WhyclassError
+from . import __version__, codec, data, demo, models, report, world
+from .errors import ClassError, SettingsError, WhyclassError
+from .grid import ANCHORS
 from .progress import Advance, Progress
-from .records import Explanation
+from .records import Contrast, Explanation, Record
 from .settings import PRECISIONS, PRESETS, Settings, preset
 from .split import survey
+from .store import key_of
 from .study import Study, example_image
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -96,6 +102,102 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standar
 Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
 CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
 Triple = Annotated[str | None, typer.Option(help="three numbers: R,G,B")]
+Target = Annotated[str, typer.Option("--class", help="name or index of the class")]
+Page = Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study as the command line opened it, and how its answer is to be told."""
+
+    study: Study
+    as_json: bool
+
+    def tell(self, found: Record, page: Path, more: dict[str, Any]) -> None:
+        """Save the page; print the record as JSON, or as a summary."""
+        with self.study.progress.step("page"):
+            file = found.save(page if page.suffix == ".html" else page.with_name(page.name + ".html"))
+        self.print(found, {"page": str(file)} | more)
+
+    def print(self, found: Record, more: dict[str, Any]) -> None:
+        """One JSON object, or a table of labels and values."""
+        seconds = {name: round(value, 3) for name, value in self.study.progress.seconds.items()}
+        if self.as_json:
+            self._print_object(report.as_object(found) | more | {"seconds": seconds})
+            return
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for label, value in report.rows(found):
+            table.add_row(f"[bold]{escape(label)}[/]", escape(value))
+        told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
+        table.add_row("[bold]time[/]", told)
+        out.print(table)
+        if "page" in more:
+            out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
+
+    @staticmethod
+    def _print_object(found: dict[str, Any]) -> None:
+        print(json.dumps(found, indent=2, allow_nan=False))
+
+
+def _asked(
+    model: Model,
+    layer: Annotated[str, typer.Option(help="module path, such as layer4.2; see 'whyclass layers'")],
+    images: Annotated[list[Path], typer.Option(help="folder of images; may be given again")],
+    store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
+    weights: Weights = None,
+    class_names: Names = None,
+    resize: Resize = None,
+    crop: CropSide = None,
+    mean: Triple = None,
+    std: Triple = None,
+    variant: Annotated[str, typer.Option("--preset", help=f"settings: {', '.join(PRESETS)}")] = "default",
+    change: Annotated[list[str] | None, typer.Option("--set", help="change one setting: NAME=VALUE")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> Asked:
+    """Open the study that a command asks."""
+    progress = Progress() if quiet else Shown()
+    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
+    loaded = models.load(
+        model,
+        weights,
+        class_names,
+        resize=resize,
+        crop=crop,
+        mean=_triple(mean, "mean"),
+        std=_triple(std, "std"),
+    )
+    study = Study(loaded, layer, images, store, settings, device=_placed(device), progress=progress)
+    return Asked(study, as_json)
+
+
+def with_study(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study besides its own; it is called with the study first."""
+    shared, own = _parameters(_asked), _parameters(command)[1:]
+    names = {parameter.name for parameter in shared}
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
+            asked = _asked(**{name: value for name, value in given.items() if name in names})
+        command(asked, **{name: value for name, value in given.items() if name not in names})
+
+    ordered = sorted((*own, *shared), key=lambda parameter: parameter.default is not parameter.empty)
+    run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return run
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Parameters as keywords, with their annotations as objects, which is how Typer reads them."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+    ]
 
 
 @app.callback(invoke_without_command=True)
@@ -109,49 +211,125 @@ def _about(
 
 
 @app.command()
+@with_study
 def explain(
-    model: Model,
-    layer: Annotated[str, typer.Option(help="module path, such as layer4.2; see 'whyclass layers'")],
-    images: Annotated[list[Path], typer.Option(help="folder of images; may be given again")],
-    target: Annotated[str, typer.Option("--class", help="name or index of the class to explain")],
-    store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
-    weights: Weights = None,
-    class_names: Names = None,
-    resize: Resize = None,
-    crop: CropSide = None,
-    mean: Triple = None,
-    std: Triple = None,
-    variant: Annotated[str, typer.Option("--preset", help=f"settings: {', '.join(PRESETS)}")] = "default",
-    change: Annotated[list[str] | None, typer.Option("--set", help="change one setting: NAME=VALUE")] = None,
-    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
-    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
-    device: Device = "auto",
-    page: Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")] = None,
-    as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+    asked: Asked,
+    target: Target,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="where a prediction test fails, contrast with the class that won")
+    ] = False,
+    page: Page = None,
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
-    progress = Progress() if quiet else Shown()
-    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
-    with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-        loaded = models.load(
-            model,
-            weights,
-            class_names,
-            resize=resize,
-            crop=crop,
-            mean=_triple(mean, "mean"),
-            std=_triple(std, "std"),
-        )
-        study = Study(loaded, layer, images, store, settings, device=_placed(device), progress=progress)
-        found = study.explain(target)
-    file = page or study.store.page(found.target.name, study.key(found.target.index))
-    with progress.step("page"):
-        file = found.save(file if file.suffix == ".html" else file.with_name(file.name + ".html"))
-    if as_json:
-        print(json.dumps(as_object(found, file, progress.seconds), indent=2, allow_nan=False))
-    else:
-        _print_summary(found, file, progress.seconds)
+    with redirect_stdout(sys.stderr):
+        found = asked.study.explain(target)
+        more = _repaired(asked, found) if repair else {}
+    place = page or asked.study.store.page(found.target.name, asked.study.key(found.target.index))
+    asked.tell(found, place, {"repair": more} if repair else {})
+    if "problem" in more:
+        raise ClassError(f"no repair: {more['problem']}")
+    if repair and not asked.as_json:
+        out.print(escape(more["said"]), highlight=False)
+        if "page" in more:
+            out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
+
+
+@app.command()
+@with_study
+def contrast(
+    asked: Asked,
+    target: Target,
+    against: Annotated[
+        str | None,
+        typer.Option(help="the other class; default: the one that won where --class alone failed its test"),
+    ] = None,
+    page: Page = None,
+) -> None:
+    """Contrast two classes: what speaks for each against the other, tested three ways, as a page."""
+    with redirect_stdout(sys.stderr):
+        found = asked.study.contrast(target, against)
+    asked.tell(found, page or _contrast_page(asked, found), {})
+
+
+@app.command()
+@with_study
+def insert(
+    asked: Asked,
+    target: Target,
+    against: Annotated[str, typer.Option(help="the class whose images get the patch")],
+    patch: Annotated[str, typer.Option(help="image file, or a part of one: FILE:x,y,w,h")],
+    at: Annotated[str, typer.Option(help=f"where: {', '.join(ANCHORS)}")] = "bottom-right",
+    page: Page = None,
+) -> None:
+    """Insert a patch into images of one class: do they become another? Against blank and other crops."""
+    file, part = _patch(patch)
+    with redirect_stdout(sys.stderr):
+        picture = data.as_patch(file, part)
+        found = asked.study.insert(target, against, picture, at, patch)
+    inserted = found.insertion
+    key = key_of(
+        asked=asked.study.key(found.target.index, found.source.index),
+        patch=hashlib.blake2b(inserted.patch.data).hexdigest(),
+        box=inserted.box,
+    )
+    name = f"{found.target.name} into {found.source.name}"
+    asked.tell(found, page or asked.study.store.page(name, key), {})
+
+
+@app.command()
+@with_study
+def pairs(
+    asked: Asked,
+    target: Annotated[list[str], typer.Option("--class", help="name or index of a class; give two or more")],
+) -> None:
+    """The shifting test between all ordered pairs of classes: the paper's table 3, with controls."""
+    with redirect_stdout(sys.stderr):
+        found = asked.study.pairs(target)
+    if asked.as_json:
+        asked.print(found, {})
+        return
+    heading, *lines = report.pairs.lines(found)
+    table = Table(*heading, title=escape(f"{found.model.name}, {found.model.layer}"), title_justify="left")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    out.print(table)
+    for note in report.pairs.notes(found):
+        out.print(escape(note), highlight=False)
+
+
+def _contrast_page(asked: Asked, found: Contrast) -> Path:
+    a, b = found.a.explanation.target, found.b.explanation.target
+    return asked.study.store.page(f"{a.name} against {b.name}", asked.study.key(a.index, b.index))
+
+
+def _repaired(asked: Asked, alone: Explanation) -> dict[str, Any]:
+    """What a contrast with the class that won makes of a failed explanation, and its page."""
+    if alone.rival is None:
+        return {"said": "nothing to repair: both prediction tests passed"}
+    try:
+        found = asked.study.contrast(alone.target.index)
+    except ClassError as error:  # the class that won is predicted for no image, or has no cells
+        return {"problem": str(error)}
+    tests = found.a.prediction_test
+    return {
+        "said": report.repair_line(alone, found),
+        "against": codec.to_json(found.b.explanation.target),
+        "before": report.objects.tests(alone.prediction_test),
+        "after": report.objects.tests(tests) if tests else None,
+        "page": str(found.save(_contrast_page(asked, found))),
+    }
+
+
+def _patch(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
+    """A file, and the part of it that follows the last colon as ``x,y,w,h``."""
+    file, colon, numbers = text.rpartition(":")
+    if not colon or Path(text).exists() or not re.fullmatch(r"[-\d,\s]+", numbers):
+        return text, None
+    try:
+        x, y, width, height = (int(number) for number in numbers.split(","))
+    except ValueError as error:
+        raise SettingsError(f"--patch {text}: needed is FILE or FILE:x,y,w,h in whole pixels") from error
+    return file, (x, y, width, height)
 
 
 @app.command()
@@ -219,65 +397,6 @@ def show_demo(
         raise typer.Exit(3)
 
 
-def as_object(found: Explanation, page: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    tests = found.prediction_test
-    return {
-        "class": {"index": found.target.index, "name": found.target.name},
-        "model": found.model.name,
-        "layer": found.model.layer,
-        "n_images": found.n_images,
-        "n_predicted": found.n_predicted,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
-        "skipped": codec.to_json(found.pool.skipped),
-        "completeness": codec.to_json(found.completeness),
-        "concepts": [
-            {
-                "share": concept.share,
-                "crops": _crops(concept.including),
-                "crops_excluding": _crops(concept.excluding),
-            }
-            for concept in found.concepts
-        ],
-        "prediction_test": {"including": _test(tests.including), "excluding": _test(tests.excluding)},
-        "verdict": codec.to_json(report.verdict(found)),
-        "warnings": list(found.warnings),
-        "settings": found.settings,
-        "versions": found.versions,
-        "page": str(page),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-    }
-
-
-def _crops(crops: Any) -> list[dict[str, Any]]:
-    return [
-        {"image": c.image.path, "box": list(c.box), "cosine": c.cosine, "predicted": c.image.prediction.name}
-        for c in crops
-    ]
-
-
-def _test(test: Any) -> dict[str, Any] | None:
-    if test is None:
-        return None
-    return {
-        "score": test.score,
-        "predicted": test.predicted,
-        "top": [{"name": p.name, "index": p.index, "score": p.score} for p in test.top],
-        "layout": test.layout,
-        "pool": test.pool,
-        "control": codec.to_json(test.control),
-    }
-
-
-def _print_summary(found: Explanation, page: Path, seconds: dict[str, float]) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for label, value in report.rows(found):
-        table.add_row(f"[bold]{escape(label)}[/]", escape(value))
-    table.add_row("[bold]time[/]", ", ".join(f"{name} {s:.1f} s" for name, s in seconds.items() if s >= 0.1))
-    out.print(table)
-    out.print(f"[bold]page[/]  {escape(str(page))}", highlight=False)
-
-
 def _placed(device: str) -> str:
     """A named model has no place of its own: ``auto`` is a GPU where there is one."""
     return "cuda" if device == "auto" and torch.cuda.is_available() else device
@@ -295,16 +414,18 @@ def _triple(text: str | None, name: str) -> tuple[float, ...] | None:
 
 def _changes(pairs: list[str]) -> dict[str, Any]:
     """Settings from ``NAME=VALUE``, each read as its own kind."""
-    kinds: dict[str, Callable[[str], Any]] = {
-        field.name: type(getattr(Settings(), field.name)) for field in fields(Settings)
-    }
+    defaults = {field.name: getattr(Settings(), field.name) for field in fields(Settings)}
     changes: dict[str, Any] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
+        default = defaults.get(name, "")
+        several = isinstance(default, tuple)
+        kind: Callable[[str], Any] = type(default[0]) if several else type(default)
         try:
-            changes[name] = kinds.get(name, str)(value)
+            changes[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
         except ValueError as error:
-            raise SettingsError(f"--set {pair}: {value!r} is no {kinds[name].__name__}") from error
+            what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
+            raise SettingsError(f"--set {pair}: {value!r} is no {what}") from error
     return changes
 
 

@@ -236,11 +236,8 @@ def between(planes: Hyperplanes, a: int, b: int) -> tuple[np.ndarray, float]:
     raise ClassError(f"there is no hyperplane between classes {a} and {b}; fit one first")
 
 
-def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
-    """Score ``max(w.x + b, 0)``, shape (n, h, w), of each cell of activations (n, c, h, w) (paper, 5.1.2).
-
-    With these scores on A's images `whyclass.concepts.factorise` gives the concepts of A against B.
-    All are zero where no cell lies on A's side.
+def signed_distance(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
+    """``z = w.x + b``, shape (n, h, w), of each cell of activations (n, c, h, w); above zero it speaks for A.
 
     Raises
     ------
@@ -254,7 +251,16 @@ def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
         )
     n, c, *side = activations.shape
     z = w @ activations.reshape(n, c, -1) + b
-    return np.maximum(z, 0).reshape(n, *side).astype(np.float32)
+    return np.asarray(z.reshape(n, *side), np.float32)
+
+
+def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
+    """Score ``max(w.x + b, 0)``, shape (n, h, w), of each cell of activations (n, c, h, w) (paper, 5.1.2).
+
+    With these scores on A's images `whyclass.concepts.factorise` gives the concepts of A against B.
+    All are zero where no cell lies on A's side.
+    """
+    return np.maximum(signed_distance(activations, w, b), 0)
 
 
 def start_seed(seed: int, a: int, b: int) -> int:

@@ -235,6 +235,43 @@ def encode(picture: Image.Image, lossless: bool = True) -> Picture:
     return Picture(out.getvalue(), picture.width, picture.height, "image/png" if lossless else "image/jpeg")
 
 
+def decode(picture: Picture) -> Image.Image:
+    """The pixels of an encoded picture, RGB."""
+    return Image.open(io.BytesIO(picture.data)).convert("RGB")
+
+
+def as_patch(image: Any, part: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """A picture to be inserted into others, at its own size: a file, a picture or an array, or a part of it.
+
+    Parameters
+    ----------
+    image
+        A path, a picture, or a uint8 array (H, W, 3).
+    part
+        (x, y, width, height) in its pixels.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read as an image, or the part does not lie within it.
+    """
+    named = f"patch {image}" if isinstance(image, (str, os.PathLike)) else "the patch"
+    try:
+        picture = _rgb(_open(Path(image)) if isinstance(image, (str, os.PathLike)) else _as_picture(image))
+    except Exception as error:  # decoders raise anything for a broken image
+        raise DataError(f"{named}: {_reason(error)}") from error
+    if part is None:
+        return picture
+    x, y, width, height = part
+    inside = 0 <= x < x + width <= picture.width and 0 <= y < y + height <= picture.height
+    if not inside:
+        raise DataError(
+            f"{named} is {picture.width} x {picture.height} pixels; the part {x},{y},{width},{height} "
+            "(x, y, width, height) does not lie within it"
+        )
+    return picture.crop((x, y, x + width, y + height))
+
+
 def _sample(image: Any, preprocessing: Preprocessing) -> Sample:
     if isinstance(image, Tensor) and image.is_floating_point():
         if image.shape != (3, *preprocessing.crop):

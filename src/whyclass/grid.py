@@ -44,6 +44,33 @@ def crop_box(cell: int, grid: tuple[int, int], image: tuple[int, int]) -> Box:
     return j * width, i * height, (j + 1) * width, (i + 1) * height
 
 
+ANCHORS: dict[str, tuple[float, float]] = {
+    "top-left": (0, 0),
+    "top": (0.5, 0),
+    "top-right": (1, 0),
+    "left": (0, 0.5),
+    "centre": (0.5, 0.5),
+    "right": (1, 0.5),
+    "bottom-left": (0, 1),
+    "bottom": (0.5, 1),
+    "bottom-right": (1, 1),
+}
+"""Places of a patch on an image: part of the free width to its left, and of the free height above it."""
+
+
+def anchored(patch: tuple[int, int], image: tuple[int, int], at: str) -> Box:
+    """Box of a patch of (height, width) on an image of (height, width), at a row of ``ANCHORS``.
+
+    Examples
+    --------
+    >>> anchored((160, 60), (224, 224), "bottom-right")
+    (164, 64, 224, 224)
+    """
+    across, down = ANCHORS[at]
+    left, top = round(across * (image[1] - patch[1])), round(down * (image[0] - patch[0]))
+    return left, top, left + patch[1], top + patch[0]
+
+
 def mosaic_shape(n: int) -> tuple[int, int]:
     """Rows and columns of the near-square grid that holds ``n`` crops, at least as high as wide.
 

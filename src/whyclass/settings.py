@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ RELU = ("after", "before")
 PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
+FILLS = ("zero", "white")
+TESTS = ("shifting", "masking", "insertion")
+SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
 
 def _check(settings: Any, name: str, kind: type, least: float) -> None:
@@ -27,9 +31,15 @@ def _check(settings: Any, name: str, kind: type, least: float) -> None:
         raise SettingsError(f"{name} is {value!r}; needed is a {kind.__name__} of at least {least}")
 
 
+def _check_steps(shifts: Any) -> None:
+    good = isinstance(shifts, tuple) and len(shifts) > 1 and all(math.isfinite(step) for step in shifts)
+    if not good or shifts[0] != 0 or list(shifts) != sorted(set(shifts)):
+        raise SettingsError(f"shifts is {shifts!r}; needed are two or more rising numbers, the first one 0")
+
+
 @dataclass(frozen=True)
 class Settings:
-    """How a class is explained. Section numbers are those of the paper.
+    """How a class is explained, and two are contrasted. Section numbers are those of the paper.
 
     Attributes
     ----------
@@ -62,15 +72,32 @@ class Settings:
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
     controls
-        Test images made of random crops, to compare with. Not in the paper; 0 leaves them out.
+        Test images made of random crops, random directions to shift and mask along, and crops of third
+        classes to insert: so many of each, to compare with. Not in the paper; 0 leaves them out.
+    control_images
+        Each of those directions and crops is tried on so many images, all images in turn.
     examples
         So many of the class's images are kept with heat maps of the concepts: those in which each
         concept in turn is most active. Not in the paper.
     precision
         Of the trunk: ``"auto"`` takes bfloat16 for the noisy copies where the processor is made for
         it and float32 for all else; ``"bfloat16"`` takes it for the pass over the pool too.
+    cut
+        A cell speaks for its class, and hyperplanes are fitted to it, where its score exceeds this part
+        of its image's largest (5.1.1).
+    epochs, rate
+        Gradient descent of a hyperplane: rounds and learning rate (5.1.1).
+    held_out
+        Share of each class's images that a second fit leaves out, to measure the hyperplane on. Not in
+        the paper; 0 leaves it out.
+    tests
+        Which tests of a contrast are run: of ``"shifting"``, ``"masking"``, ``"insertion"``.
+    shifts
+        Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
+    fill
+        What masked and blanked pixels become: ``"zero"`` in normalised space (table 4), or ``"white"``.
     seed
-        Decides the draw of images, the noise, the NMF's start and the random crops.
+        Decides the draw of images, the noise, the starts of NMF and hyperplane, and the controls.
     """
 
     images: int = 60
@@ -90,11 +117,31 @@ class Settings:
     examples: int = 6
     precision: str = "auto"
     seed: int = 0
+    control_images: int = 4
+    cut: float = 0.25
+    epochs: int = 100
+    rate: float = 0.01
+    held_out: float = 0.2
+    tests: tuple[str, ...] = TESTS
+    shifts: tuple[float, ...] = SHIFTS
+    fill: str = "zero"
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
         for name in ("images", "copies", "concepts", "starts", "iterations", "crops", "pool"):
             _check(self, name, int, 1)
+        for name in ("control_images", "epochs"):
+            _check(self, name, int, 1)
+        for name in ("cut", "rate", "held_out"):
+            _check(self, name, float, 0.0)
+        for name in ("cut", "held_out"):
+            if getattr(self, name) >= 1:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; needed is a share below 1")
+        if self.rate == 0:
+            raise SettingsError("rate is 0, at which no hyperplane moves; set it above 0")
+        _check_steps(self.shifts)
+        if unknown := set(self.tests) - set(TESTS):
+            raise SettingsError(f"tests has {sorted(unknown)[0]!r}; choose of {', '.join(TESTS)}")
         _check(self, "controls", int, 0)
         _check(self, "examples", int, 0)
         _check(self, "seed", int, 0)
@@ -108,6 +155,7 @@ class Settings:
             "method": METHODS,
             "layout": LAYOUTS,
             "precision": PRECISIONS,
+            "fill": FILLS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -121,6 +169,14 @@ PRESETS = {
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, and an NMF that is begun more than once."""
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings by name, as values that JSON has."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(settings).items()
+    }
 
 
 def seed_of(purpose: str, seed: int, identity: str) -> int:

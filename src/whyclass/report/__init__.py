@@ -1,6 +1,22 @@
 """Records as an HTML page, as a notebook's display and as text; it computes nothing and writes no file."""
 
+from whyclass.report import contrasts, objects, pairs
+from whyclass.report.contrasts import repair_line
+from whyclass.report.objects import as_object
 from whyclass.report.page import fragment, page
-from whyclass.report.text import Verdict, rows, summary, verdict
+from whyclass.report.summaries import rows, summary
+from whyclass.report.text import Verdict, verdict
 
-__all__ = ["Verdict", "fragment", "page", "rows", "summary", "verdict"]
+__all__ = [
+    "Verdict",
+    "as_object",
+    "contrasts",
+    "fragment",
+    "objects",
+    "page",
+    "pairs",
+    "repair_line",
+    "rows",
+    "summary",
+    "verdict",
+]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from whyclass.records import Explanation
-from whyclass.report import pictures, text
+from whyclass.errors import RecordError
+from whyclass.records import SUFFIX, ClassImage, Contrast, Explanation, InsertionTest, Picture, Record
+from whyclass.report import contrasts, curves, pictures, text
 
 
-def page(explanation: Explanation) -> str:
+def page(found: Record) -> str:
     """A whole HTML page that needs nothing but itself: no network, no script.
 
     The same record always gives the same bytes.
@@ -25,32 +27,75 @@ def page(explanation: Explanation) -> str:
     Raises
     ------
     RecordError
-        When a picture of the record is of a kind that a page does not show.
+        When a picture of the record is of a kind that a page does not show, or there is no page of
+        such a record.
     """
-    return _render("page.html", explanation)
+    return _render(found, 0)
 
 
-def fragment(explanation: Explanation) -> str:
-    """The verdict, both tests and the concepts as HTML for a notebook's ``_repr_html_``.
+def fragment(found: Record) -> str:
+    """The record as HTML for a notebook's ``_repr_html_``: what matters most of it.
 
     Styles apply only inside it, it has no ids, and it needs no script.
     """
-    return _render("fragment.html", explanation)
+    return _render(found, 1)
 
 
-def _render(template: str, explanation: Explanation) -> str:
-    judged = text.verdict(explanation)
-    return (
-        _environment()
-        .get_template(template)
-        .render(e=explanation, verdict=judged, scope=_scope(explanation), target=explanation.target)
-    )
+def _explanation(found: Explanation) -> dict[str, Any]:
+    scope = _scope(found.images)
+    backgrounds = [(f"{scope}-{number}", shown) for number, shown in enumerate(found.images, 1)]
+    judged = text.verdict(found)
+    return {"verdict": judged, "scope": scope, "backgrounds": backgrounds, "target": found.target}
 
 
-def _scope(explanation: Explanation) -> str:
-    """A prefix for class names of this record's pictures, so that two fragments never mix them up."""
+def _contrast(found: Contrast) -> dict[str, Any]:
+    scope = _scope(found.sources)
+    height, width = found.size
+    return {
+        "c": found,
+        "verdict": contrasts.verdict(found),
+        "scope": scope,
+        "backgrounds": [(f"{scope}-s{number}", shown) for number, shown in enumerate(found.sources)],
+        "places": {shown.image.path: number for number, shown in enumerate(found.sources)},
+        "full": Picture(b"", width, height),
+        "sentences": contrasts.sentences(found),
+        "shown": [contrasts.with_concepts(side) for side in (found.a, found.b)],
+        "target": found.a.explanation.target,
+    }
+
+
+def _insertion(found: InsertionTest) -> dict[str, Any]:
+    judged = contrasts.insertion_verdict(found)
+    labels = contrasts.INSERTION_LABELS
+    return {
+        "c": found,
+        "verdict": judged,
+        "labels": labels,
+        "scope": "",
+        "backgrounds": [],
+        "target": found.target,
+    }
+
+
+TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
+    Explanation: ("page.html", "fragment.html", _explanation),
+    Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
+    InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
+}
+"""Templates of the page and of the fragment of each kind of record, and what they show."""
+
+
+def _render(found: Record, which: Literal[0, 1]) -> str:
+    if type(found) not in TEMPLATES:
+        raise RecordError(f"there is no page of a {type(found).__name__}; save it as {SUFFIX}")
+    *templates, values = TEMPLATES[type(found)]
+    return _environment().get_template(templates[which]).render(e=found, **values(found))
+
+
+def _scope(images: Iterable[ClassImage]) -> str:
+    """A prefix for class names of these pictures, so that two fragments never mix them up."""
     digest = hashlib.sha256()
-    for shown in explanation.images:
+    for shown in images:
         digest.update(hashlib.sha256(shown.picture.data).digest())
     return f"wc-{digest.hexdigest()[:10]}"
 
@@ -75,7 +120,14 @@ def _environment() -> Environment:
         "plain": _plain,
         "whole": _whole,
     }
-    environment.globals |= {"text": text, "pictures": pictures, "labels": text.LABELS, "zip": zip}
+    environment.globals |= {
+        "text": text,
+        "pictures": pictures,
+        "contrasts": contrasts,
+        "curves": curves,
+        "labels": text.LABELS,
+        "zip": zip,
+    }
     return environment
 
 

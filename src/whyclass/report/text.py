@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +91,7 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
             "Test, other images",
             _test_line(tests.excluding) if tests.excluding else f"not run: {not_run(explanation)}",
         ),
+        *(("Rival", rival_line(explanation)) for _ in [explanation.rival] if explanation.rival),
         ("Concepts", ", ".join(percent(concept.share) for concept in explanation.concepts)),
         ("Images", images_line(explanation)),
         ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
@@ -99,22 +100,6 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
         *(("Warning", warning) for warning in explanation.warnings),
     ]
     return [(label, clean(value)) for label, value in found]
-
-
-def summary(explanation: Explanation, width: int = 96) -> str:
-    """The rows as plain text, labels on the left, values wrapped to ``width`` columns."""
-    found = rows(explanation)
-    indent = 2 + max(len(label) for label, _ in found)
-    lines = (
-        textwrap.fill(
-            value,
-            width=max(width, indent + 20),
-            initial_indent=label.ljust(indent),
-            subsequent_indent=" " * indent,
-        )
-        for label, value in found
-    )
-    return "\n".join(lines)
 
 
 def clean(text: str) -> str:
@@ -180,6 +165,17 @@ def completeness_line(completeness: Completeness) -> str:
     return (
         f"off by {error(completeness.mean)} on average, {error(completeness.worst)} at worst "
         f"(n = {count(completeness.n)})"
+    )
+
+
+def rival_line(explanation: Explanation) -> str:
+    """Which class won a failed prediction test, and how to ask why not that one."""
+    if explanation.rival is None:
+        return ""
+    names = [shlex.quote(named.name) for named in (explanation.target, explanation.rival)]
+    return (
+        f"“{explanation.rival.name}” won; to see what speaks for {quoted(explanation)} against it: "
+        f"whyclass contrast … --class {names[0]} --against {names[1]} (or explain … --repair)"
     )
 
 

@@ -1,0 +1,336 @@
+"""Why class A and not B: what a contrast of two classes found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from whyclass.records.base import (
+    FORMAT,
+    ClassImage,
+    ModelInfo,
+    Picture,
+    PoolInfo,
+    Prediction,
+    Record,
+    Source,
+)
+from whyclass.records.explanation import Concept, Explanation, PredictionTests
+
+
+@dataclass(frozen=True)
+class Evidence(Record):
+    """What the explanation of a class and all its contrasts rest on; kept in a store.
+
+    Attributes
+    ----------
+    target
+        Index of the class.
+    images
+        Content hashes of the images predicted as the class that were attributed.
+    scores
+        Shape (n, h, w), zero or above: what the images' cells are weighted with.
+    errors
+        Relative completeness error of each noisy copy, shape (n, m).
+    vectors, image
+        Cells that speak for the class, shape (m, c), clean and unscaled, and which of the images each
+        is of, shape (m,) (paper, 5.1.1).
+    """
+
+    target: int
+    images: tuple[str, ...]
+    scores: np.ndarray = field(repr=False)
+    errors: np.ndarray = field(repr=False)
+    vectors: np.ndarray = field(repr=False)
+    image: np.ndarray = field(repr=False)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well a hyperplane tells the cells of A and B apart.
+
+    Attributes
+    ----------
+    plain, balanced
+        Share of all cells on their class's side, and the mean of the two classes' own shares.
+    chance
+        What naming the larger class for every cell gives of ``plain``.
+    at_chance
+        Whether ``balanced`` is no better than chance.
+    cells, images
+        Counted for A and for B.
+    """
+
+    plain: float
+    balanced: float
+    chance: float
+    at_chance: bool
+    cells: tuple[int, int]
+    images: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Hyperplane:
+    """``z = w.x + b``: above zero a cell ``x`` speaks for A, below for B (paper, 5.1.1).
+
+    ``normal`` is ``w``, shape (c,), not normalised; ``training`` is measured on the cells it was fitted
+    to, ``held_out`` by a second fit on images that this one did not see, or None where that was not
+    possible.
+    """
+
+    normal: np.ndarray = field(repr=False)
+    bias: float
+    training: Separation
+    held_out: Separation | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Mean scores at one step of a test, over its images.
+
+    ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
+    its 95 % interval over images (bootstrap); ``source`` that of the class the images are predicted as;
+    ``winner`` the class of the highest mean score.
+    """
+
+    at: float
+    target: float
+    low: float
+    high: float
+    source: float
+    winner: Prediction
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What other directions of the same length reach in the same test.
+
+    Attributes
+    ----------
+    n, images
+        So many directions, each tried on so many images.
+    mean, low, high
+        Of the target's mean score, over directions, at each step: mean, least and largest.
+    highest
+        For each direction, its largest mean score of the target over the steps.
+    """
+
+    n: int
+    images: int
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    highest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A shifting or a masking test: from images predicted as ``source`` towards ``target``.
+
+    Attributes
+    ----------
+    target, source
+        The classes, with their mean scores on the untouched images.
+    n
+        Images.
+    steps
+        Shifting: multiples of the normal added to every cell. Masking: share of all cells, those
+        furthest on the source's side, whose pixels are blanked.
+    best
+        The step of the target's highest mean score.
+    swapped
+        Whether the target is the class of the highest mean score at that step, and the step is not the
+        first one.
+    random
+        Random directions of the normal's length; None where no control was asked for.
+    reversed
+        The normal, reversed.
+    """
+
+    target: Prediction
+    source: Prediction
+    n: int
+    steps: tuple[Step, ...]
+    best: int
+    swapped: bool
+    random: Directions | None
+    reversed: Directions
+
+
+@dataclass(frozen=True)
+class MeanScores:
+    """Mean softmax scores of the class sought and of the images' own class, and the class that won."""
+
+    target: float
+    source: float
+    winner: Prediction
+
+
+@dataclass(frozen=True)
+class ThirdCrops:
+    """What crops of third classes do, inserted at the same place.
+
+    ``n`` crops, each tried on so many ``images``; ``mean``, ``low`` and ``high`` (least and largest) are
+    of the target's mean score over crops, ``swapped`` the share of crops at which the target won.
+    """
+
+    n: int
+    images: int
+    mean: float
+    low: float
+    high: float
+    swapped: float
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """An image with a patch inserted, and the scores of target and source before and after."""
+
+    image: Source
+    picture: Picture
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """A patch inserted into images predicted as another class (paper, table 4).
+
+    Attributes
+    ----------
+    patch
+        As it was inserted.
+    origin
+        Where the patch comes from, for people.
+    box
+        Where it was inserted: (left, top, right, bottom) in pixels of the image as the model sees it.
+    n
+        Images predicted as the source.
+    original, pasted, blank
+        Mean scores of the untouched images, with the patch, and with blank pixels in its place.
+    low, high
+        95 % interval of ``pasted.target`` over images (bootstrap).
+    turned
+        Share of the images whose prediction becomes the target.
+    swapped
+        Whether the target has the highest mean score with the patch and not without.
+    third
+        Crops of third classes in its place; None where no control was asked for, or no image is left.
+    examples
+        Some of the images with the patch.
+    """
+
+    patch: Picture
+    origin: str
+    box: tuple[int, int, int, int]
+    n: int
+    original: MeanScores
+    pasted: MeanScores
+    low: float
+    high: float
+    turned: float
+    swapped: bool
+    blank: MeanScores
+    third: ThirdCrops | None
+    examples: tuple[Pasted, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two classes, and what speaks for it against the other.
+
+    Attributes
+    ----------
+    explanation
+        Of the class alone.
+    concepts
+        That speak for it against the other (paper, 5.1.2); none where no cell of its images lies on
+        its side of the hyperplane.
+    images
+        Some of its images, for the concepts' heat maps.
+    prediction_test
+        Of these concepts; None where there is none.
+    own_side
+        Share of the cells of its images that lie on its side.
+    shifting, masking
+        From the other class's images towards it; None where the test was not asked for.
+    insertions
+        Best crop of each concept, inserted into the other class's images.
+    """
+
+    explanation: Explanation
+    concepts: tuple[Concept, ...]
+    images: tuple[ClassImage, ...]
+    prediction_test: PredictionTests | None
+    own_side: float
+    shifting: Sweep | None
+    masking: Sweep | None
+    insertions: tuple[Insertion, ...]
+
+
+@dataclass(frozen=True)
+class Contrast(Record):
+    """Why the model predicts A and not B, and B and not A.
+
+    Attributes
+    ----------
+    a, b
+        The two classes; the hyperplane speaks for A above zero.
+    sources
+        The whole images that the nearest crops are cut from, small.
+    size
+        Height and width in pixels of an image as the model sees it.
+    """
+
+    model: ModelInfo
+    pool: PoolInfo
+    size: tuple[int, int]
+    a: Side
+    b: Side
+    hyperplane: Hyperplane
+    sources: tuple[ClassImage, ...]
+    warnings: tuple[str, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class InsertionTest(Record):
+    """Does a patch turn images of one class into another? The answer, with its controls."""
+
+    model: ModelInfo
+    pool: PoolInfo
+    size: tuple[int, int]
+    target: Prediction
+    source: Prediction
+    insertion: Insertion
+    warnings: tuple[str, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class PairShift:
+    """One ordered pair of classes of a `Pairs`: its hyperplane's accuracy and its shifting test."""
+
+    training: Separation
+    held_out: Separation | None
+    shifting: Sweep
+
+
+@dataclass(frozen=True)
+class Pairs(Record):
+    """The shifting test of all ordered pairs of some classes (paper, table 3)."""
+
+    model: ModelInfo
+    pool: PoolInfo
+    classes: tuple[Prediction, ...]
+    pairs: tuple[PairShift, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    format: int = FORMAT

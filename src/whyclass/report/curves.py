@@ -1,0 +1,75 @@
+"""The curves of a shifting or a masking test, as the numbers that a drawing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whyclass.records import Sweep
+
+WIDTH, HEIGHT = 440, 190
+"""Of the drawing, in its own units."""
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 12, 12, 30
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points of lines and areas as SVG writes them, in a drawing of ``WIDTH x HEIGHT``.
+
+    Attributes
+    ----------
+    target, source
+        Mean scores of both classes at each step.
+    interval
+        Area of the target's 95 % interval.
+    band
+        Area between the least and the largest random direction; empty where there is none.
+    reversed
+        The target's mean score with the normal reversed.
+    ticks, levels
+        Place and label of each step and of each score.
+    best
+        Place (x, y) of the target's highest mean score.
+    """
+
+    target: str
+    source: str
+    interval: str
+    band: str
+    reversed: str
+    ticks: tuple[tuple[float, str], ...]
+    levels: tuple[tuple[float, str], ...]
+    best: tuple[float, float]
+
+
+def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
+    """The curves of a test; steps are drawn at equal distances, since theirs differ by orders."""
+    places = [_x(number, len(sweep.steps)) for number in range(len(sweep.steps))]
+    steps = sweep.steps
+
+    def line(values: Sequence[float]) -> str:
+        return " ".join(f"{x:.1f},{_y(value):.1f}" for x, value in zip(places, values, strict=True))
+
+    def area(low: Sequence[float], high: Sequence[float]) -> str:
+        back = [f"{x:.1f},{_y(value):.1f}" for x, value in zip(places, low, strict=True)]
+        return " ".join([line(high), *reversed(back)])
+
+    return Curves(
+        target=line([step.target for step in steps]),
+        source=line([step.source for step in steps]),
+        interval=area([step.low for step in steps], [step.high for step in steps]),
+        band=area(sweep.random.low, sweep.random.high) if sweep.random else "",
+        reversed=line(sweep.reversed.mean),
+        ticks=tuple(zip(places, labels, strict=True)),
+        levels=tuple((_y(value), f"{value:g}") for value in (0.0, 0.5, 1.0)),
+        best=(places[sweep.best], _y(steps[sweep.best].target)),
+    )
+
+
+def _x(number: int, count: int) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * number / max(1, count - 1)
+
+
+def _y(score: float) -> float:
+    return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - min(max(score, 0.0), 1.0))

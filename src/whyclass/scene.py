@@ -1,0 +1,150 @@
+"""What every question is asked of: the cut model, the pool with its index, the settings and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import data
+from .classes import name_of
+from .data import Pool, Preprocessing, Sample
+from .errors import DataError, RecordError, StoreError
+from .index import BATCH, Index, Trunk, class_logits
+from .models import Loaded
+from .progress import Progress
+from .records import FORMAT, ModelInfo, PoolInfo, Prediction, Record, Skipped, Source
+from .settings import Settings, plain
+from .split import Split
+from .store import Store, key_of
+
+Kept = TypeVar("Kept", bound=Record)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The parts of a study once its pool is indexed.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the model's weights.
+    index_key
+        What the index is kept under.
+    trunk
+        The trunk in a precision.
+    versions
+        Libraries with their versions, and what the settings' precision comes to on this machine.
+    """
+
+    loaded: Loaded = field(repr=False)
+    fingerprint: str
+    split: Split = field(repr=False)
+    pool: Pool = field(repr=False)
+    index: Index = field(repr=False)
+    index_key: str
+    settings: Settings
+    store: Store
+    progress: Progress = field(repr=False)
+    trunk: Callable[[torch.dtype], Trunk] = field(repr=False)
+    versions: dict[str, str] = field(repr=False)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From a picture to the model's input."""
+        return self.loaded.preprocessing
+
+    def name(self, index: int) -> str:
+        """A class's name."""
+        return name_of(index, self.loaded.class_names)
+
+    def prediction(self, index: int, score: float) -> Prediction:
+        """A class with its score."""
+        return Prediction(int(index), self.name(int(index)), float(score))
+
+    def source(self, position: int) -> Source:
+        """What an image of the pool is, and what the model predicts for it."""
+        item, index = self.index.items[position], int(self.index.predicted[position])
+        score = float(self.index.scores(np.array([position]))[0, index])
+        return Source(item.path, item.digest, self.prediction(index, score))
+
+    def read(
+        self, positions: Iterable[int], advance: Callable[[int], None] = lambda done: None
+    ) -> list[Sample]:
+        """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
+        samples = []
+        for position, sample in data.samples(self.pool, positions, self.preprocessing):
+            if isinstance(sample, DataError):
+                raise DataError(f"an image that was read before cannot be read now: {sample}")
+            if self.pool.changed(position):
+                path = self.pool.items[position].path
+                raise DataError(f"{path} changed while the study was open; make a new study of the images")
+            samples.append(sample)
+            advance(1)
+        return samples
+
+    def activations(self, images: Tensor) -> np.ndarray:
+        """At the layer, shape (n, c, h, w), of clean images (n, 3, S, T)."""
+        trunk = self.trunk(torch.float32)
+        with torch.no_grad():
+            return np.concatenate([trunk(block).cpu().numpy() for block in self._blocks(images)])
+
+    def scores(self, images: Tensor, advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Softmax scores (n, K), float64, of images (n, 3, S, T) of the model's own size."""
+        trunk, found = self.trunk(torch.float32), []
+        with torch.no_grad():
+            for block in self._blocks(images):
+                output = class_logits(self.split.head(trunk(block), block))
+                found.append(output.double().softmax(1).cpu().numpy())
+                advance(len(block))
+        return np.concatenate(found)
+
+    def _blocks(self, images: Tensor) -> Iterable[Tensor]:
+        return (block.to(self.split.example) for block in images.split(BATCH))
+
+    def key(self, *classes: int, settings: dict[str, Any]) -> str:
+        """What numbers of these classes are kept under; they depend on no name."""
+        return key_of(
+            index=self.index_key,
+            target=list(classes),
+            settings=settings,
+            versions=self.versions,
+            format=FORMAT,
+        )
+
+    def named_key(self, *classes: int) -> str:
+        """What a record of these classes is kept under, which shows names of model, pool and classes."""
+        return key_of(
+            numbers=self.key(*classes, settings=plain(self.settings)),
+            names=list(self.loaded.class_names),
+            model=self.loaded.name,
+            pool=self.pool.name,
+        )
+
+    def kept(self, kind: type[Kept], file: Path) -> Kept | None:
+        """The record in a file of the store; None where there is none, or where it is damaged."""
+        if not file.exists():
+            return None
+        try:
+            return kind.load(file)
+        except (RecordError, StoreError) as error:
+            self.progress.note(f"made anew, since {error}")
+            return None
+
+    def model_info(self) -> ModelInfo:
+        """The model, for a record."""
+        split = self.split
+        return ModelInfo(
+            self.loaded.name, self.fingerprint, split.layer, split.shape, self.preprocessing.describe()
+        )
+
+    def pool_info(self) -> PoolInfo:
+        """The pool, for a record."""
+        index = self.index
+        skipped = tuple(Skipped(index.items[p].path, why) for p, why in sorted(index.skipped.items()))
+        return PoolInfo(self.pool.name, len(index.items) - len(skipped), self.pool.digest, skipped)

@@ -1,0 +1,138 @@
+"""Why does the model predict a class: the steps of section 4 of the paper, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from whyclass import crops
+from whyclass.concepts import Factors, factorise, strongest
+from whyclass.crops import Place
+from whyclass.pictures import Pictures
+from whyclass.records import (
+    COMPLETENESS_BOUND,
+    ClassImage,
+    Completeness,
+    Concept,
+    Control,
+    Explanation,
+    HeatMap,
+    Prediction,
+    PredictionTests,
+)
+from whyclass.scene import Scene
+from whyclass.settings import plain
+from whyclass.study.subject import Subject
+
+WORST = 1e6
+"""Relative completeness errors are told up to here."""
+
+FEW = 10
+"""Fewer images than this are warned of."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Concepts of a class with their pictures, and the prediction test of them."""
+
+    concepts: tuple[Concept, ...]
+    images: tuple[ClassImage, ...]
+    test: PredictionTests
+
+
+def explanation(scene: Scene, own: Subject) -> Explanation:
+    """Explain a class from its attribution alone."""
+    evidence, activations = own.evidence, own.activations
+    with scene.progress.step("concepts"):
+        factors = factorise(activations, evidence.scores, scene.settings)
+    found = show(scene, own, factors)
+    return Explanation(
+        model=scene.model_info(),
+        pool=scene.pool_info(),
+        target=scene.prediction(own.target, own.score),
+        n_images=len(own.chosen),
+        n_predicted=len(own.predicted),
+        images=found.images,
+        concepts=found.concepts,
+        prediction_test=found.test,
+        rival=_rival(found.test),
+        completeness=_completeness(evidence.errors),
+        warnings=tuple(_warnings(own, factors)),
+        settings=plain(scene.settings),
+        versions=scene.versions,
+    )
+
+
+def show(
+    scene: Scene, own: Subject, factors: Factors, controls: tuple[Control | None, ...] = (None, None)
+) -> Shown:
+    """The concepts' nearest crops and heat maps, and the prediction test with and without the class's images.
+
+    ``controls`` are those of both tests, where they are known from as many concepts of the same class.
+    """
+    index, settings = scene.index, scene.settings
+    others = index.usable & (index.predicted != own.target)
+    masks = {"including": index.usable, "excluding": others}
+    with scene.progress.step("crops", len(index.items)) as advance:
+        places = crops.nearest(index, factors.concepts, settings.crops, masks, advance)
+    samples = own.samples
+    with scene.progress.step("prediction test"):
+        pictures = Pictures(scene, dict(zip(own.chosen.tolist(), samples, strict=True)))
+        tests = {
+            name: pictures.prediction_test(own.target, [best[0] for best in places[name]], mask, name, known)
+            for (name, mask), known in zip(masks.items(), controls, strict=True)
+            if mask.any()
+        }
+        rows = strongest(factors.embeddings, settings.examples)
+        shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
+        concepts = _concepts(factors, places, rows, pictures)
+    return Shown(concepts, shown, PredictionTests(tests["including"], tests.get("excluding")))
+
+
+def _concepts(
+    factors: Factors, places: dict[str, list[list[Place]]], rows: list[int], pictures: Pictures
+) -> tuple[Concept, ...]:
+    """Each factor with its crops, and its heat maps on the images ``rows``."""
+
+    def concept(k: int) -> Concept:
+        maps, largest = factors.embeddings[rows, :, :, k], float(factors.embeddings[..., k].max())
+        return Concept(
+            vector=factors.concepts[k],
+            share=float(factors.shares[k]),
+            including=tuple(pictures.crop(place) for place in places["including"][k]),
+            excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
+            heat_maps=tuple(HeatMap(values / largest) for values in maps),
+        )
+
+    return tuple(concept(k) for k in range(len(factors.concepts)))
+
+
+def _rival(tests: PredictionTests) -> Prediction | None:
+    failed = (test for test in (tests.including, tests.excluding) if test and not test.predicted)
+    return next((test.top[0] for test in failed), None)
+
+
+def _completeness(errors: np.ndarray) -> Completeness:
+    # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
+    errors = np.minimum(np.nan_to_num(errors, nan=WORST), WORST)
+    return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
+
+
+def _warnings(own: Subject, factors: Factors) -> Iterable[str]:
+    if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
+        yield (
+            f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
+            "the concepts rest on it and may be off."
+        )
+    yield from few(len(own.chosen), "this class")
+    if len(factors.concepts) < own.scene.settings.concepts:
+        yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
+
+
+def few(count: int, named: str) -> Iterable[str]:
+    """A warning where few images are predicted as a class."""
+    if count < FEW:
+        images = "1 image is" if count == 1 else f"{count} images are"
+        yield f"Only {images} predicted as {named}; what is found from so few is unsure."

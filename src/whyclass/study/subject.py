@@ -1,0 +1,149 @@
+"""One class as a question sees it: its images, their activations, and the evidence for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whyclass import attribution
+from whyclass.classes import rivals
+from whyclass.contrast import Cells, select_cells
+from whyclass.data import Sample
+from whyclass.errors import ClassError, LayerError
+from whyclass.fuse import noisy_precision
+from whyclass.records import Evidence
+from whyclass.scene import Scene
+from whyclass.settings import seed_of
+
+DEPENDS = (
+    "images",
+    "copies",
+    "noise",
+    "baseline",
+    "relu",
+    "method",
+    "precision",
+    "cut",
+    "seed",
+)
+"""The settings that a class's evidence depends on."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A class that is predicted for some images of the pool; whatever is costly is computed once.
+
+    Attributes
+    ----------
+    predicted
+        Positions of all images predicted as the class.
+    chosen
+        Positions of those that are used: at most ``images``, drawn with the seed, in pool order.
+    """
+
+    scene: Scene = field(repr=False)
+    target: int
+    predicted: np.ndarray = field(repr=False)
+    chosen: np.ndarray = field(repr=False)
+
+    @cached_property
+    def score(self) -> float:
+        """The class's mean score on its images."""
+        return float(self.scene.index.scores(self.chosen)[:, self.target].mean())
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The images, read."""
+        with self.scene.progress.step("images", len(self.chosen)) as advance:
+            return self.scene.read(self.chosen.tolist(), advance)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Shape (n, 3, S, T), normalised."""
+        return torch.stack([sample.tensor for sample in self.samples])
+
+    @cached_property
+    def activations(self) -> np.ndarray:
+        """Of the clean images, shape (n, c, h, w)."""
+        images = self.images  # read before the step starts, as a step of its own
+        with self.scene.progress.step("activations"):
+            found = self.scene.activations(images)
+        if found.min() < 0:
+            raise LayerError(
+                f"layer {self.scene.split.layer!r} has negative activations on these images, which cannot be "
+                "factorised; choose a layer after a ReLU"
+            )
+        return found
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
+        scene = self.scene
+        settings = {name: getattr(scene.settings, name) for name in DEPENDS}
+        file = scene.store.record("evidence", scene.key(self.target, settings=settings))
+        if (kept := scene.kept(Evidence, file)) is not None:
+            return kept
+        scores = self._scores()
+        cells = select_cells(self.activations, scores.signed, scene.settings.cut)
+        digests = tuple(scene.index.items[int(position)].digest for position in self.chosen)
+        made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
+        made.save(file)
+        return made
+
+    @property
+    def cells(self) -> Cells:
+        """The cells that speak for the class (paper, 5.1.1)."""
+        return Cells(self.evidence.vectors, self.evidence.image)
+
+    def _scores(self) -> attribution.Scores:
+        scene, settings, samples = self.scene, self.scene.settings, self.samples
+        digests = [scene.pool.items[int(position)].digest for position in self.chosen]
+        with scene.progress.step("attribution", len(samples)) as advance:
+            return attribution.smoothgrad(
+                scene.split,
+                scene.trunk(noisy_precision(settings.precision, scene.split)),
+                [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
+                attribution.prepare(
+                    scene.split, scene.preprocessing.constant(settings.baseline), self.target
+                ),
+                self.target,
+                settings,
+                advance,
+            )
+
+
+def subject(scene: Scene, target: int) -> Subject:
+    """The class ``target`` of a scene.
+
+    Raises
+    ------
+    ClassError
+        If it is predicted for no image of the pool (names its nearest rivals and how often each is
+        predicted).
+    """
+    predicted = np.flatnonzero(scene.index.predicted == target)
+    if not predicted.size:
+        raise ClassError(_never_predicted(scene, target))
+    return Subject(scene, target, predicted, _draw(scene, predicted))
+
+
+def _draw(scene: Scene, predicted: np.ndarray) -> np.ndarray:
+    """At most ``images`` of the images predicted as the class, drawn with the seed, in pool order.
+
+    Each image's lot is cast from its content, so that one more image in the pool changes the draw
+    by at most one.
+    """
+    lots = [seed_of("draw", scene.settings.seed, scene.index.items[p].digest) for p in predicted]
+    return np.sort(predicted[np.argsort(lots, kind="stable")[: scene.settings.images]])
+
+
+def _never_predicted(scene: Scene, target: int) -> str:
+    usable = np.flatnonzero(scene.index.usable)
+    near = rivals(
+        scene.index.scores_of(target)[usable], scene.index.predicted[usable], scene.loaded.class_names
+    )
+    return f"class {scene.name(target)!r} is predicted for none of the pool's {usable.size} images; {near}"
