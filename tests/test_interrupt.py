@@ -93,10 +93,11 @@ POINTS = {
     "during the factorisation": (concepts, "_nmf", 1),
     "while crops are searched": (crops, "_merged", 1),
     "during the prediction test": (checks, "stitch", 3),
-    "while the record is encoded": (codec, "encode", 1),
-    "while the record is written": (os, "replace", 6),
+    "while the evidence is written": (os, "replace", 6),
+    "while the record is encoded": (codec, "encode", 2),
+    "while the record is written": (os, "replace", 7),
     "while the page is made": (text, "verdict", 1),
-    "while the page is written": (os, "replace", 7),
+    "while the page is written": (os, "replace", 8),
 }
 """Where Ctrl-C comes: at the beginning of which call of which function."""
 
@@ -199,7 +200,9 @@ def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
     assert not list(store.glob("index/*.partial"))
 
 
-@pytest.mark.parametrize(("kill_at", "kept"), [(3, 0), (6, 0), (7, 1)], ids=["note", "record", "page"])
+@pytest.mark.parametrize(
+    ("kill_at", "kept"), [(3, 0), (6, 0), (7, 0), (8, 1)], ids=["note", "evidence", "record", "page"]
+)
 def test_a_process_killed_while_it_writes_leaves_no_half_result(given, undisturbed, tmp_path, kill_at, kept):
     store = tmp_path / "store"
     with started(store, given, kill_at=kill_at) as process:

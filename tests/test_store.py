@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +221,15 @@ def test_a_store_below_a_file_is_an_error_of_the_store(tmp_path, call):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="file"):
         call(Store(tmp_path / "file"))
+
+
+def test_a_store_that_another_run_makes_at_the_same_moment_is_shared(tmp_path, monkeypatch):
+    real = Path.iterdir
+
+    def late(folder):
+        monkeypatch.undo()  # the other run comes once, between the question and the look
+        open_store(folder, "net", "abc")
+        return real(folder)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    assert open_store(tmp_path, "net", "abc").folder == tmp_path

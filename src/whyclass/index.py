@@ -168,6 +168,8 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     classes, total = class_count(plan.split), len(plan.pool.items)
     cells, logits = _rows(plan, work.folder, classes)
     done = work.done if cells.hold(work.done) and logits.hold(work.done) else 0
+    with torch.no_grad():  # a trunk may be made at its first call: not while threads decode, nor in the step
+        plan.trunk(plan.split.example)
     with progress.step("index", total) as advance:
         advance(done)
         for positions, block in _blocks(plan, done):

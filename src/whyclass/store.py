@@ -77,8 +77,7 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
     mark = folder / MARK
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; give a folder for the store")
-    if not mark.exists():
-        _claim(folder)
+    if not mark.exists() and _free(folder):
         disk.write(
             mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode()
         )
@@ -94,17 +93,19 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
     return Store(folder)
 
 
-def _claim(folder: Path) -> None:
+def _free(folder: Path) -> bool:
+    """Whether the folder can become a store; False where another run has just made it one."""
     try:
         others = [entry.name for entry in folder.iterdir()] if folder.exists() else []
     except OSError as error:
         raise StoreError(f"cannot read {folder}: {error.strerror}") from error
     others = [name for name in others if not (name.startswith(f".{MARK}.") and name.endswith(".tmp"))]
-    if others:
+    if others and MARK not in others:
         raise StoreError(
             f"{folder} is not empty and no store of whyclass (it holds {sorted(others)[0]!r}); "
             "give a new or empty folder"
         )
+    return not others
 
 
 def _owner(mark: Path) -> dict[str, Any]:
