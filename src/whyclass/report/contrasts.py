@@ -45,8 +45,10 @@ def verdict(found: Contrast) -> Verdict:
     -------
     Verdict
         ``"trust"`` when both tests pass their controls, the hyperplane tells the classes apart and the
-        attribution of both adds up; ``"distrust"`` when it does not tell them apart, or neither test
-        speaks for the concepts; else ``"careful"``.
+        attribution of both adds up; ``"distrust"`` when neither test speaks for the concepts, or the
+        hyperplane does not tell the classes apart and shifting along it does no better; else
+        ``"careful"``. Classes that differ in one part share most of their cells, and few cells can
+        tell them apart: then the shifting test decides.
     """
     shifted, crops = outcome(found.a.shifting), crops_outcome(found.a)
     level = _level(found, shifted, crops)
@@ -225,9 +227,10 @@ def steps(sweep: Sweep, kind: Literal["shifted", "masked"]) -> list[str]:
 def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
     measured = found.hyperplane.held_out or found.hyperplane.training
     exact = all(text.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    if measured.at_chance or not {shifted, crops} & {"passed", "unchecked"}:
+    if not {shifted, crops} & {"passed", "unchecked"} or (measured.at_chance and shifted != "passed"):
         return "distrust"
-    return "trust" if shifted == crops == "passed" and exact else "careful"
+    agree = shifted == crops == "passed" and not measured.at_chance
+    return "trust" if agree and exact else "careful"
 
 
 def _opening(level: Level, own: str, other: str) -> str:
