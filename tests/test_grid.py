@@ -53,3 +53,19 @@ def test_a_mosaic_holds_all_crops_near_a_square(n):
     rows, columns = grid.mosaic_shape(n)
     assert rows * columns >= n > (rows - 1) * columns
     assert columns <= rows <= columns + 2
+
+
+@pytest.mark.parametrize("at", grid.ANCHORS)
+def test_a_patch_touches_the_border_that_it_is_named_after(at):
+    left, top, right, bottom = grid.anchored((20, 30), (96, 128), at)
+    assert (right - left, bottom - top) == (30, 20)
+    assert (left == 0) == ("left" in at)
+    assert (right == 128) == ("right" in at)
+    assert (top == 0) == ("top" in at)
+    assert (bottom == 96) == ("bottom" in at)
+    if at == "centre":
+        assert (left, top) == (49, 38)
+
+
+def test_the_papers_person_stands_at_the_lower_right():
+    assert grid.anchored((160, 60), (224, 224), "bottom-right") == (164, 64, 224, 224)

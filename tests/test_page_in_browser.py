@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from contrasts import contrast, insertion_test
 from explanations import explanation
+from whyclass.records import Record
 from whyclass.report import page
 
 AXE = os.environ.get("WHYCLASS_AXE", "")
@@ -57,10 +59,18 @@ const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), '
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason="not here: " + ", ".join(MISSING))
-@pytest.mark.parametrize("case", ["both", "second fails", "hostile"])
-def test_page_in_browser(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "made",
+    [
+        *(explanation(case) for case in ("both", "second fails", "hostile")),
+        *(contrast(case) for case in ("passed", "bare", "hostile")),
+        insertion_test("hostile"),
+    ],
+    ids=lambda made: type(made).__name__,
+)
+def test_page_in_browser(made: Record, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    file.write_text(page(explanation(case)), encoding="utf-8")
+    file.write_text(page(made), encoding="utf-8")
     command = ["node", "-e", LOOK, str(file), BROWSER]
     run = subprocess.run(command, cwd=AXE, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stderr

@@ -45,7 +45,7 @@ def verdict(found: Contrast) -> Verdict:
     -------
     Verdict
         ``"trust"`` when both tests pass their controls, the hyperplane tells the classes apart and the
-        attribution of both adds up; ``"distrust"`` when neither test speaks for the concepts, or the
+        attribution of both adds up; ``"distrust"`` when there is no concept, neither test speaks for them, or the
         hyperplane does not tell the classes apart and shifting along it does no better; else
         ``"careful"``. Classes that differ in one part share most of their cells, and few cells can
         tell them apart: then the shifting test decides.
@@ -227,7 +227,8 @@ def steps(sweep: Sweep, kind: Literal["shifted", "masked"]) -> list[str]:
 def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
     measured = found.hyperplane.held_out or found.hyperplane.training
     exact = all(text.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    if not {shifted, crops} & {"passed", "unchecked"} or (measured.at_chance and shifted != "passed"):
+    nothing = found.a.prediction_test is None or not {shifted, crops} & {"passed", "unchecked"}
+    if nothing or (measured.at_chance and shifted != "passed"):
         return "distrust"
     agree = shifted == crops == "passed" and not measured.at_chance
     return "trust" if agree and exact else "careful"
@@ -236,7 +237,7 @@ def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
 def _opening(level: Level, own: str, other: str) -> str:
     return {
         "trust": f"What speaks for {own} against {other} was found",
-        "careful": f"Something that speaks for {own} against {other} was found, but not all tests agree",
+        "careful": f"Something that speaks for {own} against {other} was found, but not every test says so",
         "distrust": f"What speaks for {own} against {other} was not found",
     }[level]
 
