@@ -39,7 +39,7 @@ def patch(case: str = "passed") -> InsertionTest:
             ["What speaks for “French horn” against “cornet” was found", "0.00 to 0.80", "91%"],
         ),
         ("chance", "distrust", ["was not found", "at most 0.95 (n = 20)", "no better than chance"]),
-        ("failed", "careful", ["not all tests agree", "do not become “French horn” (at most 0.20"]),
+        ("failed", "careful", ["not every test says so", "do not become “French horn” (at most 0.20"]),
         ("bare", "distrust", ["no concept speaks for", "could not be measured"]),
     ],
 )

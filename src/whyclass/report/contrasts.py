@@ -45,10 +45,10 @@ def verdict(found: Contrast) -> Verdict:
     -------
     Verdict
         ``"trust"`` when both tests pass their controls, the hyperplane tells the classes apart and the
-        attribution of both adds up; ``"distrust"`` when there is no concept, neither test speaks for them, or the
-        hyperplane does not tell the classes apart and shifting along it does no better; else
-        ``"careful"``. Classes that differ in one part share most of their cells, and few cells can
-        tell them apart: then the shifting test decides.
+        attribution of both adds up; ``"distrust"`` when there is no concept, neither test
+        speaks for them, or the hyperplane does not tell the classes apart and shifting along it does no
+        better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
+        cells can tell them apart: then the shifting test decides.
     """
     shifted, crops = outcome(found.a.shifting), crops_outcome(found.a)
     level = _level(found, shifted, crops)
