@@ -46,7 +46,7 @@ def model():
 
 def planned(model, images, layer="stem", preprocessing=PREPROCESSING, trunk=None, weights="w"):
     cut = split(model, layer, torch.zeros(1, 3, *preprocessing.crop))
-    return plan(cut, trunk or cut.trunk, pool(images), preprocessing, 2, weights=weights)
+    return plan(cut, lambda: trunk or cut.trunk, pool(images), preprocessing, 2, weights=weights)
 
 
 def files(store: Path) -> dict[str, bytes]:

@@ -97,12 +97,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class Plan:
     """Everything an index depends on, and the key it is kept under.
 
-    ``trunk`` is what computes the activations: the split's own, or a fast copy of it. ``facts`` are
-    the same things in words, to say by name what changed.
+    ``trunk`` gives what computes the activations, the split's own or a fast copy of it; it is made only
+    where there is something to compute. ``facts`` are the same things in words, to say by name what
+    changed.
     """
 
     split: Split
-    trunk: Trunk
+    trunk: Callable[[], Trunk]
     pool: Pool
     preprocessing: Preprocessing
     side: int
@@ -120,7 +121,12 @@ class Plan:
 
 
 def plan(
-    split: Split, trunk: Trunk, pool: Pool, preprocessing: Preprocessing, side: int, **facts: Any
+    split: Split,
+    trunk: Callable[[], Trunk],
+    pool: Pool,
+    preprocessing: Preprocessing,
+    side: int,
+    **facts: Any,
 ) -> Plan:
     """Plan an index of ``pool``; ``facts`` name what else it depends on (weights, precision)."""
     known = {
@@ -168,14 +174,13 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     classes, total = class_count(plan.split), len(plan.pool.items)
     cells, logits = _rows(plan, work.folder, classes)
     done = work.done if cells.hold(work.done) and logits.hold(work.done) else 0
-    with torch.no_grad():  # a trunk may be made at its first call: not while threads decode, nor in the step
-        plan.trunk(plan.split.example)
+    trunk = plan.trunk()  # before threads decode: Ctrl-C in one of them must not come while torch traces
     with progress.step("index", total) as advance:
         advance(done)
         for positions, block in _blocks(plan, done):
             broken = {p: str(s) for p, s in zip(positions, block, strict=True) if isinstance(s, DataError)}
             skipped |= {str(p): why.removeprefix(f"{plan.pool.items[p].path}: ") for p, why in broken.items()}
-            block_logits, block_cells = _compute(plan, block, classes)
+            block_logits, block_cells = _compute(plan, trunk, block, classes)
             logits.append(done, block_logits)
             cells.append(done, block_cells)
             done += len(block)
@@ -203,7 +208,9 @@ def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | D
             positions, block = [], []
 
 
-def _compute(plan: Plan, block: list[Sample | DataError], classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _compute(
+    plan: Plan, trunk: Trunk, block: list[Sample | DataError], classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     split, (p, q) = plan.split, plan.grid
     logits = np.full((len(block), classes), np.nan, np.float32)
     cells = np.zeros((len(block), p * q, split.shape[0]), np.float16)
@@ -212,7 +219,7 @@ def _compute(plan: Plan, block: list[Sample | DataError], classes: int) -> tuple
         rows = [row for row, _ in good]
         images = torch.stack([tensor for _, tensor in good]).to(split.example)
         with torch.no_grad():
-            activations = plan.trunk(images)
+            activations = trunk(images)
             logits[rows] = class_logits(split.head(activations, images)).float().cpu().numpy()
             cells[rows] = pooled_cells(activations, plan.side).half().cpu().numpy()
         if np.isnan(logits[rows]).any():

@@ -106,7 +106,7 @@ class Study:
             dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
             wanted = plan(
                 self.split,
-                lambda images: self.trunk(dtype)(images),  # made only where there is something to compute
+                lambda: self.trunk(dtype),
                 self.pool,
                 self.loaded.preprocessing,
                 self.settings.pool,
