@@ -19,7 +19,7 @@ from .errors import (
 from .models import Loaded, load
 from .progress import Progress
 from .records import VIEWS as _VIEWS
-from .records import Explanation
+from .records import Contrast, Explanation, InsertionTest, Pairs
 from .settings import PRESETS, Settings, preset
 from .study import Study
 
@@ -31,11 +31,14 @@ __all__ = [
     "PRESETS",
     "AttributionError",
     "ClassError",
+    "Contrast",
     "DataError",
     "Explanation",
+    "InsertionTest",
     "LayerError",
     "Loaded",
     "ModelError",
+    "Pairs",
     "Preprocessing",
     "Progress",
     "RecordError",

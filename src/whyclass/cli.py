@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import rich.progress as bars
 import torch
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -289,7 +290,8 @@ def pairs(
         asked.print(found, {})
         return
     heading, *lines = report.pairs.lines(found)
-    table = Table(*heading, title=escape(f"{found.model.name}, {found.model.layer}"), title_justify="left")
+    title = escape(f"{found.model.name}, {found.model.layer}")
+    table = Table(*heading, title=title, title_justify="left", box=SIMPLE, padding=0, show_edge=False)
     for line in lines:
         table.add_row(*map(escape, line))
     out.print(table)
