@@ -51,6 +51,15 @@ def test_verdict_follows_from_the_numbers(case, level, says):
     assert judged.sentence.endswith("by itself.") == (level != "trust")
 
 
+def test_a_contrast_that_fails_without_its_own_images_is_read_with_care():
+    made = small()
+    test = replace(made.a.prediction_test.excluding, predicted=False, score=0.2)
+    side = replace(made.a, prediction_test=replace(made.a.prediction_test, excluding=test))
+    judged = contrasts.verdict(replace(made, a=side))
+    assert judged.level == "careful"
+    assert "but says “French horn”" in judged.sentence
+
+
 def test_an_attribution_that_does_not_add_up_or_a_plane_at_chance_is_not_trusted():
     made = small()
     off = replace(made.a.explanation, completeness=replace(made.a.explanation.completeness, mean=0.3))

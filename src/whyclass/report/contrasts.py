@@ -15,12 +15,20 @@ from whyclass.records import (
     Insertion,
     InsertionTest,
     Prediction,
+    PredictionTest,
     Separation,
     Side,
     Sweep,
 )
 from whyclass.report import text
 from whyclass.report.text import FEWEST_DRAWS, Level, Outcome, Verdict
+
+LABELS: dict[Level, str] = {
+    "trust": "Supported by the tests",
+    "careful": "Read with care",
+    "distrust": "Not supported by the tests",
+}
+"""What a level of a contrast is called where a reader sees it."""
 
 INSERTION_LABELS: dict[Level, str] = {
     "trust": "It does",
@@ -44,7 +52,7 @@ def verdict(found: Contrast) -> Verdict:
     Returns
     -------
     Verdict
-        ``"trust"`` when both tests pass their controls, the hyperplane tells the classes apart and the
+        ``"trust"`` when all tests pass their controls, the hyperplane tells the classes apart and the
         attribution of both adds up; ``"distrust"`` when there is no concept, neither test
         speaks for them, or the hyperplane does not tell the classes apart and shifting along it does no
         better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
@@ -129,7 +137,7 @@ def rows(found: Contrast) -> list[tuple[str, str]]:
     judged = verdict(found)
     made = [
         ("Contrast", f"{name(found.a)} against {name(found.b)}"),
-        ("Verdict", f"{text.LABELS[judged.level]}. {judged.sentence}"),
+        ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
         ("Hyperplane", hyperplane_line(found)),
     ]
     for own, other in directions(found):
@@ -230,7 +238,9 @@ def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
     nothing = found.a.prediction_test is None or not {shifted, crops} & {"passed", "unchecked"}
     if nothing or (measured.at_chance and shifted != "passed"):
         return "distrust"
-    agree = shifted == crops == "passed" and not measured.at_chance
+    tests = found.a.prediction_test
+    others = text.outcome(tests.excluding) if tests and tests.excluding else "passed"
+    agree = shifted == crops == others == "passed" and not measured.at_chance
     return "trust" if agree and exact else "careful"
 
 
@@ -257,12 +267,18 @@ def _shifted(own: Side, other: Side) -> str:
 def _shown(own: Side) -> str:
     if own.prediction_test is None:
         return f"no concept speaks for {name(own)}"
-    test = own.prediction_test.including
-    crops = text.plural(len(own.concepts), "crop")
-    shown = f"shown only {crops} of what speaks for it, the model"
+    tests, crops = own.prediction_test, text.plural(len(own.concepts), "crop")
+    shown = f"shown only {crops} of what speaks for it, the model {_says(tests.including, own)}"
+    if tests.excluding is None:
+        return shown
+    joint = "and" if tests.including.predicted == tests.excluding.predicted else "but"
+    return f"{shown}, {joint} {_says(tests.excluding, own)} when all come from images it calls something else"
+
+
+def _says(test: PredictionTest, own: Side) -> str:
     if test.predicted:
-        return f"{shown} says {name(own)} with {text.score(test.score)}"
-    return f"{shown} says “{test.top[0].name}” and gives {name(own)} {text.score(test.score)}"
+        return f"says {name(own)} with {text.score(test.score)}"
+    return f"says “{test.top[0].name}” and gives {name(own)} {text.score(test.score)}"
 
 
 def _controls(own: Side) -> str:

@@ -54,6 +54,7 @@ def _contrast(found: Contrast) -> dict[str, Any]:
     return {
         "c": found,
         "verdict": contrasts.verdict(found),
+        "labels": contrasts.LABELS,
         "scope": scope,
         "backgrounds": [(f"{scope}-s{number}", shown) for number, shown in enumerate(found.sources)],
         "places": {shown.image.path: number for number, shown in enumerate(found.sources)},
