@@ -67,6 +67,15 @@ def test_the_prediction_test_passes_with_and_without_the_class_itself(result):
         assert tests.excluding.predicted
 
 
+def test_the_contrast_of_the_twins_shows_the_shortcut_on_one_side(result):
+    assert result.contrasted.shortcut == (True, False)
+    assert result.contrasted.crops[0] >= 6
+    assert result.contrasted.crops[1] == 0
+    assert result.contrasted.page.name == "hawk-against-owl.html"
+    assert result.contrasted.contrast.a.shifting.swapped
+    assert "the sticker is found" in demo.summary(result)[-1]
+
+
 def test_there_is_a_page_for_each_class(result):
     assert [judged.page.name for judged in result.judged] == ["hawk.html", "owl.html"]
     assert all(judged.page.stat().st_size > 10_000 for judged in result.judged)

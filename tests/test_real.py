@@ -1,5 +1,6 @@
 """The whole path on real trained weights and real photographs, kept outside the repository."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,25 @@ def resnet50():
 
 
 @pytest.fixture(scope="module")
-def explanations(resnet50, tmp_path_factory):
-    """Every Imagenette class at the last layer, from the pool of photographs of all 1,000 classes."""
+def study(resnet50, tmp_path_factory):
+    """The last layer, and photographs of all 1,000 classes, many of ten.
+
+    A third of those ten classes' photographs, and fewer noisy copies and starts than by default: a
+    processor without half precision takes ten minutes for them, and more than an hour for all.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    pool = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
-    study = whyclass.Study(resnet50, "layer4.2", pool, tmp_path_factory.mktemp("real") / "store")
-    yield {name: study.explain(name) for name in IMAGENETTE}
+    many = sorted(SHARED.glob("imagenette/val/*/*"))[::3]
+    pool = [*many, *sorted(SHARED.glob("imagenet_sample/val/*/*"))]
+    settings = whyclass.Settings(copies=5, starts=2)
+    yield whyclass.Study(resnet50, "layer4.2", pool, tmp_path_factory.mktemp("real") / "store", settings)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def explanations(study):
+    """Of every Imagenette class."""
+    return {name: study.explain(name) for name in IMAGENETTE}
 
 
 def test_crops_of_most_classes_are_predicted_as_the_class_again(explanations):
@@ -72,7 +84,7 @@ def test_no_crop_of_the_excluding_test_comes_from_the_class(explanations):
 
 def test_attribution_is_complete(explanations):
     for found in explanations.values():
-        assert found.completeness.n == found.n_images * 20
+        assert found.completeness.n == found.n_images * 5
         assert found.completeness.mean < 1e-4
 
 
@@ -87,6 +99,36 @@ def test_pages_hold_no_address_and_stay_small(explanations):
         page = whyclass.records.VIEWS["html"](found)
         assert "http" not in page.replace("http-equiv", "")
         assert len(page) < 4_000_000
+
+
+def test_shifting_turns_every_class_into_every_other_and_no_random_direction_does(study):
+    found = study.pairs(IMAGENETTE)
+    table = whyclass.report.pairs.table(found)
+    assert table.hyperplane.n == 90
+    assert table.hyperplane.default[0] <= 0.02
+    assert table.hyperplane.shifted[0] > 0.95
+    assert table.hyperplane.swaps[2] > 0.95
+    assert table.above >= 88
+    assert table.random[0] < 0.02
+    assert table.reversed[0] < 0.02
+    assert table.held_out[0] > 0.95
+
+
+def test_a_contrast_of_two_classes_says_what_it_is_made_of(study, explanations, tmp_path):
+    shifted = dataclasses.replace(study.settings, tests=("shifting",))
+    again = whyclass.Study(study.loaded, "layer4.2", study.pool, study.store.folder, shifted)
+    found = again.contrast("chain saw", "French horn")
+    assert found.hyperplane.held_out.balanced > 0.95
+    assert found.a.prediction_test.including.predicted
+    assert found.b.prediction_test.including.predicted
+    for side in (found.a, found.b):
+        own = side.explanation.target.index
+        best = [concept.including[0].image.prediction.index for concept in side.concepts]
+        assert best.count(own) >= 5
+        assert whyclass.report.contrasts.outcome(side.shifting) == "passed"
+    page = found.save(tmp_path / "page.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert len(page) < 8_000_000
 
 
 @pytest.mark.parametrize("layer", ["layer3.5", "layer4.2"])

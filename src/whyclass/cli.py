@@ -376,12 +376,16 @@ def show_demo(
     """Explain a small planted world whose answer is known, and say what was found. No download."""
     result = demo.run(store, progress=Progress() if quiet else Shown(), seed=seed)
     pages = {judged.explanation.target.name: judged.page for judged in result.judged}
+    if result.contrasted:
+        pages["contrast"] = result.contrasted.page
     if as_json:
         findings = {j.explanation.target.name: codec.to_json(j.findings) for j in result.judged}
         found = {
             key: codec.to_json(getattr(result, key)) for key in ("planted", "found", "invented", "turned")
         }
         pages_json = {name: str(page) for name, page in pages.items()}
+        if result.contrasted:
+            found["contrasted"] = {"shortcut": result.contrasted.shortcut, "crops": result.contrasted.crops}
         print(
             json.dumps(
                 {**found, "findings": findings, "pages": pages_json, "seconds": result.seconds}, indent=2
@@ -393,9 +397,10 @@ def show_demo(
             f"{result.seconds:.0f} s. Open the page of a class, best first that of the shortcut:",
             highlight=False,
         )
-        for name in sorted(pages, key=lambda name: name != world.TWINS[0]):
+        for name in sorted(pages, key=lambda name: (name != world.TWINS[0], name != "contrast")):
             out.print(f"  {escape(str(pages[name]))}", highlight=False)
-    if result.found < result.planted or result.invented:
+    contrasted = result.contrasted is None or result.contrasted.shortcut == (True, False)
+    if result.found < result.planted or result.invented or not contrasted:
         raise typer.Exit(3)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from .errors import SettingsError
 from .models import Loaded
 from .parts import PARTS
 from .progress import Progress
-from .records import Concept, Crop, Explanation
+from .records import Concept, Contrast, Crop, Explanation, Side
 from .settings import Settings
 from .study import Study
 
@@ -101,6 +101,20 @@ class Turned:
 
 
 @dataclass(frozen=True)
+class Contrasted:
+    """The twins against each other, where the page lies, and whether the contrast shows the shortcut.
+
+    ``shortcut`` is whether it is found on the side of the class that has it, and on the other one;
+    ``crops`` how many of the best concept's nearest crops show it on each side.
+    """
+
+    contrast: Contrast
+    page: Path
+    shortcut: tuple[bool, bool]
+    crops: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """What the demonstration found.
 
@@ -116,6 +130,8 @@ class DemoResult:
     shortcut
         Whether the shortcut was found in its class, and in the class that differs from it by the
         shortcut alone; None where that class was not explained.
+    contrasted
+        The twins against each other; None where not both were explained.
     seconds
         Wall-clock time.
     """
@@ -126,6 +142,7 @@ class DemoResult:
     found: int
     invented: int
     shortcut: tuple[bool | None, bool | None]
+    contrasted: Contrasted | None
     seconds: float
 
 
@@ -167,18 +184,33 @@ def run(
     # steps this small gain little from a second thread, and waiting for it costs tenfold where other
     # programs keep the processor busy
     with threadpool_limits(1):
-        settings = Settings(seed=seed, examples=12)
+        settings = Settings(seed=seed, examples=12, tests=("shifting", "insertion"))
         study = Study(loaded(), world.LAYER, pool, folder / "store", settings, progress=progress)
         with progress.step("truth"):
             truth = {item.path: world.pool_scene(item.path, seed).masks for item in study.pool.items}
         judged = [_judged(study, index, folder, truth, seed) for index in indices]
-        return _result(judged, turned(seed=seed), time.perf_counter() - started)
+        asked = {one.explanation.target.name for one in judged}
+        contrasted = _contrasted(study, folder, truth, seed) if asked >= set(world.TWINS) else None
+        return _result(judged, turned(seed=seed), contrasted, time.perf_counter() - started)
 
 
 def _judged(study: Study, index: int, folder: Path, truth: Truth, seed: int) -> Judged:
     explanation = study.explain(index)
     page = explanation.save(folder / f"{world.CLASSES[index].name}.html")
     return Judged(explanation, page, judge(explanation, truth, seed))
+
+
+def _contrasted(study: Study, folder: Path, truth: Truth, seed: int) -> Contrasted:
+    found = study.contrast(*world.TWINS)
+    page = found.save(folder / f"{'-against-'.join(world.TWINS)}.html")
+    sides = [_shortcut_of(side, truth, seed) for side in (found.a, found.b)]
+    return Contrasted(found, page, (sides[0].found, sides[1].found), (sides[0].crops, sides[1].crops))
+
+
+def _shortcut_of(side: Side, truth: Truth, seed: int) -> Finding:
+    """Whether the concepts of a side of the contrast point to the shortcut, judged like an explanation."""
+    shown = replace(side.explanation, concepts=side.concepts, images=side.images)
+    return next(finding for finding in judge(shown, truth, seed) if finding.part == world.SHORTCUT)
 
 
 def loaded() -> Loaded:
@@ -325,7 +357,23 @@ def summary(result: DemoResult) -> list[str]:
     )
     if None not in result.shortcut:
         lines.append(_shortcut_line(result))
+    if result.contrasted:
+        lines.append(_contrast_line(result.contrasted))
     return lines
+
+
+def _contrast_line(result: Contrasted) -> str:
+    (there, absent), (mine, theirs), (target, plain) = result.shortcut, result.crops, world.TWINS
+    shifting = result.contrast.a.shifting
+    moved = (
+        f", and moving {plain} that way gives {target} {shifting.steps[shifting.best].target:.2f}"
+        if shifting
+        else ""
+    )
+    return (
+        f"What speaks for {target} against {plain}: the {world.SHORTCUT} is {_found(there)} ({mine} crops); "
+        f"for {plain} against {target}: {_found(absent)} ({theirs} crops){moved}."
+    )
 
 
 def _shortcut_line(result: DemoResult) -> str:
@@ -349,7 +397,9 @@ def _found(found: bool) -> str:
     return "found" if found else "not found"
 
 
-def _result(judged: Sequence[Judged], turned: Turned, seconds: float) -> DemoResult:
+def _result(
+    judged: Sequence[Judged], turned: Turned, contrasted: Contrasted | None, seconds: float
+) -> DemoResult:
     findings = [finding for one in judged for finding in one.findings]
     sought = {
         one.explanation.target.name: f.found
@@ -364,5 +414,6 @@ def _result(judged: Sequence[Judged], turned: Turned, seconds: float) -> DemoRes
         found=sum(finding.planted and finding.found for finding in findings),
         invented=sum(finding.found and not finding.planted for finding in findings),
         shortcut=(sought.get(world.TWINS[0]), sought.get(world.TWINS[1])),
+        contrasted=contrasted,
         seconds=seconds,
     )
