@@ -34,7 +34,7 @@ def contrast(case: str = "passed", **looks) -> Contrast:
     a = explanation(hostile, **looks)
     b = replace(
         explanation(**looks),
-        target=Prediction(1, HOSTILE if case == "hostile" else "cornet", 0.88),
+        target=Prediction(1, f"{HOSTILE} too" if case == "hostile" else "cornet", 0.88),
         n_predicted=97,
     )
     sides = (_side(a, b, case), _side(b, a, "failed" if case == "passed" else case))

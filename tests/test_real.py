@@ -97,7 +97,7 @@ def test_crops_are_the_papers_size(explanations):
 def test_pages_hold_no_address_and_stay_small(explanations):
     for found in explanations.values():
         page = whyclass.records.VIEWS["html"](found)
-        assert "http" not in page.replace("http-equiv", "")
+        assert "://" not in page  # four letters may stand in a picture's bytes by chance
         assert len(page) < 4_000_000
 
 
@@ -127,7 +127,7 @@ def test_a_contrast_of_two_classes_says_what_it_is_made_of(study, explanations, 
         assert best.count(own) >= 5
         assert whyclass.report.contrasts.outcome(side.shifting) == "passed"
     page = found.save(tmp_path / "page.html").read_text()
-    assert "http" not in page.replace("http-equiv", "")
+    assert "://" not in page  # four letters may stand in a picture's bytes by chance
     assert len(page) < 8_000_000
 
 
