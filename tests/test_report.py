@@ -29,6 +29,14 @@ from whyclass.report import fragment, page, pictures, rows, summary, text, verdi
 SHOWN_HOSTILE = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd").replace("\udce9", "\ufffd")
 
 
+def test_a_failed_test_names_the_class_that_won_and_how_to_contrast_with_it():
+    assert "--against" not in page(small())
+    shown = " ".join(Parsed(page(small("both fail"))).texts)
+    rival = small("both fail").rival.name
+    assert f"“{rival}” won; to see what speaks for “French horn” against it" in shown
+    assert f"--class 'French horn' --against {rival}" in shown
+
+
 @cache
 def small(case: str = "both") -> Explanation:
     return explanation(case, size=(64, 64), crop=(16, 16))
