@@ -263,6 +263,11 @@ def test_tests_that_are_not_asked_for_are_left_out_and_said(pictures):
     assert "Not run." in report.page(found)
 
 
+def test_a_budget_too_small_for_a_pair_is_an_error(pictures):
+    with pytest.raises(SettingsError, match="classes 0 and 1 alone need"):
+        study(pictures, budget=1e-5, tests=()).contrast(*world.TWINS)
+
+
 # ---------------------------------------------------------------- the tests against slow, obvious code
 
 

@@ -18,6 +18,11 @@ PAPER = {
     "concepts": 6,
     "crops": 8,
     "pool": 2,
+    "cut": 0.25,
+    "epochs": 100,
+    "rate": 0.01,
+    "shifts": (0, 0.5, 1, 2, 10, 15, 20, 35, 50, 200),
+    "fill": "zero",
 }
 
 
@@ -60,6 +65,19 @@ def test_choices_are_the_rows_of_the_tables_that_serve_them():
         {"method": "magic"},
         {"layout": "row"},
         {"precision": "float8"},
+        {"control_images": 0},
+        {"epochs": 0},
+        {"cut": 1.0},
+        {"cut": -0.1},
+        {"rate": 0.0},
+        {"held_out": 1.0},
+        {"budget": -1.0},
+        {"tests": ("pushing",)},
+        {"shifts": (1.0, 2.0)},
+        {"shifts": (0.0,)},
+        {"shifts": (0.0, 2.0, 1.0)},
+        {"shifts": (0.0, float("nan"))},
+        {"fill": "black"},
     ],
     ids=str,
 )

@@ -90,6 +90,9 @@ class Settings:
     held_out
         Share of each class's images that a second fit leaves out, to measure the hyperplane on. Not in
         the paper; 0 leaves it out.
+    budget
+        GiB of memory in which hyperplanes are fitted together; what needs more is fitted in turns. It
+        changes no result but by rounding.
     tests
         Which tests of a contrast are run: of ``"shifting"``, ``"masking"``, ``"insertion"``.
     shifts
@@ -122,6 +125,7 @@ class Settings:
     epochs: int = 100
     rate: float = 0.01
     held_out: float = 0.2
+    budget: float = 2.0
     tests: tuple[str, ...] = TESTS
     shifts: tuple[float, ...] = SHIFTS
     fill: str = "zero"
@@ -132,7 +136,7 @@ class Settings:
             _check(self, name, int, 1)
         for name in ("control_images", "epochs"):
             _check(self, name, int, 1)
-        for name in ("cut", "rate", "held_out"):
+        for name in ("cut", "rate", "held_out", "budget"):
             _check(self, name, float, 0.0)
         for name in ("cut", "held_out"):
             if getattr(self, name) >= 1:

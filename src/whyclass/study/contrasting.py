@@ -123,6 +123,7 @@ def _fit(scene: Scene, cells: Mapping[int, Cells], pairs: list[tuple[int, int]])
         epochs=settings.epochs,
         lr=settings.rate,
         held_out=settings.held_out,
+        budget_bytes=int(settings.budget * 2**30),
         device=scene.split.example.device,
     )
 
