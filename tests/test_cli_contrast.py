@@ -104,6 +104,16 @@ def test_pairs_print_a_table_beside_the_papers(given):
     assert found["table"]["hyperplane"]["n"] == 6
 
 
+def test_pairs_without_controls_and_held_out_images_leave_them_out(given):
+    bare = ("--class", "hawk", "--class", "owl", "--set", "controls=0", "--set", "held_out=0")
+    table = ask("pairs", given, *bare, "--json").json["table"]
+    assert table["random"] is table["above"] is table["held_out"] is None
+    told = ask("pairs", given, *bare)
+    assert told.code == 0
+    assert "random directions" not in told.out
+    assert "Balanced accuracy" not in told.out
+
+
 def test_repair_of_what_passed_says_so(given):
     ran = ask("explain", given, "--class", "comet", "--repair")
     assert ran.code == 0

@@ -51,14 +51,15 @@ class Table:
     above
         Pairs whose shifted mean lies above the largest of their random directions; None likewise.
     held_out
-        Mean over pairs of the balanced accuracy on images not seen, and on how many pairs.
+        Mean over pairs of the balanced accuracy on images not seen, and over how many; None where none
+        was measured.
     """
 
     hyperplane: Row
     random: tuple[float, float] | None
     reversed: tuple[float, float]
     above: int | None
-    held_out: tuple[float, int]
+    held_out: tuple[float, int] | None
 
 
 def table(found: Pairs) -> Table:
@@ -77,7 +78,7 @@ def table(found: Pairs) -> Table:
         random=_spread([value for _, random in some for value in random.highest]) if some else None,
         reversed=_spread([value for sweep in sweeps for value in sweep.reversed.highest]),
         above=sum(s.steps[s.best].target > max(r.highest) for s, r in some) if some else None,
-        held_out=(float(np.mean(held)), len(held)) if held else (float("nan"), 0),
+        held_out=(float(np.mean(held)), len(held)) if held else None,
     )
 
 
@@ -112,7 +113,7 @@ def notes(found: Pairs) -> list[str]:
             f"in {own.above} of {own.hyperplane.n} pairs (each direction on {random.images} images, at its "
             "best step)."
         )
-    if own.held_out[1]:
+    if own.held_out:
         said.append(
             f"Balanced accuracy of the hyperplanes on images not seen: {own.held_out[0]:.3f} on average over "
             f"{own.held_out[1]} pairs."
