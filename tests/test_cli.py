@@ -47,7 +47,7 @@ def model(tmp_path_factory) -> list[str]:
 @pytest.fixture
 def explain(model, pictures, tmp_path, monkeypatch):
     """Call ``explain`` with whatever a test changes: the last of an option given twice counts."""
-    monkeypatch.setattr(cli, "LONG", 600.0)  # a busy machine makes no step worth telling about
+    monkeypatch.setattr(cli.shown, "LONG", 600.0)  # a busy machine makes no step worth telling about
 
     def call(*changes: str | Path, images: Path = pictures):
         place = ("--images", images, "--store", tmp_path / "store", "--class", "hawk")
@@ -222,7 +222,7 @@ def test_what_a_model_prints_does_not_mix_with_the_result(explain, tmp_path):
 
 
 def test_long_steps_and_notes_are_told_on_standard_error(explain, monkeypatch, pictures, tmp_path):
-    monkeypatch.setattr(cli, "LONG", 0.0)
+    monkeypatch.setattr(cli.shown, "LONG", 0.0)
     own = Path(shutil.copytree(pictures, tmp_path / "own"))
     ran = explain("--json", images=own)
     lines = [line.split(":")[0] for line in ran.err.splitlines()]

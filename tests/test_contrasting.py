@@ -97,7 +97,7 @@ def test_what_both_twins_have_is_left_out_of_the_contrast(twins, truth):
 
 def test_control_random_crops_show_the_shortcut_seldom(asked, twins, truth):
     index, generator = asked.index(), np.random.default_rng(0)
-    drawn = random_places(index.usable, index.cells.shape[1], 4000, generator)
+    drawn = random_places(index.usable, index.usable, index.cells.shape[1], 4000, generator)
     masks = [
         (truth[index.items[p.position].path].get(world.SHORTCUT), p.box(index.grid, (96, 96))) for p in drawn
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whyclass import crops
-from whyclass.crops import Place, nearest, random_places
+from whyclass.crops import Place, Query, nearest, random_places
 from whyclass.data import Item
 from whyclass.index import Index
 
@@ -41,7 +41,7 @@ def slow_nearest(index: Index, concept: np.ndarray, count: int, mask: np.ndarray
 @pytest.mark.parametrize("count", [1, 3, 8, 1000])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_nearest_cells_are_those_of_a_full_sort(monkeypatch, rows, count, seed):
-    monkeypatch.setattr(crops, "BLOCK_BYTES", rows * CELLS * C * 4)
+    monkeypatch.setattr(crops, "ROWS", rows)
     rng = np.random.default_rng(seed)
     index = indexed(whole(rng))
     concepts = rng.integers(0, 3, (3, C)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_the_nearest_cells_are_those_of_a_full_sort(monkeypatch, rows, count, se
         "one": np.arange(N) == 4,
         "none": np.zeros(N, bool),
     }
-    found = nearest(index, concepts, count, masks)
+    (found,) = nearest(index, [Query(concepts, masks)], count)
     assert set(found) == set(masks)
     for name, mask in masks.items():
         wanted = [slow_nearest(index, concept, count, mask) for concept in concepts]
@@ -60,9 +60,10 @@ def test_the_nearest_cells_are_those_of_a_full_sort(monkeypatch, rows, count, se
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_of_equal_cells_the_earlier_wins(monkeypatch, rows):
-    monkeypatch.setattr(crops, "BLOCK_BYTES", rows * CELLS * C * 4)
+    monkeypatch.setattr(crops, "ROWS", rows)
     index = indexed(np.ones((N, CELLS, C)))
-    ((found,),) = nearest(index, np.ones((1, C), np.float32), 8, {"all": np.ones(N, bool)}).values()
+    query = Query(np.ones((1, C), np.float32), {"all": np.ones(N, bool)})
+    ((found,),) = nearest(index, [query], 8)[0].values()
     assert [(place.position, place.cell) for place in found] == [divmod(number, CELLS) for number in range(8)]
 
 
@@ -71,7 +72,7 @@ def test_cosines_are_those_of_unit_vectors(rng):
     cells /= np.linalg.norm(cells, axis=2, keepdims=True)
     concepts = rng.random((2, C))
     concepts = (concepts / np.linalg.norm(concepts, axis=1, keepdims=True)).astype(np.float32)
-    found = nearest(indexed(cells), concepts, 5, {"all": np.ones(N, bool)})["all"]
+    found = nearest(indexed(cells), [Query(concepts, {"all": np.ones(N, bool)})], 5)[0]["all"]
     for concept, places in zip(concepts, found, strict=True):
         assert [p.cosine for p in places] == sorted((p.cosine for p in places), reverse=True)
         assert np.allclose(
@@ -80,9 +81,10 @@ def test_cosines_are_those_of_unit_vectors(rng):
 
 
 def test_progress_is_told_of_every_image(rng, monkeypatch):
-    monkeypatch.setattr(crops, "BLOCK_BYTES", 4 * CELLS * C * 4)
+    monkeypatch.setattr(crops, "ROWS", 4)
     told: list[int] = []
-    nearest(indexed(whole(rng)), np.ones((1, C), np.float32), 2, {"all": np.ones(N, bool)}, told.append)
+    query = Query(np.ones((1, C), np.float32), {"all": np.ones(N, bool)})
+    nearest(indexed(whole(rng)), [query], 2, told.append)
     assert told == [4, 4, 3]
 
 
@@ -99,12 +101,42 @@ def test_a_place_has_the_papers_box(grid, cell, box):
 
 
 def test_random_places_come_evenly_from_the_mask():
-    mask = np.array([True, False, True, True])
-    places = random_places(mask, 3, 3000, np.random.default_rng(0))
+    usable, mask = np.array([True, True, True, True]), np.array([True, False, True, True])
+    places = random_places(usable, mask, 3, 3000, np.random.default_rng(0))
     counts = np.zeros((4, 3), int)
     for place in places:
         counts[place.position, place.cell] += 1
     assert counts[1].sum() == 0
     assert counts[[0, 2, 3]].min() > 250
-    again = random_places(mask, 3, 3000, np.random.default_rng(0))
+    again = random_places(usable, mask, 3, 3000, np.random.default_rng(0))
     assert again == places
+
+
+def test_random_places_of_a_smaller_mask_are_the_same_without_those_outside():
+    usable, mask = np.ones(50, bool), np.arange(50) != 7
+    everywhere = random_places(usable, usable, 9, 200, np.random.default_rng(1))
+    within = random_places(usable, mask, 9, 200, np.random.default_rng(1))
+    kept = tuple(place for place in everywhere if place.position != 7)
+    assert len(kept) < 200
+    assert within[: len(kept)] == kept
+
+
+def test_random_places_refuse_a_mask_without_images():
+    with pytest.raises(ValueError, match="no usable image"):
+        random_places(np.array([True, False]), np.array([False, True]), 3, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_what_is_searched_for_beside_it_changes_no_bit(others):
+    """Another query in the same pass, before or behind, leaves cosines and places as they are."""
+    rng = np.random.default_rng(3)
+    index = indexed(rng.random((100, CELLS, 64)))
+    masks = {"all": np.ones(100, bool)}
+
+    def query() -> Query:
+        return Query(rng.random((6, 64)).astype(np.float32), masks)
+
+    mine, crowd = query(), [query() for _ in range(others)]
+    (alone,) = nearest(index, [mine], 8)
+    assert nearest(index, [*crowd, mine], 8)[-1] == alone
+    assert nearest(index, [mine, *crowd], 8)[0] == alone

@@ -8,15 +8,22 @@ Notation
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .grid import Box, crop_box
 from .index import Index
 
-BLOCK_BYTES = 64 << 20
+ROWS = 32
+"""Images whose cells are compared at once: so few stay in the processor's cache for all queries."""
+
+DRAWN = 64
+"""Random places drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,51 +39,87 @@ class Place:
         return crop_box(self.cell, grid, image)
 
 
+@dataclass(frozen=True)
+class Query:
+    """What is searched for: concepts (k, c), rows of length 1.
+
+    ``masks`` holds by name which images (N,) may be drawn from.
+    """
+
+    concepts: np.ndarray = field(repr=False)
+    masks: dict[str, np.ndarray] = field(repr=False)
+
+
 def nearest(
     index: Index,
-    concepts: np.ndarray,
+    queries: Sequence[Query],
     count: int,
-    masks: dict[str, np.ndarray],
     advance: Callable[[int], None] = lambda done: None,
-) -> dict[str, list[list[Place]]]:
+) -> list[dict[str, list[list[Place]]]]:
     """The ``count`` cells of highest cosine to each concept, within each mask of images (paper, 4.2).
 
-    One pass over the index serves all concepts and all masks; of equal cosines the earlier cell wins.
-
-    Parameters
-    ----------
-    concepts
-        Shape (k, c), rows of length 1.
-    masks
-        By name, which images (N,) may be drawn from.
+    One pass over the index serves all queries. Each query's product is a product of its own, of the
+    same block of cells: what else is searched for at the same time changes no bit of it. Of equal
+    cosines the earlier cell wins.
 
     Returns
     -------
-    dict
-        For each mask, for each concept, places, nearest first; fewer than ``count`` where the mask
-        holds fewer cells.
+    list
+        For each query, for each mask, for each concept, places, nearest first; fewer than ``count`` where
+        the mask holds fewer cells.
     """
     total, cells, channels = index.cells.shape
-    rows = max(1, BLOCK_BYTES // (cells * channels * 4))
-    best = {name: (np.empty((0, len(concepts))), np.empty((0, len(concepts)), int)) for name in masks}
-    for start in range(0, total, rows):
-        block = np.asarray(index.cells[start : start + rows], np.float32)
-        cosine = (block.reshape(-1, channels) @ concepts.T).astype(np.float64)
-        number = np.arange(start * cells, start * cells + len(cosine))
-        for name, mask in masks.items():
-            allowed = np.repeat(mask[start : start + rows], cells)
-            best[name] = _merged(*best[name], cosine[allowed], number[allowed], count)
-        advance(len(block))
-    return {name: _places(*found, cells) for name, found in best.items()}
+    searches = [_Search(query, count) for query in queries]
+    threads = min(len(searches), os.cpu_count() or 1)
+    # products this small are no faster on several threads; several queries are
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or 1) as pool:
+        for start in range(0, total, ROWS):
+            block = np.asarray(index.cells[start : start + ROWS], np.float32).reshape(-1, channels)
+            rows = slice(start, start + len(block) // cells)
+            list(pool.map(lambda one, b=block, r=rows: one.see(b, r, cells), searches))  # type: ignore[misc]
+            advance(rows.stop - rows.start)
+    return [{name: _places(*best, cells) for name, best in one.best.items()} for one in searches]
 
 
-def random_places(mask: np.ndarray, cells: int, count: int, generator: np.random.Generator) -> list[Place]:
-    """``count`` cells drawn evenly from the images of a mask (N,): what a control is made of."""
-    positions = generator.choice(np.flatnonzero(mask), count)
-    return [
-        Place(int(p), int(cell), 0.0)
-        for p, cell in zip(positions, generator.integers(cells, size=count), strict=True)
-    ]
+class _Search:
+    """The best of a query so far: cosines (at most ``count``, k) and numbers of their cells, by mask."""
+
+    def __init__(self, query: Query, count: int) -> None:
+        k = len(query.concepts)
+        self._query, self._count = query, count
+        self.best = {name: (np.empty((0, k)), np.empty((0, k), int)) for name in query.masks}
+
+    def see(self, block: np.ndarray, rows: slice, cells: int) -> None:
+        """Take the cells (m, c) of some images into account."""
+        cosine = block @ self._query.concepts.T
+        number = np.arange(rows.start * cells, rows.start * cells + len(cosine))
+        for name, mask in self._query.masks.items():
+            kept, places = self.best[name]
+            allowed = np.repeat(mask[rows], cells)
+            if len(kept) == self._count:  # most blocks hold nothing that is near enough
+                allowed &= (cosine > kept[-1]).any(1)
+            if allowed.any():
+                new = cosine[allowed].astype(np.float64)
+                self.best[name] = _merged(kept, places, new, number[allowed], self._count)
+
+
+def random_places(
+    usable: np.ndarray, mask: np.ndarray, cells: int, count: int, generator: np.random.Generator
+) -> tuple[Place, ...]:
+    """``count`` cells drawn evenly from the images of a mask (N,): what a control is made of.
+
+    They are the first of one sequence over all ``usable`` images (N,) that lie within the mask, so that
+    masks which differ by few images mostly give the same cells.
+    """
+    images = np.flatnonzero(usable)
+    found: list[Place] = []
+    if not (usable & mask).any():
+        raise ValueError("the mask holds no usable image")
+    while len(found) < count:
+        positions = generator.choice(images, DRAWN)
+        drawn = zip(positions.tolist(), generator.integers(cells, size=DRAWN).tolist(), strict=True)
+        found += [Place(position, cell, 0.0) for position, cell in drawn if mask[position]]
+    return tuple(found[:count])
 
 
 def _merged(

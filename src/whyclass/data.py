@@ -108,10 +108,15 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as the model and the eye see it; ``tensor`` is (3, S, T), normalised."""
+    """One image as the model and the eye see it.
+
+    ``tensor`` is (3, S, T), normalised. ``given`` says that it came as it is, so that the picture only
+    shows it and cannot make it again.
+    """
 
     tensor: Tensor
     picture: Image.Image
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,15 @@ class Pool:
         Identities in order.
     read
         From a position to the image: a picture of any size, or a tensor ready for the model.
+    kept
+        From a position to the picture that the model sees, where all of them were decoded before; it
+        raises ``DataError`` for an image that could not be.
     """
 
     name: str
     items: tuple[Item, ...]
     read: Callable[[int], Any] = field(repr=False)
+    kept: Callable[[int], Image.Image] | None = field(repr=False, default=None)
 
     @property
     def digest(self) -> str:
@@ -147,8 +156,8 @@ class Pool:
         return hashlib.blake2b(lines.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
     def changed(self, position: int) -> bool:
-        """Whether the image at a position is no longer the one that was hashed."""
-        return _content_digest(self.read, position) != self.items[position].digest
+        """Whether the image at a position is no longer the one that was hashed and, if so, decoded."""
+        return self.kept is None and _content_digest(self.read, position) != self.items[position].digest
 
     def sample(self, position: int, preprocessing: Preprocessing) -> Sample:
         """The image at a position.
@@ -159,6 +168,9 @@ class Pool:
             If it is broken: names it and says why.
         """
         path = self.items[position].path
+        if self.kept is not None:
+            picture = self.kept(position)
+            return Sample(preprocessing.tensor(picture), picture)
         try:
             return _sample(self.read(position), preprocessing)
         except MemoryError as error:
@@ -278,7 +290,7 @@ def _sample(image: Any, preprocessing: Preprocessing) -> Sample:
             raise ValueError(f"a tensor of shape {tuple(image.shape)}; needed is {(3, *preprocessing.crop)}")
         if not image.isfinite().all():
             raise ValueError("the tensor holds NaN or infinity")
-        return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()))
+        return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()), given=True)
     if isinstance(image, (str, os.PathLike)):
         with _open(Path(image)) as opened:
             picture = preprocessing.picture(opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from .errors import StoreError
 
@@ -22,6 +23,7 @@ def write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
+            _claim(file)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +37,42 @@ def write(path: Path, data: bytes) -> None:
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def sweep(folder: Path) -> None:
+    """Remove half-written files of runs that were killed; those that a living run is writing stay."""
+    for path in folder.rglob(".*.tmp"):
+        try:
+            with path.open("rb") as file:
+                if _claim(file):
+                    path.unlink(missing_ok=True)
+        except OSError:  # gone already, or not ours to remove
+            continue
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a text file, making its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; make space, then run again"
+        ) from error
+
+
+def _claim(file: IO[bytes]) -> bool:
+    """Lock an open file, which its process's death undoes; False where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: nothing is swept
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def read(path: Path) -> bytes:

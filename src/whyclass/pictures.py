@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from . import checks, crops, data
 from .crops import Place
 from .data import Sample
-from .records import ClassImage, Control, Crop, PredictionTest
+from .records import ClassImage, Control, Crop, Picture, PredictionTest
 from .scene import Scene
 from .settings import seed_of
 from .split import run
@@ -19,86 +21,28 @@ from .split import run
 BOUNDS: tuple[tuple[float, Any], ...] = ((0.025, "lower"), (0.975, "higher"))
 """Quantiles of the control, rounded outwards to a draw: of twenty the least and the largest."""
 
+Reader = Callable[[int], Sample]
+"""From a position in the pool to the image."""
 
-class Pictures:
-    """Crops, whole images and test images of a scene, each image read once."""
 
-    def __init__(self, scene: Scene, samples: Mapping[int, Sample] | None = None) -> None:
-        self.scene, self.index = scene, scene.index
-        self._samples = dict(samples or {})
-        self._wholes: dict[int, ClassImage] = {}
+class Controls:
+    """What random crops reach in the prediction test, for any class of a scene.
 
-    def prediction_test(
-        self,
-        target: int,
-        places: list[Place],
-        mask: np.ndarray,
-        purpose: str,
-        control: Control | None = None,
-    ) -> PredictionTest:
-        """The prediction test of a class (paper, 4.3) from each concept's best place.
+    All classes share the draws, so each stitched image passes the model once, whatever the number of
+    classes: one image gives the scores of all of them. Where a class's own images are left out, only
+    a draw that holds one of them has to be made anew.
+    """
 
-        Parameters
-        ----------
-        mask
-            Images (N,) the places were searched in; the control draws from the same.
-        purpose
-            Name of the test; it seeds the control.
-        control
-            Of as many crops from the same images, where it is known already.
-        """
-        stitched = self._stitch(places)
-        top = np.argsort(-stitched.scores, kind="stable")[:5]
-        return PredictionTest(
-            score=float(stitched.scores[target]),
-            predicted=bool(stitched.scores.argmax() == target),
-            top=tuple(self.scene.prediction(int(c), float(stitched.scores[c])) for c in top),
-            layout=stitched.layout,
-            pool=int(mask.sum()),
-            picture=data.encode(self.scene.preprocessing.undo(stitched.image)),
-            sources=tuple(self.whole(place.position) for place in places),
-            control=control or self._control(target, len(places), mask, purpose),
-        )
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._scores: dict[tuple[Place, ...], np.ndarray] = {}
 
-    def whole(self, position: int) -> ClassImage:
-        """A whole image, as the model sees it."""
-        if position not in self._wholes:
-            picture = data.encode(self._sample(position).picture, lossless=False)
-            self._wholes[position] = ClassImage(self.scene.source(position), picture)
-        return self._wholes[position]
-
-    def crop(self, place: Place) -> Crop:
-        """The crop at a place."""
-        sample = self._sample(place.position)
-        box = place.box(self.index.grid, (sample.tensor.shape[1], sample.tensor.shape[2]))
-        return Crop(
-            self.scene.source(place.position), box, place.cosine, data.encode(sample.picture.crop(box))
-        )
-
-    def small(self, position: int, side: int) -> ClassImage:
-        """A whole image, its longer side at most ``side`` pixels."""
-        picture = self._sample(position).picture.copy()
-        picture.thumbnail((side, side))
-        return ClassImage(self.scene.source(position), data.encode(picture, lossless=False))
-
-    def _stitch(self, places: list[Place]) -> checks.Stitched:
-        split, size = self.scene.split, self.scene.preprocessing.crop
-        pieces = [self._piece(place) for place in places]
-
-        def model(images: Tensor) -> Tensor:
-            return run(split.model, images.to(split.example.device))
-
-        return checks.stitch(model, pieces, size, self.scene.settings.layout)
-
-    def _control(self, target: int, count: int, mask: np.ndarray, purpose: str) -> Control | None:
-        """The class's score for stitched random crops of the same images."""
-        settings = self.scene.settings
+    def of(self, target: int, count: int, mask: np.ndarray, read: Reader) -> Control | None:
+        """The class's scores for ``count`` stitched random crops of the images of a mask (N,)."""
+        settings = self._scene.settings
         if not settings.controls:
             return None
-        generator = np.random.default_rng(seed_of(f"control {purpose}", settings.seed, str(target)))
-        cells = self.index.cells.shape[1]
-        drawn = [crops.random_places(mask, cells, count, generator) for _ in range(settings.controls)]
-        scores = np.stack([self._stitch(places).scores for places in drawn])
+        scores = np.stack([self._draw(draw, count, mask, read) for draw in range(settings.controls)])
         low, high = (float(np.quantile(scores[:, target], q, method=way)) for q, way in BOUNDS)
         return Control(
             n=settings.controls,
@@ -108,12 +52,111 @@ class Pictures:
             predicted=float((scores.argmax(1) == target).mean()),
         )
 
-    def _sample(self, position: int) -> Sample:
+    def _draw(self, draw: int, count: int, mask: np.ndarray, read: Reader) -> np.ndarray:
+        index, seed = self._scene.index, self._scene.settings.seed
+        generator = np.random.default_rng(seed_of("control", seed, str(draw)))
+        places = crops.random_places(index.usable, mask, index.cells.shape[1], count, generator)
+        if places not in self._scores:
+            self._scores[places] = stitched(self._scene, places, read).scores
+        return self._scores[places]
+
+
+def stitched(scene: Scene, places: Sequence[Place], read: Reader) -> checks.Stitched:
+    """The crops at some places as one test image, and what the model says of it."""
+    pieces = [piece(scene, place, read(place.position).tensor) for place in places]
+
+    def model(images: Tensor) -> Tensor:
+        return run(scene.split.model, images.to(scene.split.example.device))
+
+    return checks.stitch(model, pieces, scene.preprocessing.crop, scene.settings.layout)
+
+
+def piece(scene: Scene, place: Place, tensor: Tensor) -> Tensor:
+    """The crop at a place of an image (3, S, T)."""
+    left, top, right, bottom = place.box(scene.index.grid, (tensor.shape[1], tensor.shape[2]))
+    return tensor[:, top:bottom, left:right]
+
+
+class Pictures:
+    """Crops, whole images and test images of a scene, each image read once."""
+
+    def __init__(
+        self, scene: Scene, samples: Mapping[int, Sample] | None = None, controls: Controls | None = None
+    ) -> None:
+        self.scene, self.index = scene, scene.index
+        self._samples = dict(samples or {})
+        self._wholes: dict[int, ClassImage] = {}
+        self._controls = controls or Controls(scene)
+
+    def prediction_test(
+        self,
+        target: int,
+        places: list[Place],
+        mask: np.ndarray,
+        control: Control | None = None,
+        lean: bool = False,
+    ) -> PredictionTest:
+        """The prediction test of a class (paper, 4.3) from each concept's best place.
+
+        Parameters
+        ----------
+        mask
+            Images (N,) the places were searched in; the control draws from the same.
+        control
+            Of as many crops from the same images, where it is known already.
+        lean
+            Without the crops' whole images, and the stitched one as JPEG.
+        """
+        test = stitched(self.scene, places, self.sample)
+        top = np.argsort(-test.scores, kind="stable")[:5]
+        return PredictionTest(
+            score=float(test.scores[target]),
+            predicted=bool(test.scores.argmax() == target),
+            top=tuple(self.scene.prediction(int(c), float(test.scores[c])) for c in top),
+            layout=test.layout,
+            pool=int(mask.sum()),
+            picture=data.encode(self.scene.preprocessing.undo(test.image), lossless=not lean),
+            sources=() if lean else tuple(self.whole(place.position) for place in places),
+            control=control or self._controls.of(target, len(places), mask, self.sample),
+        )
+
+    def whole(self, position: int) -> ClassImage:
+        """A whole image, as the model sees it."""
+        if position not in self._wholes:
+            picture = data.encode(self.sample(position).picture, lossless=False)
+            self._wholes[position] = ClassImage(self.scene.source(position), picture)
+        return self._wholes[position]
+
+    def crop(self, place: Place) -> Crop:
+        """The crop at a place."""
+        sample = self.sample(place.position)
+        box = place.box(self.index.grid, (sample.tensor.shape[1], sample.tensor.shape[2]))
+        return Crop(
+            self.scene.source(place.position), box, place.cosine, data.encode(sample.picture.crop(box))
+        )
+
+    def small(self, position: int, side: int) -> ClassImage:
+        """A whole image, its longer side at most ``side`` pixels."""
+        picture = self.sample(position).picture.copy()
+        picture.thumbnail((side, side))
+        return ClassImage(self.scene.source(position), data.encode(picture, lossless=False))
+
+    def strip(self, places: Sequence[Place], side: int | None = None) -> Picture:
+        """The crops at some places side by side, each at most ``side`` pixels high."""
+        pieces = []
+        for place in places:
+            picture = self.scene.picture(place.position)
+            piece = picture.crop(place.box(self.index.grid, (picture.height, picture.width)))
+            if side is not None:
+                piece.thumbnail((piece.width, side))
+            pieces.append(piece)
+        row = Image.new("RGB", (sum(piece.width for piece in pieces), max(piece.height for piece in pieces)))
+        for left, piece in zip(accumulate((p.width for p in pieces), initial=0), pieces, strict=False):
+            row.paste(piece, (left, 0))
+        return data.encode(row, lossless=False)
+
+    def sample(self, position: int) -> Sample:
+        """An image of the pool."""
         if position not in self._samples:
             self._samples[position] = self.scene.read([position])[0]
         return self._samples[position]
-
-    def _piece(self, place: Place) -> Tensor:
-        tensor = self._sample(place.position).tensor
-        left, top, right, bottom = place.box(self.index.grid, (tensor.shape[1], tensor.shape[2]))
-        return tensor[:, top:bottom, left:right]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from . import data
@@ -67,6 +68,10 @@ class Scene:
         """A class with its score."""
         return Prediction(int(index), self.name(int(index)), float(score))
 
+    def classes(self) -> list[int]:
+        """The classes that are predicted for an image of the pool, rising."""
+        return np.unique(self.index.predicted[self.index.usable]).tolist()
+
     def source(self, position: int) -> Source:
         """What an image of the pool is, and what the model predicts for it."""
         item, index = self.index.items[position], int(self.index.predicted[position])
@@ -87,6 +92,10 @@ class Scene:
             samples.append(sample)
             advance(1)
         return samples
+
+    def picture(self, position: int) -> Image.Image:
+        """An image of the pool as the model sees it, for the eye."""
+        return self.pool.kept(position) if self.pool.kept else self.read([position])[0].picture
 
     def activations(self, images: Tensor) -> np.ndarray:
         """At the layer, shape (n, c, h, w), of clean images (n, 3, S, T)."""

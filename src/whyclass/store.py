@@ -23,6 +23,7 @@ from .errors import StoreError
 from .records import SUFFIX
 
 MARK = "whyclass.json"
+LOG = "log.txt"
 FORMAT = 1
 
 
@@ -46,16 +47,36 @@ class Store:
 
     def index(self, key: str) -> Path:
         """Folder of the finished index under a key."""
-        return self.folder / "index" / key
+        return self.rows("index", key)
+
+    def rows(self, kind: str, key: str) -> Path:
+        """Folder of a finished pass over the pool: ``"index"``, or ``"frames"``."""
+        return self.folder / kind / key
 
     def record(self, kind: str, key: str) -> Path:
         """File of a record under a key."""
         return self.folder / kind / f"{key}{SUFFIX}"
 
+    def records(self, kind: str) -> list[Path]:
+        """Files of all records of a kind, in the order of their names."""
+        return sorted((self.folder / kind).glob(f"*{SUFFIX}"))
+
+    def drop(self, kind: str, key: str) -> None:
+        """Remove a record that is needed no more."""
+        self.record(kind, key).unlink(missing_ok=True)
+
+    def log(self, line: str) -> None:
+        """Add a line to the store's log."""
+        disk.append(self.folder / LOG, line)
+
     def page(self, name: str, key: str) -> Path:
         """File of a page: a readable name made safe for any file system, and the key's start."""
-        safe = "".join(c if c.isalnum() and c.isascii() else "-" for c in name)[:60].strip("-")
-        return self.folder / "pages" / f"{safe or 'class'}-{key[:8]}.html"
+        return self.folder / "pages" / f"{safe_name(name, 'class')}-{key[:8]}.html"
+
+
+def safe_name(name: str, otherwise: str) -> str:
+    """A name for any file system, of ASCII letters, digits and hyphens; ``otherwise`` where it has none."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name)[:60].strip("-") or otherwise
 
 
 def open_store(folder: str | Path, model: str, weights: str) -> Store:
@@ -90,6 +111,23 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
         )
     if not os.access(folder, os.W_OK):
         raise StoreError(f"store {folder} cannot be written to; choose a folder that you may write to")
+    return Store(folder)
+
+
+def find_store(folder: str | Path) -> Store:
+    """The store in a folder, of whatever model.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    folder = Path(folder)
+    if not (folder / MARK).is_file():
+        raise StoreError(
+            f"{folder} is no store of whyclass; give the folder that an audit was given as --store"
+        )
+    _owner(folder / MARK)
     return Store(folder)
 
 
@@ -172,9 +210,9 @@ class Pass:
         disk.write(self.folder / "progress.json", json.dumps({"done": done, "state": state}).encode())
 
 
-def resume(store: Store, key: str) -> Pass:
+def resume(store: Store, key: str, kind: str = "index") -> Pass:
     """The unfinished pass under a key, or a new one at position 0."""
-    folder = store.folder / "index" / f"{key}.partial"
+    folder = store.rows(kind, f"{key}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -188,16 +226,72 @@ def resume(store: Store, key: str) -> Pass:
         return Pass(folder, 0, {})
 
 
-def finish(store: Store, key: str, work: Pass, meta: dict[str, Any]) -> None:
-    """Make a finished pass the index under its key, in one step."""
+def finish(store: Store, key: str, work: Pass, meta: dict[str, Any], kind: str = "index") -> None:
+    """Make a finished pass the result under its key, in one step."""
     disk.write(work.folder / "meta.json", json.dumps(meta, indent=1).encode())
     (work.folder / "progress.json").unlink(missing_ok=True)
     try:
-        work.folder.rename(store.index(key))
+        work.folder.rename(store.rows(kind, key))
     except OSError as error:
-        if not store.index(key).exists():  # else another run finished the same index first
-            raise StoreError(f"cannot finish {store.index(key)}: {error.strerror}") from error
+        if not store.rows(kind, key).exists():  # else another run finished the same first
+            raise StoreError(f"cannot finish {store.rows(kind, key)}: {error.strerror}") from error
         shutil.rmtree(work.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many results were taken, were there already, and were there with other bytes."""
+
+    taken: int
+    same: int
+    different: int
+
+
+def merge_into(store: Store, other: Store) -> Merged:
+    """Take every result of another store of the same model that is not there yet.
+
+    Nothing is overwritten; what was cut off on the way is taken when it is run again.
+
+    Raises
+    ------
+    StoreError
+        If the stores are of different models, or one cannot be read or written.
+    """
+    mine, theirs = _owner(store.folder / MARK), _owner(other.folder / MARK)
+    if mine.get("weights") != theirs.get("weights"):
+        raise StoreError(
+            f"{other.folder} is of {theirs.get('model')} and {store.folder} of {mine.get('model')}, with "
+            "other weights; only stores of one model can be merged"
+        )
+    counts = {"taken": 0, "same": 0, "different": 0}
+    for file in sorted(other.folder.glob(f"*/*{SUFFIX}")):
+        counts[_take_file(file, store.folder / file.relative_to(other.folder))] += 1
+    for mark in sorted(other.folder.glob("*/*/meta.json")):
+        if mark.parent.suffix != ".partial":
+            counts[_take_folder(mark.parent, store.folder / mark.parent.relative_to(other.folder))] += 1
+    return Merged(**counts)
+
+
+def _take_file(source: Path, target: Path) -> str:
+    data = disk.read(source)
+    if target.exists():
+        return "same" if disk.read(target) == data else "different"
+    disk.write(target, data)
+    return "taken"
+
+
+def _take_folder(source: Path, target: Path) -> str:
+    if target.exists():
+        return "same"
+    coming = target.with_name(f"{target.name}.coming")
+    try:
+        shutil.rmtree(coming, ignore_errors=True)
+        shutil.copytree(source, coming)
+        coming.rename(target)
+    except OSError as error:
+        shutil.rmtree(coming, ignore_errors=True)
+        raise StoreError(f"cannot write {target}: {error}; make space, then merge again") from error
+    return "taken"
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
@@ -217,9 +311,9 @@ def other_indexes(store: Store, key: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def locked(store: Store, key: str) -> Iterator[None]:
-    """Only one process at a time makes the index under a key; the lock dies with its process."""
-    folder = store.folder / "index"
+def locked(store: Store, key: str, kind: str = "index") -> Iterator[None]:
+    """Only one process at a time makes what is kept under a key; the lock dies with its process."""
+    folder = store.folder / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / f"{key}.lock").open("a")

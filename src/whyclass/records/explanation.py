@@ -74,6 +74,33 @@ class Concept:
 
 
 @dataclass(frozen=True)
+class Factors(Record):
+    """What the factorisation of a class's scored activations gave; kept in a store.
+
+    Attributes
+    ----------
+    concepts
+        ``H``, shape (k, c), float32, rows of length 1, largest share first. Fewer than asked for where
+        the cells do not span so many.
+    embeddings
+        ``W`` on the cells, shape (n, h, w, k), float32.
+    shares
+        Part of the reconstruction's sum that each concept carries, shape (k,), sums to 1.
+    residual
+        ``|X - WH| / |X|``, Frobenius norm.
+    converged
+        Whether the tolerance was reached before the last iteration.
+    """
+
+    concepts: np.ndarray = field(repr=False)
+    embeddings: np.ndarray = field(repr=False)
+    shares: np.ndarray
+    residual: float
+    converged: bool
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
 class Control:
     """What random crops of the same pool reach in the same test.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from whyclass import codec
+from whyclass import codec, tables
 from whyclass.records import (
+    Audit,
     Concept,
     Contrast,
     Crop,
@@ -114,6 +115,32 @@ def of_pairs(found: Pairs) -> dict[str, Any]:
     }
 
 
+def audits_as_object(found: Sequence[Audit]) -> dict[str, Any]:
+    """The tables over some audits, and every class's numbers."""
+    return {
+        "tables": [codec.to_json(table) for table in tables.made(found)],
+        "audits": [of_audit(audit) for audit in found],
+    }
+
+
+def of_audit(found: Audit) -> dict[str, Any]:
+    """Every class of an audit in numbers."""
+    return {
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "skipped": codec.to_json(found.pool.skipped),
+        "n_classes": found.n_classes,
+        "classes": [codec.to_json(one) for one in found.classes],
+        "shifts": [
+            {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
+            for shift in found.shifts
+        ],
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
 def _side(side: Side) -> dict[str, Any]:
     return {
         "own_side": side.own_side,
@@ -195,5 +222,6 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Contrast: of_contrast,
     InsertionTest: of_insertion,
     Pairs: of_pairs,
+    Audit: of_audit,
 }
 """How each kind of record becomes an object."""

@@ -93,6 +93,11 @@ def _render(found: Record, which: Literal[0, 1]) -> str:
     return _environment().get_template(templates[which]).render(e=found, **values(found))
 
 
+def rendered(template: str, values: dict[str, Any]) -> str:
+    """A template of the site filled in; what is inserted is escaped like in every page."""
+    return _environment().get_template(template).render({"backgrounds": []} | values)
+
+
 def _scope(images: Iterable[ClassImage]) -> str:
     """A prefix for class names of these pictures, so that two fragments never mix them up."""
     digest = hashlib.sha256()

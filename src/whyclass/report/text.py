@@ -11,7 +11,14 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest
+from whyclass.records import (
+    COMPLETENESS_BOUND,
+    Completeness,
+    Control,
+    Explanation,
+    PredictionTest,
+    TestResult,
+)
 
 Level = Literal["trust", "careful", "distrust"]
 Outcome = Literal["passed", "failed", "chance", "unchecked"]
@@ -63,7 +70,7 @@ def verdict(explanation: Explanation) -> Verdict:
     return Verdict(level, clean(" ".join(part for part in parts if part)))
 
 
-def outcome(test: PredictionTest) -> Outcome:
+def outcome(test: PredictionTest | TestResult) -> Outcome:
     """What one prediction test says: passed, failed, no better than chance, or unchecked.
 
     It passes when the class is the argmax, its score lies above the 97.5 % quantile of random

@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from whyclass import data, models
+from whyclass import data, disk, frames, models, tables
 from whyclass.classes import resolve
 from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError
 from whyclass.fuse import fast_trunk, noisy_precision
 from whyclass.index import Index, Trunk, class_count, load_or_make, plan
-from whyclass.progress import Progress
-from whyclass.records import Contrast, Explanation, InsertionTest, Pairs, Record
+from whyclass.progress import Logged, Progress
+from whyclass.records import Audit, Contrast, Explanation, InsertionTest, Pairs, Record
 from whyclass.scene import Scene
 from whyclass.settings import Settings, plain
 from whyclass.split import split
 from whyclass.store import open_store
-from whyclass.study import contrasting, explaining, probes
+from whyclass.study import auditing, contrasting, explaining, probes
 from whyclass.study.subject import Subject, subject
 
 LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
@@ -258,6 +258,71 @@ class Study:
             return contrasting.pairs_of(scene, wanted)
 
         return self._kept_or_made(Pairs, "pairs", wanted, make)
+
+    def audit(
+        self,
+        classes: Sequence[str | int] | None = None,
+        tests: Sequence[str] = ("prediction",),
+        *,
+        workers: int = 1,
+        every_pair: bool = False,
+        part: tuple[int, int] = (1, 1),
+    ) -> Audit:
+        """Explain and test every class, and shift between many (paper, tables 1 to 3).
+
+        Each class's result is kept as soon as it is there: the same call goes on where a run was stopped,
+        and ends with the same bytes.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes; the default is every class that is predicted for an image of the pool.
+        tests
+            Of ``"prediction"``, ``"shift"`` and ``"mask"``.
+        workers
+            Processes for the factorisations. With more than one, a script that calls this needs the usual
+            ``if __name__ == "__main__":``.
+        every_pair
+            Shift between all ordered pairs, instead of 10 random targets for each class, 5 times.
+        part
+            (i, n): only every n-th class from the i-th on. Stores of all parts can be merged.
+
+        Returns
+        -------
+        Audit
+            Of all classes that are in the store for this model, layer, pool and settings.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, or predicted for no image of the pool.
+        SettingsError
+            If a test is unknown, or a number is out of range.
+        DataError
+            If an image changed or vanished while the audit ran.
+        StoreError
+            If the store cannot be written; what was finished is kept.
+        """
+        auditing.check(tests, workers, part)
+        self._check_unchanged()
+        disk.sweep(self.store.folder)
+        shown, self.progress = self.progress, Logged(self.progress, self.store.log)
+        try:
+            with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
+                self._decode()
+                scene = self._scene()
+                found = scene.classes() if classes is None else [self._resolved(name) for name in classes]
+                wanted = tuple(sorted(set(found)))
+                mine = wanted[part[0] - 1 :: part[1]]
+                auditing.audit(scene, auditing.Asked(wanted, mine, tuple(tests), workers, every_pair))
+        finally:
+            self.progress = shown
+        return next(audit for audit in tables.collect(self.store) if auditing.is_of(scene, audit))
+
+    def _decode(self) -> None:
+        """Let every image of the pool come from the store."""
+        facts = {name: _versions()[name] for name in ("pillow", "torchvision")}
+        self.pool = frames.decoded(self.pool, self.loaded.preprocessing, self.store, self.progress, **facts)
 
     def key(self, *classes: int) -> str:
         """What a record of these classes is kept under."""

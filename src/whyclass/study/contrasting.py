@@ -46,9 +46,9 @@ def contrast_of(
 ) -> Contrast:
     """Contrast two classes, each explained alone already."""
     a, b = two
-    planes = _fit(scene, {a.target: a.cells, b.target: b.cells}, [(a.target, b.target)])
+    planes = fit(scene, {a.target: a.cells, b.target: b.cells}, [(a.target, b.target)])
     w, bias = planes.weights[0], float(planes.biases[0])
-    plane = Hyperplane(w, bias, _separation(planes.training, 0), _held_out(planes, 0))
+    plane = Hyperplane(w, bias, separation(planes.training, 0), held_out(planes, 0))
     sides = (_side(scene, a, b, (w, bias), alone[0]), _side(scene, b, a, (-w, -bias), alone[1]))
     return Contrast(
         model=scene.model_info(),
@@ -72,13 +72,13 @@ def pairs_of(scene: Scene, classes: Sequence[int]) -> Pairs:
     scores = [_with_evidence(scene, target).score for target in classes]
     asked = [(a, b) for b in classes for a in classes if a != b]
     with scene.progress.step("hyperplanes"):
-        planes = _fit(scene, _KeptCells(scene, classes), asked)
+        planes = fit(scene, kept_cells(scene, classes), asked)
     found, source = [], subject(scene, classes[0])
     for row, (a, b) in enumerate(asked):
         source = source if source.target == b else subject(scene, b)
         duel = Duel(source, a, planes.weights[row], float(planes.biases[row]))
         tested = probes.shifting(duel)
-        found.append(PairShift(_separation(planes.training, row), _held_out(planes, row), tested))
+        found.append(PairShift(separation(planes.training, row), held_out(planes, row), tested))
     return Pairs(
         model=scene.model_info(),
         pool=scene.pool_info(),
@@ -93,6 +93,11 @@ def _with_evidence(scene: Scene, target: int) -> Subject:
     own = subject(scene, target)
     assert len(own.evidence.images)  # made here, and kept in the store
     return own
+
+
+def kept_cells(scene: Scene, classes: Sequence[int]) -> Mapping[int, Cells]:
+    """Cells by class, each read from the store when it is asked for."""
+    return _KeptCells(scene, classes)
 
 
 class _KeptCells(Mapping[int, Cells]):
@@ -114,7 +119,8 @@ class _KeptCells(Mapping[int, Cells]):
         return target in self._classes
 
 
-def _fit(scene: Scene, cells: Mapping[int, Cells], pairs: list[tuple[int, int]]) -> Hyperplanes:
+def fit(scene: Scene, cells: Mapping[int, Cells], pairs: list[tuple[int, int]]) -> Hyperplanes:
+    """Hyperplanes of pairs of classes, as the settings want them."""
     settings = scene.settings
     return contrast.hyperplanes(
         cells,
@@ -128,11 +134,13 @@ def _fit(scene: Scene, cells: Mapping[int, Cells], pairs: list[tuple[int, int]])
     )
 
 
-def _held_out(planes: Hyperplanes, row: int) -> Separation | None:
-    return _separation(planes.held_out, row) if planes.held_out.cells[row].all() else None
+def held_out(planes: Hyperplanes, row: int) -> Separation | None:
+    """How well a second fit tells a pair apart on images it has not seen; None where none was held out."""
+    return separation(planes.held_out, row) if planes.held_out.cells[row].all() else None
 
 
-def _separation(found: Accuracy, row: int) -> Separation:
+def separation(found: Accuracy, row: int) -> Separation:
+    """How well a hyperplane tells a pair apart."""
     cells, images = found.cells[row].tolist(), found.images[row].tolist()
     return Separation(
         plain=float(found.plain[row]),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyclass import crops
-from whyclass.concepts import Factors, factorise, strongest
-from whyclass.crops import Place
+from whyclass.concepts import strongest
+from whyclass.crops import Place, Query
 from whyclass.pictures import Pictures
 from whyclass.records import (
     COMPLETENESS_BOUND,
@@ -18,6 +18,7 @@ from whyclass.records import (
     Concept,
     Control,
     Explanation,
+    Factors,
     HeatMap,
     Prediction,
     PredictionTests,
@@ -44,9 +45,7 @@ class Shown:
 
 def explanation(scene: Scene, own: Subject) -> Explanation:
     """Explain a class from its attribution alone."""
-    evidence, activations = own.evidence, own.activations
-    with scene.progress.step("concepts"):
-        factors = factorise(activations, evidence.scores, scene.settings)
+    factors = own.factors
     found = show(scene, own, factors)
     return Explanation(
         model=scene.model_info(),
@@ -57,9 +56,9 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
         images=found.images,
         concepts=found.concepts,
         prediction_test=found.test,
-        rival=_rival(found.test),
-        completeness=_completeness(evidence.errors),
-        warnings=tuple(_warnings(own, factors)),
+        rival=rival(found.test),
+        completeness=completeness(own.evidence.errors),
+        warnings=tuple(warnings_of(own, factors)),
         settings=plain(scene.settings),
         versions=scene.versions,
     )
@@ -73,15 +72,14 @@ def show(
     ``controls`` are those of both tests, where they are known from as many concepts of the same class.
     """
     index, settings = scene.index, scene.settings
-    others = index.usable & (index.predicted != own.target)
-    masks = {"including": index.usable, "excluding": others}
+    masks = masks_of(scene, own.target)
     with scene.progress.step("crops", len(index.items)) as advance:
-        places = crops.nearest(index, factors.concepts, settings.crops, masks, advance)
+        (places,) = crops.nearest(index, [Query(factors.concepts, masks)], settings.crops, advance)
     samples = own.samples
     with scene.progress.step("prediction test"):
         pictures = Pictures(scene, dict(zip(own.chosen.tolist(), samples, strict=True)))
         tests = {
-            name: pictures.prediction_test(own.target, [best[0] for best in places[name]], mask, name, known)
+            name: pictures.prediction_test(own.target, [best[0] for best in places[name]], mask, known)
             for (name, mask), known in zip(masks.items(), controls, strict=True)
             if mask.any()
         }
@@ -89,6 +87,12 @@ def show(
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
         concepts = _concepts(factors, places, rows, pictures)
     return Shown(concepts, shown, PredictionTests(tests["including"], tests.get("excluding")))
+
+
+def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
+    """Which images (N,) crops are drawn from: all, and those that are not predicted as the class."""
+    index = scene.index
+    return {"including": index.usable, "excluding": index.usable & (index.predicted != target)}
 
 
 def _concepts(
@@ -109,18 +113,21 @@ def _concepts(
     return tuple(concept(k) for k in range(len(factors.concepts)))
 
 
-def _rival(tests: PredictionTests) -> Prediction | None:
+def rival(tests: PredictionTests) -> Prediction | None:
+    """The class that won where a test failed, the first of the two that did; None where both passed."""
     failed = (test for test in (tests.including, tests.excluding) if test and not test.predicted)
     return next((test.top[0] for test in failed), None)
 
 
-def _completeness(errors: np.ndarray) -> Completeness:
+def completeness(errors: np.ndarray) -> Completeness:
+    """Of the errors (n, m) of all noisy copies."""
     # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
     errors = np.minimum(np.nan_to_num(errors, nan=WORST), WORST)
     return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
 
 
-def _warnings(own: Subject, factors: Factors) -> Iterable[str]:
+def warnings_of(own: Subject, factors: Factors) -> Iterable[str]:
+    """What a reader must see beside an explanation."""
     if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "

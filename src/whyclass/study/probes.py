@@ -22,8 +22,10 @@ from whyclass.records import (
     Directions,
     Insertion,
     MeanScores,
+    Moved,
     Pasted,
     Prediction,
+    ShiftControl,
     Step,
     Sweep,
     ThirdCrops,
@@ -71,6 +73,15 @@ class Duel:
 
 def shifting(duel: Duel) -> Sweep:
     """The shifting test (paper, 5.2.1): add steps of ``w`` to every cell and finish the model from there."""
+    return _sweep(duel, "shifting", duel.scene.settings.shifts, _shifted(duel))
+
+
+def masking(duel: Duel) -> Sweep:
+    """The masking test (paper, appendix C): blank pixels under the cells furthest on the source's side."""
+    return _sweep(duel, "masking", SHARES, _masked(duel))
+
+
+def _shifted(duel: Duel) -> Scores:
     own, scene, steps = duel.source, duel.scene, duel.scene.settings.shifts
     activations, images = own.activations, own.images
 
@@ -79,11 +90,10 @@ def shifting(duel: Duel) -> Sweep:
         advance(len(rows) * len(steps))
         return found
 
-    return _sweep(duel, "shifting", steps, scores)
+    return scores
 
 
-def masking(duel: Duel) -> Sweep:
-    """The masking test (paper, appendix C): blank pixels under the cells furthest on the source's side."""
+def _masked(duel: Duel) -> Scores:
     own, scene = duel.source, duel.scene
     activations, images, fill = own.activations, own.images, filling(scene)
 
@@ -94,7 +104,34 @@ def masking(duel: Duel) -> Sweep:
         found += [scene.scores(checks.mask(images[rows], masked, fill), advance) for masked in masks]
         return np.stack(found)
 
-    return _sweep(duel, "masking", SHARES, scores)
+    return scores
+
+
+def best_shift(duel: Duel, controlled: bool) -> tuple[Moved, ShiftControl | None]:
+    """The shifting test in few numbers, for one of very many pairs; ``controlled`` with its controls."""
+    steps, scores = duel.scene.settings.shifts, _shifted(duel)
+    found = _moved(duel, steps, scores(duel.w, np.arange(duel.n), _silent))
+    if not controlled:
+        return found, None
+    opposite = scores(-duel.w, np.arange(duel.n), _silent).mean(1)[:, duel.target]
+    random = _random(duel, "shifting", scores, _silent)
+    highest = (random.highest, random.images) if random else ((), 0)
+    return found, ShiftControl(*highest, reversed=float(opposite.max()))
+
+
+def best_mask(duel: Duel) -> Moved:
+    """The masking test in few numbers."""
+    return _moved(duel, SHARES, _masked(duel)(duel.w, np.arange(duel.n), _silent))
+
+
+def _moved(duel: Duel, at: Sequence[float], scores: np.ndarray) -> Moved:
+    steps = _steps(duel, at, scores)
+    best = max(steps, key=lambda step: step.target)  # of equal ones the first
+    return Moved(best.target, best.low, best.high, best.at, best.winner)
+
+
+def _silent(done: int) -> None:
+    """Progress that is told pair by pair instead."""
 
 
 def insertions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from whyclass import attribution
 from whyclass.classes import rivals
+from whyclass.concepts import factorise
 from whyclass.contrast import Cells, select_cells
 from whyclass.data import Sample
 from whyclass.errors import ClassError, LayerError
 from whyclass.fuse import noisy_precision
-from whyclass.records import Evidence
+from whyclass.records import Evidence, Factors
 from whyclass.scene import Scene
 from whyclass.settings import seed_of
 
@@ -31,6 +33,9 @@ DEPENDS = (
     "seed",
 )
 """The settings that a class's evidence depends on."""
+
+FACTORS_DEPEND = ("concepts", "starts", "iterations", "tolerance")
+"""Those that its concepts depend on besides."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,7 @@ class Subject:
     @cached_property
     def evidence(self) -> Evidence:
         """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
-        scene = self.scene
-        settings = {name: getattr(scene.settings, name) for name in DEPENDS}
-        file = scene.store.record("evidence", scene.key(self.target, settings=settings))
+        scene, file = self.scene, self.evidence_file
         if (kept := scene.kept(Evidence, file)) is not None:
             return kept
         scores = self._scores()
@@ -93,6 +96,31 @@ class Subject:
         made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
         made.save(file)
         return made
+
+    @cached_property
+    def factors(self) -> Factors:
+        """The class's concepts: kept, or made and kept."""
+        if (kept := self.scene.kept(Factors, self.factors_file)) is not None:
+            return kept
+        activations, scores = self.activations, self.evidence.scores
+        with self.scene.progress.step("concepts"):
+            made = factorise(activations, scores, self.scene.settings)
+        made.save(self.factors_file)
+        return made
+
+    @property
+    def factors_file(self) -> Path:
+        """Where the concepts are kept."""
+        return self._file("factors", DEPENDS + FACTORS_DEPEND)
+
+    @property
+    def evidence_file(self) -> Path:
+        """Where the evidence is kept."""
+        return self._file("evidence", DEPENDS)
+
+    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
+        settings = {name: getattr(self.scene.settings, name) for name in depends}
+        return self.scene.store.record(kind, self.scene.key(self.target, settings=settings))
 
     @property
     def cells(self) -> Cells:

@@ -1,0 +1,198 @@
+"""The options that commands share, and the study they open."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import torch
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from whyclass import models, report
+from whyclass.cli.shown import Shown, out
+from whyclass.errors import SettingsError
+from whyclass.progress import Progress
+from whyclass.records import Record
+from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
+from whyclass.study import Study
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Model = Annotated[str, typer.Option(help="torchvision:NAME[:WEIGHTS] or path/to/file.py:factory")]
+Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only checkpoint")]
+Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
+CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
+Triple = Annotated[str | None, typer.Option(help="three numbers: R,G,B")]
+Target = Annotated[str, typer.Option("--class", help="name or index of the class")]
+Page = Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study as the command line opened it, and how its answer is to be told."""
+
+    study: Study
+    as_json: bool
+
+    def tell(self, found: Record, page: Path, more: dict[str, Any]) -> None:
+        """Save the page; print the record as JSON, or as a summary."""
+        with self.study.progress.step("page"):
+            file = found.save(page if page.suffix == ".html" else page.with_name(page.name + ".html"))
+        self.print(found, {"page": str(file)} | more)
+
+    def print(self, found: Record, more: dict[str, Any]) -> None:
+        """One JSON object, or a table of labels and values."""
+        seconds = {name: round(value, 3) for name, value in self.study.progress.seconds.items()}
+        if self.as_json:
+            self._print_object(report.as_object(found) | more | {"seconds": seconds})
+            return
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for label, value in report.rows(found):
+            table.add_row(f"[bold]{escape(label)}[/]", escape(value))
+        told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
+        table.add_row("[bold]time[/]", told)
+        out.print(table)
+        if "page" in more:
+            out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
+
+    @staticmethod
+    def _print_object(found: dict[str, Any]) -> None:
+        print(json.dumps(found, indent=2, allow_nan=False))
+
+
+Layer = Annotated[str, typer.Option(help="module path, such as layer4.2; see 'whyclass layers'")]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and a pool as the command line named them, to be studied at one layer or several."""
+
+    study: Callable[..., Study]
+    progress: Progress
+    as_json: bool
+
+
+def _opened(
+    model: Model,
+    images: Annotated[list[Path], typer.Option(help="folder of images; may be given again")],
+    store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
+    weights: Weights = None,
+    class_names: Names = None,
+    resize: Resize = None,
+    crop: CropSide = None,
+    mean: Triple = None,
+    std: Triple = None,
+    variant: Annotated[str, typer.Option("--preset", help=f"settings: {', '.join(PRESETS)}")] = "default",
+    change: Annotated[list[str] | None, typer.Option("--set", help="change one setting: NAME=VALUE")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> Opened:
+    """Load the model; a study of it is opened layer by layer."""
+    progress = Progress() if quiet else Shown()
+    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
+    loaded = models.load(
+        model,
+        weights,
+        class_names,
+        resize=resize,
+        crop=crop,
+        mean=_triple(mean, "mean"),
+        std=_triple(std, "std"),
+    )
+
+    def study(layer: str, **changes: Any) -> Study:
+        changed = replace(settings, **changes)
+        return Study(loaded, layer, images, store, changed, device=_placed(device), progress=progress)
+
+    return Opened(study, progress, as_json)
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a model and a pool; it is called with them, opened, first."""
+    return _sharing(command, _parameters(_opened), _opened)
+
+
+def with_study(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study besides its own; it is called with the study first."""
+
+    def asked(layer: str, **given: Any) -> Asked:
+        opened = _opened(**given)
+        return Asked(opened.study(layer), opened.as_json)
+
+    layer = inspect.Parameter("layer", inspect.Parameter.KEYWORD_ONLY, annotation=Layer)
+    first, *others = _parameters(_opened)
+    return _sharing(command, [first, layer, *others], asked)
+
+
+def _sharing(
+    command: Callable[..., None], shared: list[inspect.Parameter], prepare: Callable[..., Any]
+) -> Callable[..., None]:
+    own = _parameters(command)[1:]
+    names = {parameter.name for parameter in shared}
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
+            prepared = prepare(**{name: value for name, value in given.items() if name in names})
+        command(prepared, **{name: value for name, value in given.items() if name not in names})
+
+    ordered = sorted((*own, *shared), key=lambda parameter: parameter.default is not parameter.empty)
+    run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return run
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Parameters as keywords, with their annotations as objects, which is how Typer reads them."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+
+
+def _placed(device: str) -> str:
+    """A named model has no place of its own: ``auto`` is a GPU where there is one."""
+    return "cuda" if device == "auto" and torch.cuda.is_available() else device
+
+
+def _triple(text: str | None, name: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError(f"--{name} is {text!r}; needed are numbers such as 0.5,0.5,0.5") from error
+    return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def _changes(pairs: list[str]) -> dict[str, Any]:
+    """Settings from ``NAME=VALUE``, each read as its own kind."""
+    defaults = {field.name: getattr(Settings(), field.name) for field in fields(Settings)}
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        default = defaults.get(name, "")
+        several = isinstance(default, tuple)
+        kind: Callable[[str], Any] = type(default[0]) if several else type(default)
+        try:
+            changes[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
+        except ValueError as error:
+            what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
+            raise SettingsError(f"--set {pair}: {value!r} is no {what}") from error
+    return changes

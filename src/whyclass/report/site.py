@@ -1,0 +1,286 @@
+"""A site of static pages from the store of an audit: an index of all classes, and a page for each.
+
+Pages load pictures from files beside them and nothing else; the index has one script, which sorts and
+searches its table. Without the script the table is there, failures first.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from typing import Any, Literal
+
+from whyclass import tables
+from whyclass.errors import RecordError
+from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Strip, TestResult
+from whyclass.report import pictures, tabular, text
+from whyclass.report.page import rendered
+from whyclass.store import Store, safe_name
+
+Standing = Literal["unexplained", "neither", "one", "both"]
+
+STANDINGS: dict[Standing, str] = {
+    "unexplained": "Not explained",
+    "neither": "Neither test passed",
+    "one": "One test passed",
+    "both": "Both tests passed",
+}
+"""How a class stands, worst first, and what it is called where a reader sees it."""
+
+BINS = 20
+"""Of a distribution of scores."""
+
+MANY = (1, 2, 5, 10, 30, 60)
+"""Upper ends of the groups of classes by number of images."""
+
+SUFFIXES = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A class in the index."""
+
+    found: ClassResult
+    standing: Standing
+    page: str
+    thumbnail: Shown | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of the site: its file beside the page, and its size in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ShownStrip:
+    """A strip with the spots it shows."""
+
+    strip: Strip
+    picture: Shown
+
+
+def files(
+    store: Store, audits: Sequence[Audit], advance: Callable[[int], None] = lambda done: None
+) -> Iterator[tuple[str, bytes]]:
+    """Path below the site's folder and content of each file, one after the other.
+
+    Raises
+    ------
+    RecordError
+        If a finding is damaged.
+    """
+    folders = _folders(audits)
+    for audit, folder in zip(audits, folders, strict=True):
+        lines: list[Line] = []
+        for number, result in enumerate(audit.classes):
+            finding = Finding.load(store.folder / "findings" / result.file)
+            beside = [
+                audit.classes[n] if 0 <= n < len(audit.classes) else None for n in (number - 1, number + 1)
+            ]
+            made = _class_files(finding, result, beside)
+            for name, data in made.files:
+                yield f"{folder}/{name}", data
+            lines.append(made.line)
+            advance(1)
+        yield f"{folder}/index.html", _index(audit, lines, len(audits) > 1).encode()
+    yield "index.html", _front(audits, folders).encode()
+
+
+def script() -> str:
+    """The index's one script."""
+    return (package_files("whyclass.report") / "templates" / "site.js").read_text(encoding="utf-8")
+
+
+def policy() -> str:
+    """Content security policy of the index: its own script by its hash, and pictures beside it."""
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
+
+
+POLICY = (
+    "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+def standing(found: ClassResult) -> Standing:
+    """How a class stands: a test passes as on its page, against its control."""
+    if found.including is None:
+        return "unexplained"
+    passed = [_passes(test) for test in (found.including, found.excluding) if test is not None]
+    if not any(passed):
+        return "neither"
+    return "both" if len(passed) == 2 and all(passed) else "one"
+
+
+def histogram(scores: Sequence[float]) -> list[int]:
+    """How many scores fall into each of ``BINS`` equal parts of 0 to 1."""
+    counts = [0] * BINS
+    for score in scores:
+        counts[min(BINS - 1, max(0, int(score * BINS)))] += 1
+    return counts
+
+
+def by_images(audit: Audit) -> list[tuple[str, int, tuple[float, float | None]]]:
+    """Groups of classes by number of images: name, how many, shares passing with and without their images."""
+    groups, least = [], 1
+    for most in MANY:
+        own = [one for one in audit.classes if least <= one.n_images <= most and one.including is not None]
+        if own:
+            name = f"{most}" if least == most else f"{least} to {most}"
+            with_, without = (_share(own, "including"), _share(own, "excluding"))
+            assert with_ is not None
+            groups.append((name, len(own), (with_, without)))
+        least = most + 1
+    return groups
+
+
+def _share(own: Sequence[ClassResult], kind: str) -> float | None:
+    tests = [test for test in (getattr(one, kind) for one in own) if test is not None]
+    return sum(test.predicted for test in tests) / len(tests) if tests else None
+
+
+def _passes(test: TestResult) -> bool:
+    """As on the class's page; where no control was asked for, the model's word counts."""
+    return text.outcome(test) in ("passed", "unchecked")
+
+
+def _folders(audits: Sequence[Audit]) -> list[str]:
+    """A folder for each audit, named by its layer; numbered where several have the same."""
+    names: list[str] = []
+    for audit in audits:
+        name = safe_name(audit.model.layer, "layer")
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names
+
+
+@dataclass(frozen=True)
+class _Made:
+    files: list[tuple[str, bytes]]
+    line: Line
+
+
+def _class_files(finding: Finding, result: ClassResult, beside: Sequence[ClassResult | None]) -> _Made:
+    """The page of a class and its pictures; names of files are made of numbers and safe letters alone."""
+    index = finding.target.index
+    kept: list[tuple[str, bytes]] = []
+
+    def shown(picture: Picture | None, name: str) -> Shown | None:
+        if picture is None:
+            return None
+        if picture.mime not in pictures.MIMES:
+            raise RecordError(f"a picture is of type {picture.mime!r}, which no page shows")
+        src = f"img/{index}/{name}.{SUFFIXES[picture.mime]}"
+        kept.append((src, picture.data))
+        return Shown(src, picture.width, picture.height)
+
+    def strip(found: Strip | None, name: str) -> ShownStrip | None:
+        picture = shown(found.picture, name) if found else None
+        return ShownStrip(found, picture) if found and picture else None
+
+    tests = finding.prediction_test
+    scope: dict[str, Any] = {
+        "f": finding,
+        "standing": standing(result),
+        "previous": beside[0],
+        "next": beside[1],
+        "page_of": page_name,
+        "policy": POLICY,
+        "examples": [
+            (one, shown(one.picture, f"example{number}")) for number, one in enumerate(finding.examples, 1)
+        ],
+        "strips": [
+            (strip(one.including, f"c{number}"), strip(one.excluding, f"c{number}-other"))
+            for number, one in enumerate(finding.concepts, 1)
+        ],
+    }
+    if tests is not None:
+        alone = explanation(finding)
+        scope |= {
+            "e": alone,
+            "target": finding.target,
+            "verdict": text.verdict(alone),
+            "stitched": [
+                shown(test.picture, name) if test else None
+                for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))
+            ],
+        }
+    line = Line(result, standing(result), page_name(result), shown(finding.thumbnail, "best"))
+    name = "site_class.html" if tests else "site_unexplained.html"
+    kept.append((page_name(result), rendered(name, scope).encode()))
+    return _Made(kept, line)
+
+
+def page_name(found: ClassResult) -> str:
+    """File of a class's page."""
+    return f"{found.target.index}-{safe_name(found.target.name, 'class')}.html"
+
+
+def explanation(finding: Finding) -> Explanation:
+    """A finding as an explanation without crops and images, so that the same words are said of both.
+
+    Raises
+    ------
+    RecordError
+        If the class could not be explained.
+    """
+    if finding.prediction_test is None:
+        raise RecordError(f"{finding.target.name!r} was not explained: {finding.problem}")
+    return Explanation(
+        model=finding.model,
+        pool=finding.pool,
+        target=finding.target,
+        n_images=finding.n_images,
+        n_predicted=finding.n_predicted,
+        images=(),
+        concepts=tuple(Concept(one.vector, one.share, (), (), ()) for one in finding.concepts),
+        prediction_test=finding.prediction_test,
+        rival=finding.rival,
+        completeness=finding.completeness,
+        warnings=finding.warnings,
+        settings=finding.settings,
+        versions=finding.versions,
+    )
+
+
+def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
+    order = list(STANDINGS)
+
+    def rank(line: Line) -> tuple[int, float, int]:
+        test = line.found.excluding or line.found.including
+        return order.index(line.standing), test.score if test else 0.0, line.found.target.index
+
+    scores = {
+        name: [test.score for test in (getattr(one, kind) for one in audit.classes) if test is not None]
+        for name, kind in (("with the class's images", "including"), ("without them", "excluding"))
+    }
+    return rendered(
+        "site_index.html",
+        {
+            "a": audit,
+            "lines": sorted(lines, key=rank),
+            "standings": STANDINGS,
+            "counts": {key: sum(line.standing == key for line in lines) for key in STANDINGS},
+            "tables": [(table, tabular) for table in tables.made([audit])],
+            "histograms": [(name, histogram(found), len(found)) for name, found in scores.items() if found],
+            "groups": by_images(audit),
+            "several": several,
+            "policy": policy(),
+        },
+    )
+
+
+def _front(audits: Sequence[Audit], folders: Sequence[str]) -> str:
+    scope = {
+        "audits": list(zip(audits, folders, strict=True)),
+        "tables": [(table, tabular) for table in tables.made(audits)],
+        "policy": POLICY,
+    }
+    return rendered("site_front.html", scope)

@@ -1,0 +1,181 @@
+"""The shifting test of very many pairs: which are drawn, their hyperplanes, and each source's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from whyclass.progress import Report, Within
+from whyclass.records import AuditedPair, Planes, Shifts
+from whyclass.scene import Scene
+from whyclass.settings import plain, seed_of
+from whyclass.store import key_of
+from whyclass.study import contrasting, probes
+from whyclass.study.probes import Duel
+from whyclass.study.subject import Subject, subject
+
+TARGETS, RUNS = 10, 5
+"""Random targets of each source, and how often they are drawn (paper, 5.2.1)."""
+
+TOGETHER = 100
+"""Sources whose hyperplanes are fitted and kept together: always the same ones, so that no result depends
+on where a run was stopped."""
+
+HEAD, MASKED = 0.3, 1.0
+"""Work of an image finished from the layer, and of a masked one through the whole model, against a pass
+through the trunk; only for the time that is told to be left."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which targets are sought in the images of which sources.
+
+    Attributes
+    ----------
+    words
+        The draw, for people.
+    group
+        The same for all sources of one draw, and for no other draw.
+    runs
+        How often targets were drawn.
+    targets
+        By source, its targets with the runs in which each was drawn.
+    """
+
+    words: str
+    group: str
+    runs: int
+    targets: dict[int, dict[int, tuple[int, ...]]] = field(repr=False)
+
+
+def work(scene: Scene, classes: Sequence[int], every_pair: bool) -> float:
+    """About how much there is to do, in images through the trunk."""
+    targets = len(classes) - 1 if _all(classes, every_pair) else TARGETS * RUNS
+    images = sum(len(subject(scene, k).chosen) for k in classes)
+    return images * (1 + HEAD * targets * len(scene.settings.shifts))
+
+
+def draw(scene: Scene, classes: Sequence[int], every_pair: bool) -> Draw:
+    """Pairs of those classes that have cells: all of them, or the paper's random targets.
+
+    The targets of a source depend on the seed and the classes, and on nothing else.
+    """
+    able = [k for k in classes if len(subject(scene, k).cells.image)]
+    every = _all(able, every_pair)
+    if every:
+        targets: dict[int, dict[int, tuple[int, ...]]] = {b: {a: (0,) for a in able if a != b} for b in able}
+        words = f"all ordered pairs of {len(able)} classes"
+    else:
+        targets = {b: _drawn(scene, able, b) for b in able}
+        words = f"{TARGETS} random targets for each of {len(able)} classes, {RUNS} runs"
+    group = key_of(classes=able, every=every, numbers=scene.key(settings=plain(scene.settings)))
+    return Draw(words, group, 1 if every else RUNS, targets)
+
+
+def shifts(
+    scene: Scene, classes: Sequence[int], every_pair: bool, tests: Sequence[str], report: Report
+) -> None:
+    """Each source's tests, made and kept where they are missing."""
+    drawn = draw(scene, classes, every_pair)
+    sources = sorted(drawn.targets)
+    total = len(sources)
+    with scene.progress.step("shifting", total, "sources") as advance:
+        for number, start in enumerate(range(0, total, TOGETHER)):
+            group = sources[start : start + TOGETHER]
+            todo = [b for b in group if not shifts_file(scene, drawn, b, tests).exists()]
+            planes = _planes(scene, drawn, group, number) if todo else None
+            for done, b in enumerate(group, start + 1):
+                if planes is not None and b in todo:
+                    _tested(scene, drawn, b, planes, tests).save(shifts_file(scene, drawn, b, tests))
+                advance(1)
+                own = subject(scene, b)
+                per = 1 + HEAD * len(drawn.targets[b]) * len(scene.settings.shifts)
+                report(len(own.chosen) * per, f"shifting: {done} of {total} sources")
+            scene.store.drop("planes", _planes_key(scene, drawn, number))
+
+
+def shifts_file(scene: Scene, drawn: Draw, source: int, tests: Sequence[str]) -> Path:
+    """Where the tests of a source are kept."""
+    names, model = list(scene.loaded.class_names), scene.loaded.name
+    key = key_of(group=drawn.group, source=source, tests=sorted(tests), names=names, model=model)
+    return scene.store.record("shifts", key)
+
+
+def _all(classes: Sequence[int], every_pair: bool) -> bool:
+    return every_pair or len(classes) - 1 <= TARGETS
+
+
+def _drawn(scene: Scene, able: Sequence[int], source: int) -> dict[int, tuple[int, ...]]:
+    others = np.array([k for k in able if k != source])
+    found: dict[int, tuple[int, ...]] = {}
+    for run in range(RUNS):
+        generator = np.random.default_rng(seed_of("targets", scene.settings.seed, f"{run} {source}"))
+        for target in generator.choice(others, TARGETS, replace=False).tolist():
+            found[target] = (*found.get(target, ()), run)
+    return dict(sorted(found.items()))
+
+
+def _planes_key(scene: Scene, drawn: Draw, number: int) -> str:
+    return key_of(group=drawn.group, number=number)
+
+
+def _planes(scene: Scene, drawn: Draw, sources: Sequence[int], number: int) -> Planes:
+    """The hyperplanes of some sources with all their targets: kept, or fitted together and kept."""
+    file = scene.store.record("planes", _planes_key(scene, drawn, number))
+    if (kept := scene.kept(Planes, file)) is not None:
+        return kept
+    pairs = [(a, b) for b in sources for a in drawn.targets[b]]
+    with scene.progress.step("hyperplanes", len(pairs), "pairs") as advance:
+        found = contrasting.fit(scene, contrasting.kept_cells(scene, sorted(drawn.targets)), pairs)
+        advance(len(pairs))
+    rows = range(len(pairs))
+    made = Planes(
+        pairs=np.array(pairs),
+        weights=found.weights,
+        biases=found.biases,
+        training=tuple(contrasting.separation(found.training, row) for row in rows),
+        held_out=tuple(contrasting.held_out(found, row) for row in rows),
+    )
+    made.save(file)
+    return made
+
+
+def _tested(scene: Scene, drawn: Draw, source: int, planes: Planes, tests: Sequence[str]) -> Shifts:
+    within = Within(scene.progress.seconds, "", lambda done: None)  # told source by source instead
+    own = subject(replace(scene, progress=within), source)
+    rows = np.flatnonzero(planes.pairs[:, 1] == source).tolist()
+    return Shifts(
+        model=scene.model_info(),
+        pool=scene.pool_info(),
+        source=scene.prediction(source, own.score),
+        n=len(own.chosen),
+        draw=drawn.words,
+        group=drawn.group,
+        runs=drawn.runs,
+        pairs=tuple(
+            _pair(own, drawn, planes, int(row), tests, number == 0) for number, row in enumerate(rows)
+        ),
+        settings=plain(scene.settings),
+        versions=scene.versions,
+    )
+
+
+def _pair(
+    own: Subject, drawn: Draw, planes: Planes, row: int, tests: Sequence[str], controlled: bool
+) -> AuditedPair:
+    target = int(planes.pairs[row, 0])
+    duel = Duel(own, target, planes.weights[row], float(planes.biases[row]))
+    shifting, control = probes.best_shift(duel, controlled) if "shift" in tests else (None, None)
+    default = float(own.scene.index.scores(own.chosen)[:, target].mean())
+    return AuditedPair(
+        target=own.scene.prediction(target, default),
+        runs=drawn.targets[own.target][target],
+        shifting=shifting,
+        masking=probes.best_mask(duel) if "mask" in tests else None,
+        control=control,
+        training=planes.training[row],
+        held_out=planes.held_out[row],
+    )
