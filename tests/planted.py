@@ -112,7 +112,7 @@ def files_of(store: Path, pattern: str) -> dict[str, bytes]:
 
 def leftovers(store: Path) -> list[str]:
     """Files that are no whole result, nor what an unfinished pass goes on with."""
-    kept = ("*.lock", "*.whyclass", "*.html", "whyclass.json", "meta.json", "progress.json", "*.f16", "*.f32")
+    kept = ("*.lock", "*.whyclass", "*.html", "*.json", "*.f16", "*.f32", "*.u8", "log.txt")
     files = [path for path in store.rglob("*") if path.is_file()]
     return [
         str(path.relative_to(store))

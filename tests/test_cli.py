@@ -226,7 +226,7 @@ def test_long_steps_and_notes_are_told_on_standard_error(explain, monkeypatch, p
     own = Path(shutil.copytree(pictures, tmp_path / "own"))
     ran = explain("--json", images=own)
     lines = [line.split(":")[0] for line in ran.err.splitlines()]
-    steps = ["load", "index", "images", "attribution", "activations", "concepts", "crops", "prediction test"]
+    steps = ["load", "index", "images", "activations", "attribution", "concepts", "crops", "prediction test"]
     assert lines == [*steps, "page"]
     assert "images/s" in ran.err
     assert ran.json

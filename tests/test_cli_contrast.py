@@ -213,7 +213,7 @@ def test_help_names_every_option(command):
 
 
 def test_a_long_step_is_told(given, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "LONG", 0.0)
+    monkeypatch.setattr(cli.shown, "LONG", 0.0)
     own = [option for option in given if option != "--quiet"]
     own[own.index("--store") + 1] = str(tmp_path / "store")
     ran = ask("contrast", own, *TWO, "--json")

@@ -94,10 +94,11 @@ POINTS = {
     "while crops are searched": (crops, "_merged", 1),
     "during the prediction test": (checks, "stitch", 3),
     "while the evidence is written": (os, "replace", 6),
-    "while the record is encoded": (codec, "encode", 2),
-    "while the record is written": (os, "replace", 7),
+    "while the concepts are written": (os, "replace", 7),
+    "while the record is encoded": (codec, "encode", 3),
+    "while the record is written": (os, "replace", 8),
     "while the page is made": (text, "verdict", 1),
-    "while the page is written": (os, "replace", 8),
+    "while the page is written": (os, "replace", 9),
 }
 """Where Ctrl-C comes: at the beginning of which call of which function."""
 
@@ -201,7 +202,9 @@ def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
 
 
 @pytest.mark.parametrize(
-    ("kill_at", "kept"), [(3, 0), (6, 0), (7, 0), (8, 1)], ids=["note", "evidence", "record", "page"]
+    ("kill_at", "kept"),
+    [(3, 0), (6, 0), (7, 0), (8, 0), (9, 1)],
+    ids=["note", "evidence", "concepts", "record", "page"],
 )
 def test_a_process_killed_while_it_writes_leaves_no_half_result(given, undisturbed, tmp_path, kill_at, kept):
     store = tmp_path / "store"
