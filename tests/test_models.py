@@ -160,6 +160,23 @@ def test_weights_are_found_under_their_wrappers(tmp_path, file, state, wrap):
     assert all(torch.equal(loaded[key], state[key]) for key in state)
 
 
+@pytest.mark.parametrize("architecture", ["resnet50", "resnet18"])
+def test_a_checkpoint_of_adversarial_training_is_read(tmp_path, architecture):
+    """The layout of the published robust ResNet-50: the model twice, beside its mean and deviation."""
+    model = torchvision.models.get_model(architecture, num_classes=5)
+    statistics = {"new_mean": torch.rand(3, 1, 1), "new_std": torch.rand(3, 1, 1)}
+    wrapped = {f"module.normalizer.{name}": value for name, value in statistics.items()}
+    wrapped |= {f"module.model.{name}": value for name, value in model.state_dict().items()}
+    wrapped |= {f"module.attacker.normalize.{name}": value for name, value in statistics.items()}
+    wrapped |= {f"module.attacker.model.{name}": value for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1).state_dict()
+    file = tmp_path / "robust.pt"
+    torch.save({"model": wrapped, "optimizer": optimizer, "schedule": None, "epoch": 105}, file)
+    loaded = load(f"torchvision:{architecture}", file).model
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
 def test_a_prefix_that_is_the_models_own_stays(tmp_path, file, state):
     torch.save(prefixed("net.")(state), tmp_path / "w.pt")
     loaded = load(f"{file}:Holder", tmp_path / "w.pt").model.state_dict()

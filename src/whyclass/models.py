@@ -32,6 +32,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "mo
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """Prefixes that wrappers put before every name."""
 
+COMPANIONS = ("normalizer.", "attacker.")
+"""What adversarially trained checkpoints keep beside the model: mean and deviation, which are
+preprocessing here, and the same model once more inside the attack."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -212,11 +216,16 @@ def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """The tensors by the model's ``own`` names: prefixes taken off as long as none of the names is one."""
-    while own.isdisjoint(state) and (
-        prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), "")
-    ):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    """The tensors by the model's ``own`` names: wrappers' prefixes and companions are taken off."""
+    while own.isdisjoint(state):
+        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in state)), "")
+        alone = {key: value for key, value in state.items() if not key.startswith(COMPANIONS)}
+        if prefix:
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+        elif 0 < len(alone) < len(state):
+            state = alone
+        else:
+            break
     return state
 
 
