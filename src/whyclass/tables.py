@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from . import codec
 from .errors import StoreError
-from .records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, TestResult
+from .records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial
 from .store import Store
 
 LEAST = (0.1, 0.2, 0.5)
@@ -148,7 +148,7 @@ COLUMNS = ("average", "predicts class", *(f"above {least}" for least in LEAST))
 SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
 
 
-def passed(found: TestResult | None) -> bool:
+def passed(found: Trial | None) -> bool:
     """Whether a class's test gave the class."""
     return found is not None and found.predicted
 
@@ -176,8 +176,8 @@ def _result(found: Finding, file: str) -> ClassResult:
     )
 
 
-def _test(test: PredictionTest) -> TestResult:
-    return TestResult(test.score, test.predicted, test.top[0], test.layout, test.control)
+def _test(test: PredictionTest) -> Trial:
+    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control)
 
 
 def _ordered(audit: Audit) -> Audit:
@@ -197,7 +197,7 @@ def _ordered(audit: Audit) -> Audit:
 
 
 def _predictions(
-    audits: Sequence[Audit], number: int, title: str, pick: Callable[[ClassResult], TestResult | None]
+    audits: Sequence[Audit], number: int, title: str, pick: Callable[[ClassResult], Trial | None]
 ) -> Table:
     rows: list[Row] = []
     notes: list[str] = []
@@ -213,7 +213,7 @@ def _predictions(
     return Table(number, f"Prediction test, {title}", COLUMNS, tuple(rows), tuple(notes))
 
 
-def _tested(audit: Audit, tests: Sequence[TestResult]) -> Iterable[Row]:
+def _tested(audit: Audit, tests: Sequence[Trial]) -> Iterable[Row]:
     scores = np.array([test.score for test in tests])
     wins = [test.predicted for test in tests]
     values = dict(
@@ -229,7 +229,7 @@ def _tested(audit: Audit, tests: Sequence[TestResult]) -> Iterable[Row]:
         yield Row("random crops", audit.model.layer, len(controls), plain, "control")
 
 
-def _prediction_notes(audit: Audit, tests: Sequence[TestResult]) -> Iterable[str]:
+def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
     done, of = len(audit.classes), audit.n_classes
     if done < of:
         yield f"{audit.model.layer}: {done} of the {of} classes that the pool's images are predicted as."

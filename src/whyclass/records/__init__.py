@@ -12,7 +12,7 @@ from whyclass.records.audit import (
     Shifts,
     Spot,
     Strip,
-    TestResult,
+    Trial,
 )
 from whyclass.records.base import (
     FORMAT,
@@ -104,6 +104,6 @@ __all__ = [
     "Step",
     "Strip",
     "Sweep",
-    "TestResult",
     "ThirdCrops",
+    "Trial",
 ]

@@ -198,7 +198,7 @@ class Planes(Record):
 
 
 @dataclass(frozen=True)
-class TestResult:
+class Trial:
     """One prediction test of a class in few numbers; ``winner`` is the argmax."""
 
     score: float
@@ -217,8 +217,8 @@ class ClassResult:
     n_predicted: int
     completeness: Completeness
     residual: float
-    including: TestResult | None
-    excluding: TestResult | None
+    including: Trial | None
+    excluding: Trial | None
     problem: str
     file: str
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from whyclass import tables
 from whyclass.errors import RecordError
-from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Strip, TestResult
+from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Strip, Trial
 from whyclass.report import pictures, tabular, text
 from whyclass.report.page import rendered
 from whyclass.store import Store, safe_name
@@ -147,7 +147,7 @@ def _share(own: Sequence[ClassResult], kind: str) -> float | None:
     return sum(test.predicted for test in tests) / len(tests) if tests else None
 
 
-def _passes(test: TestResult) -> bool:
+def _passes(test: Trial) -> bool:
     """As on the class's page; where no control was asked for, the model's word counts."""
     return text.outcome(test) in ("passed", "unchecked")
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from whyclass import codec
 from whyclass.errors import SettingsError
-from whyclass.records import Audit, TestResult
+from whyclass.records import Audit, Trial
 from whyclass.report.text import clean
 from whyclass.tables import Row, Table, Value
 
@@ -201,7 +201,7 @@ def _class_row(audit: Audit, number: int) -> dict[str, Any]:
     return row
 
 
-def _test_row(test: TestResult | None) -> dict[str, Any]:
+def _test_row(test: Trial | None) -> dict[str, Any]:
     control = test.control if test else None
     return {
         "score": test.score if test else None,

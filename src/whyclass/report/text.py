@@ -17,7 +17,7 @@ from whyclass.records import (
     Control,
     Explanation,
     PredictionTest,
-    TestResult,
+    Trial,
 )
 
 Level = Literal["trust", "careful", "distrust"]
@@ -70,7 +70,7 @@ def verdict(explanation: Explanation) -> Verdict:
     return Verdict(level, clean(" ".join(part for part in parts if part)))
 
 
-def outcome(test: PredictionTest | TestResult) -> Outcome:
+def outcome(test: PredictionTest | Trial) -> Outcome:
     """What one prediction test says: passed, failed, no better than chance, or unchecked.
 
     It passes when the class is the argmax, its score lies above the 97.5 % quantile of random
