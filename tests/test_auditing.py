@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from planted import NAMES, leftovers, quick
+from planted import NAMES, leftovers, nth, quick
 from whyclass import attribution, checks, data, demo, tables, world
 from whyclass.errors import ClassError, DataError, RecordError, SettingsError
 from whyclass.pictures import Controls
@@ -113,20 +114,24 @@ def test_shifts_are_those_of_the_pairs_test(whole, pictures):
     audit, _ = whole
     alone = study(pictures).pairs(NAMES)
     wanted = {(p.shifting.target.index, p.shifting.source.index): p for p in alone.pairs}
-    found = {(p.target.index, shift.source.index): p for shift in audit.shifts for p in shift.pairs}
-    assert set(found) == set(wanted)
-    for key, pair in found.items():
-        sweep = wanted[key].shifting
-        best = sweep.steps[sweep.best]
-        assert pair.shifting.highest == pytest.approx(best.target, abs=1e-6)
-        assert pair.target.score == pytest.approx(sweep.steps[0].target, abs=1e-6)
-        assert pair.shifting.at == best.at
-        assert pair.training.balanced == wanted[key].training.balanced
-        assert 0 <= pair.masking.highest <= 1
+    for test in ("shift", "mask"):
+        own = [shift for shift in audit.shifts if shift.test == test]
+        found = {(p.target.index, shift.source.index): p for shift in own for p in shift.pairs}
+        assert set(found) == set(wanted)
+        for key, pair in found.items():
+            assert pair.target.score == pytest.approx(wanted[key].shifting.steps[0].target, abs=1e-6)
+            assert pair.training.balanced == wanted[key].training.balanced
+            if test == "shift":
+                sweep = wanted[key].shifting
+                best = sweep.steps[sweep.best]
+                assert pair.moved.highest == pytest.approx(best.target, abs=1e-6)
+                assert pair.moved.at == best.at
 
 
 def test_controls_are_measured_for_one_pair_of_each_source(whole):
     for shift in whole[0].shifts:
+        if shift.test == "mask":
+            continue
         measured = [pair.control is not None for pair in shift.pairs]
         assert measured == [True, *[False] * (len(shift.pairs) - 1)]
 
@@ -302,6 +307,8 @@ def test_stores_of_two_models_are_not_merged(whole, pictures, tmp_path):
         ({"part": (3, 2)}, SettingsError, "i from 1 to n"),
         ({"part": (1, 2), "tests": ("shift",)}, SettingsError, "merge their stores"),
         ({"classes": ["hawkk"]}, ClassError, "hawk"),
+        ({"classes": []}, ClassError, "holds none"),
+        ({"classes": ["hawk"], "part": (2, 2)}, ClassError, "holds none"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(pictures, asked, kind, message):
@@ -309,29 +316,86 @@ def test_what_cannot_be_asked_is_refused(pictures, asked, kind, message):
         study(pictures).audit(**asked)
 
 
-def test_a_file_that_changed_between_runs_is_named_and_its_audit_made_anew(pictures, tmp_path):
-    class Told(Progress):
-        def __init__(self):
-            super().__init__()
-            self.notes = []
+class Told(Progress):
+    """Remembers the notes."""
 
-        def note(self, message):
-            self.notes.append(message)
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
 
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_files_that_changed_between_runs_are_named_and_audited_anew(pictures, tmp_path):
     pool, store = Path(shutil.copytree(pictures, tmp_path / "pool")), tmp_path / "store"
     study(pool, store).audit(["hawk"])
-    changed = pool / "owl" / "0001.png"
-    shutil.copy(pool / "bee" / "0000.png", changed)
+    shutil.copy(pool / "bee" / "0000.png", pool / "owl" / "0001.png")
     told = Told()
     study(pool, store, progress=told).audit(["hawk"])
     (pool / "bee" / "0002.png").unlink()
+    shutil.copy(pool / "bee" / "0000.png", pool / "bee" / "9999.png")
     study(pool, store, progress=told).audit(["hawk"])
-    assert any("owl/0001.png" in note for note in told.notes)
-    assert any("bee/0002.png" in note for note in told.notes)
-    log = (store / "log.txt").read_text()
-    assert "owl/0001.png" in log
-    assert "bee/0002.png" in log
+    notes = [note for note in told.notes if "the last audit" in note]
+    assert ["1 changed (owl/0001.png)" in note for note in notes] == [True, False]
+    assert "1 vanished (bee/0002.png); 1 new (bee/9999.png)" in notes[1]
+    assert "owl/0001.png" in (store / "log.txt").read_text()
     assert len(tables.collect(find_store(store))) == 3  # each state of the pool is an audit of its own
+
+
+def press() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_changed_after_a_run_was_stopped_early_is_named(pictures, tmp_path, monkeypatch):
+    pool, store = Path(shutil.copytree(pictures, tmp_path / "pool")), tmp_path / "store"
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            data, "_sample", nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), data._sample)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            study(pool, store).audit(["hawk"])
+    (pool / "owl" / "0003.png").unlink()
+    told = Told()
+    study(pool, store, progress=told).audit(["hawk"])
+    assert any("owl/0003.png" in note for note in told.notes)
+    assert not list(store.glob("*/*.partial"))
+
+
+def test_one_class_alone_has_nothing_to_be_shifted_from(pictures, tmp_path):
+    told = Told()
+    audit = study(pictures, tmp_path / "store", progress=told).audit(["hawk"], ("prediction", "shift"))
+    assert (len(audit.classes), audit.shifts) == (1, ())
+    assert any("shifting needs two" in note for note in told.notes)
+
+
+def test_tests_asked_one_after_the_other_count_each_pair_once(pictures, tmp_path):
+    store = tmp_path / "store"
+    names = ["hawk", "owl", "bee"]
+    study(pictures, store).audit(names, ("prediction", "shift"))
+    audit = study(pictures, store).audit(names, ("shift", "mask"))
+    shifting, masking = (t for t in tables.made([audit]) if t.title in ("Shifting test", "Masking test"))
+    assert shifting.rows[0].n == masking.rows[0].n == 6
+
+
+def test_settings_of_pairs_leave_findings_as_they_are(pictures, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    study(pictures, store).audit(["hawk", "owl"])
+    monkeypatch.setattr(checks, "stitch", None)
+    audit = study(pictures, store, budget=1.0, held_out=0.5).audit(["hawk", "owl"], ("prediction", "shift"))
+    (one,) = tables.collect(find_store(store))
+    assert (len(one.classes), len(one.shifts)) == (2, 2)
+    assert audit == one
+
+
+def test_other_names_are_another_audit(pictures, tmp_path):
+    store = tmp_path / "store"
+    study(pictures, store).audit(["hawk"])
+    loaded = replace(demo.loaded(), class_names=tuple(name.upper() for name in NAMES))
+    audit = Study(loaded, world.LAYER, pictures, store, quick()).audit(["HAWK"])
+    assert [one.target.name for one in audit.classes] == ["HAWK"]
+    first, second = tables.collect(find_store(store))
+    assert "class names" in tables.labels([first, second])[0]
 
 
 def test_a_file_that_changes_while_the_audit_runs_is_named(pictures, tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import whyclass
+from whyclass import tables
+from whyclass.report import site
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 pytestmark = [
@@ -129,6 +131,27 @@ def test_a_contrast_of_two_classes_says_what_it_is_made_of(study, explanations, 
     page = found.save(tmp_path / "page.html").read_text()
     assert "://" not in page  # four letters may stand in a picture's bytes by chance
     assert len(page) < 8_000_000
+
+
+def test_an_audit_finds_what_each_class_alone_gives(study, explanations, tmp_path):
+    """Ten real classes: the same scores, tables beside the paper's, and a site that stays small."""
+    audit = study.audit(IMAGENETTE)
+    assert [one.target.name for one in audit.classes] == IMAGENETTE
+    assert audit.n_classes > 500
+    for found in audit.classes:
+        tests = explanations[found.target.name].prediction_test
+        assert found.including.score == tests.including.score
+        assert found.excluding.score == tests.excluding.score
+        assert found.including.control == tests.including.control
+    first, second = tables.made([audit])
+    assert {row.label for row in first.rows if row.kind == "paper"} == {
+        "paper: ResNet50",
+        "paper: ResNet50 Robust",
+    }
+    assert first.rows[0].values["average"].value > second.rows[0].values["average"].value
+    assert first.rows[1].values["predicts class"].value < 0.1
+    sizes = [len(content) for _, content in site.files(study.store, [audit])]
+    assert sum(sizes) < 300e6 / 1000 * len(IMAGENETTE)
 
 
 @pytest.mark.parametrize("layer", ["layer3.5", "layer4.2"])

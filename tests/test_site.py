@@ -119,8 +119,9 @@ def test_pictures_load_when_they_are_seen(index):
 
 def test_the_index_says_how_many_pass(index, store):
     (audit,) = tables.collect(find_store(store))
-    passing = sum(site.standing(one) == "both" for one in audit.classes)
-    assert f"{passing} of {len(NAMES)} classes pass both prediction tests" in index
+    found = [Finding.load(store / "findings" / one.file) for one in audit.classes]
+    passing = sum(site.standing(one) == "trust" for one in found)
+    assert f"of {passing} of {len(NAMES)} classes are supported by both prediction tests" in index
 
 
 def test_the_same_records_give_the_same_bytes(files, store):
@@ -163,6 +164,29 @@ def test_layers_have_a_folder_each(store):
     folders = {name.split("/")[0] for name in made}
     assert folders == {"index.html", "stage3", "etc", "stage3-3"}
     assert "Other layers" in made["stage3/index.html"].decode()
+
+
+def test_a_class_without_controls_stands_as_on_its_page(store):
+    found = Finding.load(find_store(store).records("findings")[0])
+    tests = found.prediction_test
+    bare = replace(tests, including=replace(tests.including, control=None), excluding=None)
+    assert site.standing(replace(found, prediction_test=bare)) == "careful"
+    assert site.standing(replace(found, prediction_test=None)) == "unexplained"
+
+
+def test_a_class_shows_what_moves_its_images(files, store):
+    (audit,) = tables.collect(find_store(store))
+    page = next(content for name, content in files.items() if name.startswith("stage3/1-")).decode()
+    assert "Moved towards other classes" in page
+    pairs = next(shift.pairs for shift in audit.shifts if shift.source.index == 1)
+    assert page.count(" to ") >= len(pairs)
+
+
+def test_every_class_is_in_a_group_by_images(store):
+    (audit,) = tables.collect(find_store(store))
+    many = replace(audit, classes=tuple(replace(one, n_images=100) for one in audit.classes))
+    for found in (audit, many):
+        assert sum(count for _, count, _ in site.by_images(found)) == len(audit.classes)
 
 
 def test_histograms_count_every_score():

@@ -64,7 +64,8 @@ def classes(*pairs: tuple[tuple[float, bool], tuple[float, bool] | None]) -> tup
 
 
 def audit(found=(), shifts=(), **changes) -> Audit:
-    return replace(Audit(model(), POOL, len(found), tuple(found), tuple(shifts), {}, {}), **changes)
+    made = Audit(model(), POOL, "names", len(found), tuple(found), tuple(shifts), {}, {})
+    return replace(made, **changes)
 
 
 FOUR = classes(
@@ -131,10 +132,12 @@ def test_the_control_stands_under_its_row():
     ("name", "layer", "wanted"),
     [
         ("torchvision:resnet50", "layer4.2", {"paper: ResNet50", "paper: ResNet50 Robust"}),
-        ("nets/robust.py:ResNet_50", "layer3.5", {"paper: ResNet50", "paper: ResNet50 Robust"}),
+        ("nets/own.py:ResNet_50", "layer3.5", {"paper: ResNet50", "paper: ResNet50 Robust"}),
         ("torchvision:resnet34", "layer3.5", {"paper: ResNet34"}),
         ("torchvision:resnet34", "layer3.4", set()),
         ("torchvision:vgg16", "layer4.2", set()),
+        ("torchvision:wide_resnet50_2", "layer4.2", set()),
+        ("torchvision:resnet34:IMAGENET1K_V1", "layer4.2", {"paper: ResNet34"}),
     ],
 )
 def test_the_papers_rows_stand_beside_the_model_they_are_of(name, layer, wanted):
@@ -163,11 +166,14 @@ def test_notes_tell_what_differs_from_the_paper():
 
 def pair(target: int, highest: float, winner: int, runs=(0,), control=None, at=5.0) -> AuditedPair:
     moved = Moved(highest, highest, highest, at, Prediction(winner, str(winner), 0.5))
-    return AuditedPair(Prediction(target, str(target), 0.01), runs, moved, None, control, SEPARATION, None)
+    return AuditedPair(Prediction(target, str(target), 0.01), runs, moved, control, SEPARATION, None)
 
 
-def shifts(source: int, *pairs: AuditedPair, runs: int = 1, group: str = "g") -> Shifts:
-    return Shifts(model(), POOL, Prediction(source, "", 0.9), 8, "a draw", group, runs, pairs, {}, {})
+def shifts(
+    source: int, *pairs: AuditedPair, runs: int = 1, draw: str = "a draw", test: str = "shift"
+) -> Shifts:
+    of = Prediction(source, "", 0.9)
+    return Shifts(model(), POOL, "names", test, of, 8, draw, f"group of {draw}", runs, pairs, {}, {})
 
 
 def test_table_3_counts_by_hand():
@@ -182,11 +188,19 @@ def test_table_3_counts_by_hand():
 
 
 def test_runs_of_a_draw_have_their_own_deviation():
-    """A pair that was drawn twice counts in both runs."""
+    """A pair that was drawn twice counts in both runs, and once among the pairs."""
     found = audit(shifts=[shifts(0, pair(1, 0.8, 1, (0, 1)), pair(2, 0.2, 2, (1,)), runs=2)])
-    value = tables.table3([found]).rows[0].values["shifted"]
-    assert value.value == pytest.approx((0.8 + 0.8 + 0.2) / 3)
-    assert value.runs == pytest.approx(np.std([0.8, 0.5]))
+    row = tables.table3([found]).rows[0]
+    assert row.n == 2
+    assert row.values["shifted"].value == pytest.approx(0.5)
+    assert row.values["shifted"].runs == pytest.approx(np.std([0.8, 0.5]))
+
+
+def test_each_draw_has_a_row_that_names_it():
+    found = audit(shifts=[shifts(0, pair(1, 0.8, 1)), shifts(0, pair(1, 0.2, 1), draw="all pairs")])
+    rows = [row for row in tables.table3([found]).rows if row.kind == "measured"]
+    assert [row.label for row in rows] == ["torchvision:resnet50: a draw", "torchvision:resnet50: all pairs"]
+    assert [row.n for row in rows] == [1, 1]
 
 
 def test_a_target_that_is_highest_without_a_step_did_not_swap():
@@ -203,9 +217,25 @@ def test_controls_of_shifting_are_rows():
     assert "in 1 of 1 pairs" in " ".join(table.notes)
 
 
-def test_masking_alone_makes_no_table_3():
-    masked = replace(pair(1, 0.5, 1), masking=pair(1, 0.5, 1).shifting, shifting=None)
-    assert tables.made([audit(shifts=[shifts(0, masked)])]) == []
+def test_masking_has_a_table_of_its_own_without_rows_of_the_paper():
+    (table,) = tables.made([audit(shifts=[shifts(0, pair(1, 0.5, 1), test="mask")])])
+    assert (table.number, table.title) == (0, "Masking test")
+    assert [row.kind for row in table.rows] == ["measured"]
+    assert tabular.title(table) == "Masking test"
+
+
+# ---------------------------------------------------------------- several audits in a store
+
+
+def test_audits_of_one_layer_are_told_apart_by_what_differs():
+    one, other = (
+        audit(FOUR, settings={"seed": 0, "concepts": 6}),
+        audit(FOUR, settings={"seed": 1, "concepts": 6}),
+    )
+    assert tables.labels([one, other]) == ["torchvision:resnet50 (seed 0)", "torchvision:resnet50 (seed 1)"]
+    assert tables.labels([one]) == ["torchvision:resnet50"]
+    assert tables.labels([one, audit(FOUR, model=model(layer="layer3.5"))]) == ["torchvision:resnet50"] * 2
+    assert tables.identity(one) != tables.identity(other)
 
 
 # ---------------------------------------------------------------- printed forms

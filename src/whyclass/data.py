@@ -139,6 +139,8 @@ class Pool:
         Identities in order.
     read
         From a position to the image: a picture of any size, or a tensor ready for the model.
+    files
+        Whether the images are files, which others may change meanwhile.
     kept
         From a position to the picture that the model sees, where all of them were decoded before; it
         raises ``DataError`` for an image that could not be.
@@ -147,6 +149,7 @@ class Pool:
     name: str
     items: tuple[Item, ...]
     read: Callable[[int], Any] = field(repr=False)
+    files: bool = False
     kept: Callable[[int], Image.Image] | None = field(repr=False, default=None)
 
     @property
@@ -382,7 +385,7 @@ def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
         digests = list(threads.map(lambda entry: _file_digest(entry[0]), files))
     items = tuple(Item(_printable(path), digest) for (_, path), digest in zip(files, digests, strict=True))
     places = [place for place, _ in files]
-    return Pool(name, items, lambda position: places[position])
+    return Pool(name, items, lambda position: places[position], files=True)
 
 
 def _from_sequence(images: Any) -> Pool:

@@ -62,6 +62,21 @@ def append(path: Path, line: str) -> None:
         ) from error
 
 
+def free(lock: Path) -> bool:
+    """Whether no living process holds a lock file; False where that cannot be told."""
+    try:
+        with lock.open("rb") as file:
+            return _claim(file)
+    except OSError:
+        return False
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _claim(file: IO[bytes]) -> bool:
     """Lock an open file, which its process's death undoes; False where another process holds it."""
     try:

@@ -8,6 +8,7 @@ shown of it: from here a read costs a fraction of a millisecond.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from .progress import Progress
 from .store import Rows, Store
 
 KIND = "frames"
+
+SUCH = 3
+"""Files of each kind that are named where a pool changed."""
 
 BATCH = 64
 """Images written at a time."""
@@ -45,9 +49,26 @@ def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Pr
     known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
     key = disk_store.key_of(**known)
     with disk_store.locked(store, key, KIND):
+        disk_store.drop_unfinished(store, KIND, key)
         if not store.rows(KIND, key).exists() and not _make(pool, preprocessing, store, key, known, progress):
             return pool
     return _attached(pool, preprocessing, store, key)
+
+
+def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
+    """Name the files that are not what they were when a pool was last audited in this store."""
+    now = {item.path: item.digest for item in pool.items}
+    before = disk_store.last_pool(store)
+    if before is not None and before != now:
+        kinds = {
+            "changed": sorted(path for path in before if path in now and now[path] != before[path]),
+            "vanished": sorted(set(before) - set(now)),
+            "new": sorted(set(now) - set(before)),
+        }
+        told = [f"{len(paths)} {what} ({', '.join(paths[:SUCH])})" for what, paths in kinds.items() if paths]
+        what = "; ".join(told) or "the order of the images"
+        progress.note(f"the pool is not that of the last audit in this store, and is audited anew: {what}")
+    disk_store.keep_pool(store, now)
 
 
 def _make(
@@ -87,7 +108,7 @@ def _pixels(
     skipped: dict[str, str],
 ) -> np.ndarray:
     path = pool.items[position].path
-    if pool.changed(position):
+    if pool.files and pool.changed(position):  # what is in memory is not read twice to compare it
         raise DataError(f"{path} changed while it was decoded; run the same again")
     if isinstance(sample, DataError):
         skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
@@ -111,4 +132,4 @@ def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) 
             raise DataError(f"{pool.items[position].path}: {skipped[str(position)]}")
         return Image.fromarray(np.array(pixels[position]))
 
-    return Pool(pool.name, pool.items, pool.read, kept)
+    return replace(pool, kept=kept)

@@ -116,6 +116,11 @@ class Scene:
     def _blocks(self, images: Tensor) -> Iterable[Tensor]:
         return (block.to(self.split.example) for block in images.split(BATCH))
 
+    @property
+    def names_digest(self) -> str:
+        """Digest of the class names, which records show."""
+        return key_of(names=list(self.loaded.class_names))
+
     def key(self, *classes: int, settings: dict[str, Any]) -> str:
         """What numbers of these classes are kept under; they depend on no name."""
         return key_of(

@@ -175,11 +175,19 @@ PRESETS = {
 paper's order of mean and ReLU, and an NMF that is begun more than once."""
 
 
-def plain(settings: Settings) -> dict[str, Any]:
+OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
+"""Settings that only matter where two classes are compared."""
+
+OF_NO_RESULT = ("tests", "budget")
+"""Settings that decide what is computed, and not what comes out of it but for rounding."""
+
+
+def plain(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings by name, as values that JSON has."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(settings).items()
+        if name not in without
     }
 
 

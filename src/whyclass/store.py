@@ -24,6 +24,7 @@ from .records import SUFFIX
 
 MARK = "whyclass.json"
 LOG = "log.txt"
+POOL = "pool.json"
 FORMAT = 1
 
 
@@ -180,6 +181,8 @@ class Rows:
                 file.truncate(start * self.row_bytes)
                 file.seek(start * self.row_bytes)
                 file.write(data.tobytes())
+                file.flush()
+                os.fsync(file.fileno())  # the note that these rows are there must not outlive them
         except OSError as error:
             raise StoreError(
                 f"cannot write {self.path}: {error.strerror}; make space or choose another folder, "
@@ -287,11 +290,36 @@ def _take_folder(source: Path, target: Path) -> str:
     try:
         shutil.rmtree(coming, ignore_errors=True)
         shutil.copytree(source, coming)
+        for file in coming.iterdir():
+            disk.sync(file)
         coming.rename(target)
     except OSError as error:
         shutil.rmtree(coming, ignore_errors=True)
         raise StoreError(f"cannot write {target}: {error}; make space, then merge again") from error
     return "taken"
+
+
+def drop_unfinished(store: Store, kind: str, key: str) -> None:
+    """Remove what is left of passes under other keys that no process works on any more."""
+    for folder in (store.folder / kind).glob("*.partial"):
+        other = folder.name.removesuffix(".partial")
+        if other != key and disk.free(store.folder / kind / f"{other}.lock"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def last_pool(store: Store) -> dict[str, str] | None:
+    """Content hashes by path of the pool that was audited last; None where there was none."""
+    try:
+        kept = json.loads((store.folder / POOL).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def keep_pool(store: Store, items: dict[str, str]) -> None:
+    """Remember a pool as the last one."""
+    if last_pool(store) != items:
+        disk.write(store.folder / POOL, json.dumps(items, indent=0).encode())
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:

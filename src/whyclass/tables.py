@@ -5,10 +5,10 @@ A row of ours comes with its n, a 95 % interval and, under it, what the control 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -16,7 +16,8 @@ from scipy.stats import binomtest
 from . import codec
 from .errors import StoreError
 from .records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial
-from .store import Store
+from .settings import OF_PAIRS
+from .store import Store, key_of
 
 LEAST = (0.1, 0.2, 0.5)
 """Scores that a class must exceed to count (paper, tables 1 to 3)."""
@@ -91,23 +92,35 @@ def collect(store: Store) -> list[Audit]:
         If a record is damaged.
     """
     found: dict[str, Audit] = {}
+
+    def own(one: Finding | Shifts, classes: int) -> Audit:
+        settings = _settings(one)
+        new = Audit(one.model, one.pool, one.names, classes, (), (), settings, one.versions)
+        return found.setdefault(identity(new), new)
+
     for file in store.records("findings"):
         finding = Finding.load(file)
-        own = found.setdefault(
-            _group(finding),
-            Audit(finding.model, finding.pool, finding.n_classes, (), (), finding.settings, finding.versions),
-        )
-        found[_group(finding)] = replace(own, classes=(*own.classes, _result(finding, file.name)))
+        audit = own(finding, finding.n_classes)
+        found[identity(audit)] = replace(audit, classes=(*audit.classes, _result(finding, file.name)))
     for file in store.records("shifts"):
         shift = Shifts.load(file)
-        own = found.setdefault(
-            _group(shift), Audit(shift.model, shift.pool, 0, (), (), shift.settings, shift.versions)
-        )
-        found[_group(shift)] = replace(own, shifts=(*own.shifts, shift))
+        audit = own(shift, 0)
+        found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
     if not found:
         raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
     ordered = [_ordered(audit) for audit in found.values()]
-    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer))
+    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
+
+
+def identity(audit: Audit) -> str:
+    """Short hash of what tells audits of one store apart: model, layer, pool, names, settings, versions."""
+    facts = (audit.model, audit.pool.digest, audit.names, audit.settings, audit.versions)
+    return key_of(facts=[codec.to_json(fact) for fact in facts])
+
+
+def labels(audits: Sequence[Audit]) -> list[str]:
+    """The models' names; where several audits are of one model and layer, with what tells them apart."""
+    return [_label(audit, [one for one in audits if _alike(one, audit)]) for audit in audits]
 
 
 def table1(audits: Sequence[Audit]) -> Table:
@@ -122,21 +135,16 @@ def table2(audits: Sequence[Audit]) -> Table:
 
 def table3(audits: Sequence[Audit]) -> Table:
     """The shifting test."""
-    rows: list[Row] = []
-    notes: list[str] = []
-    for audit in audits:
-        if any(pair.shifting for shift in audit.shifts for pair in shift.pairs):
-            rows += [*_shifted(audit), *_paper(PAPER_SHIFTS, audit)]
-            notes += _shift_notes(audit)
-    notes.append(
-        "± is the standard deviation over runs where there are several, and in brackets over pairs. The "
-        "paper's rows are of 10 random targets for each of 1,000 classes, 5 runs."
-    )
-    return Table(3, "Shifting test", SHIFT_COLUMNS, tuple(rows), tuple(notes))
+    return _moves(audits, 3, "Shifting test", "shift")
 
 
-TABLES: dict[int, Callable[[Sequence[Audit]], Table]] = {1: table1, 2: table2, 3: table3}
-"""By the paper's number."""
+def masking(audits: Sequence[Audit]) -> Table:
+    """The masking test in the form of table 3; the paper has no such table."""
+    return _moves(audits, 0, "Masking test", "mask")
+
+
+TABLES: dict[int, Callable[[Sequence[Audit]], Table]] = {1: table1, 2: table2, 3: table3, 0: masking}
+"""By the paper's number; 0 is not in the paper."""
 
 
 def made(audits: Sequence[Audit]) -> list[Table]:
@@ -156,9 +164,36 @@ def passed(found: Trial | None) -> bool:
 # ---------------------------------------------------------------- gathering
 
 
-def _group(found: Finding | Shifts) -> str:
-    parts = (found.model, found.pool.digest, found.settings, found.versions)
-    return json.dumps([codec.to_json(part) for part in parts], sort_keys=True)
+def _settings(found: Finding | Shifts) -> dict[str, Any]:
+    """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
+    return {name: value for name, value in found.settings.items() if name not in OF_PAIRS}
+
+
+def _alike(one: Audit, other: Audit) -> bool:
+    return (one.model.name, one.model.layer) == (other.model.name, other.model.layer)
+
+
+def _label(audit: Audit, alike: Sequence[Audit]) -> str:
+    """The model's name, and in brackets the facts in which audits of the same layer differ."""
+    facts = [
+        {
+            "weights": one.model.weights[:8],
+            "preprocessing": one.model.preprocessing,
+            "pool": f"{one.pool.name}, {one.pool.digest[:8]}",
+            "class names": one.names[:8],
+            **one.settings,
+            **one.versions,
+        }
+        for one in alike
+    ]
+    mine = facts[alike.index(audit)]
+    differing = [name for name in mine if any(other.get(name) != mine[name] for other in facts)]
+    told = ", ".join(f"{name} {mine[name]}" for name in differing[:FACTS])
+    return f"{audit.model.name} ({told})" if told else audit.model.name
+
+
+FACTS = 3
+"""Of those in which audits of one layer differ, so many are told."""
 
 
 def _result(found: Finding, file: str) -> ClassResult:
@@ -181,15 +216,11 @@ def _test(test: PredictionTest) -> Trial:
 
 
 def _ordered(audit: Audit) -> Audit:
-    """Classes by index, and the sources of the largest draw by theirs."""
-    draws: dict[str, list[Shifts]] = {}
-    for shift in audit.shifts:
-        draws.setdefault(shift.group, []).append(shift)
-    largest = max(draws.values(), key=len, default=[])
+    """Classes by index; tests of pairs by kind, draw and source."""
     return replace(
         audit,
         classes=tuple(sorted(audit.classes, key=lambda one: one.target.index)),
-        shifts=tuple(sorted(largest, key=lambda one: one.source.index)),
+        shifts=tuple(sorted(audit.shifts, key=lambda one: (one.test, one.draw, one.group, one.source.index))),
     )
 
 
@@ -201,25 +232,25 @@ def _predictions(
 ) -> Table:
     rows: list[Row] = []
     notes: list[str] = []
-    for audit in audits:
+    for audit, label in zip(audits, labels(audits), strict=True):
         tests = [test for test in map(pick, audit.classes) if test is not None]
         if tests:
-            rows += [*_tested(audit, tests), *_paper(PAPER_PREDICTIONS[number], audit)]
+            rows += [*_tested(audit, label, tests), *_paper(PAPER_PREDICTIONS[number], audit)]
             notes += _prediction_notes(audit, tests)
     notes.append(
         "± is the standard deviation over classes; in square brackets the 95 % interval. The paper's rows "
-        "are of 1,000 classes and 50,000 images."
+        "are of the same architecture, not always the same weights: 1,000 classes, 50,000 images."
     )
     return Table(number, f"Prediction test, {title}", COLUMNS, tuple(rows), tuple(notes))
 
 
-def _tested(audit: Audit, tests: Sequence[Trial]) -> Iterable[Row]:
+def _tested(audit: Audit, label: str, tests: Sequence[Trial]) -> Iterable[Row]:
     scores = np.array([test.score for test in tests])
     wins = [test.predicted for test in tests]
     values = dict(
         zip(COLUMNS, (_mean(scores), _share(wins), *(_share(scores > least) for least in LEAST)), strict=True)
     )
-    yield Row(audit.model.name, audit.model.layer, len(tests), values)
+    yield Row(label, audit.model.layer, len(tests), values)
     controls = [test.control for test in tests if test.control]
     if controls:
         plain = {
@@ -253,53 +284,77 @@ FEW = 10
 # ---------------------------------------------------------------- table 3
 
 
-def _shifted(audit: Audit) -> Iterable[Row]:
-    runs = max(shift.runs for shift in audit.shifts)
-    pairs = [pair for shift in audit.shifts for pair in shift.pairs if pair.shifting]
-    drawn = [(pair, run) for pair in pairs for run in pair.runs]
+def _moves(audits: Sequence[Audit], number: int, title: str, test: str) -> Table:
+    """A row for each draw of each audit."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    for audit, label in zip(audits, labels(audits), strict=True):
+        draws = _draws(audit, test)
+        for draw in draws:
+            named = label if len(draws) == 1 else f"{label}: {draw[0].draw}"
+            rows += _moved(audit, named, draw)
+            notes += _move_notes(audit, draw)
+        if draws and number:
+            rows += _paper(PAPER_SHIFTS, audit)
+    notes.append(
+        "n are different pairs; ± is the standard deviation over runs where there are several, and in "
+        "brackets over pairs. In square brackets the 95 % interval, which takes pairs of one source for "
+        "independent."
+    )
+    if number:
+        notes.append(
+            "The paper's rows are of the same architecture, not always the same weights: 10 random targets "
+            "for each of 1,000 classes, 5 runs."
+        )
+    return Table(number, title, SHIFT_COLUMNS, tuple(rows), tuple(notes))
+
+
+def _draws(audit: Audit, test: str) -> list[list[Shifts]]:
+    groups: dict[str, list[Shifts]] = {}
+    for shift in audit.shifts:
+        if shift.test == test and shift.pairs:
+            groups.setdefault(shift.group, []).append(shift)
+    return list(groups.values())
+
+
+def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
+    runs = draw[0].runs
+    pairs = [pair for shift in draw for pair in shift.pairs]
     columns: dict[str, Callable[[AuditedPair], float]] = {
         "default": lambda pair: pair.target.score,
-        "shifted": _highest,
+        "shifted": lambda pair: pair.moved.highest,
         **{f"swap {least}": partial(swaps, least=least) for least in LEAST},
     }
     values = {}
     for name, number in columns.items():
-        found = np.array([number(pair) for pair, _ in drawn])
-        by_run = [float(np.mean([number(pair) for pair, r in drawn if r == run])) for run in range(runs)]
+        found = np.array([number(pair) for pair in pairs])
+        by_run = [np.mean([number(pair) for pair in pairs if run in pair.runs]) for run in range(runs)]
         value = _share(found > 0.5) if name.startswith("swap") else _mean(found)
         values[name] = replace(value, runs=float(np.std(by_run)) if runs > 1 else None)
-    yield Row(audit.model.name, audit.model.layer, len(drawn), values)
+    yield Row(label, audit.model.layer, len(pairs), values)
     controls = [pair.control for pair in pairs if pair.control]
-    if controls:
-        reached = [value for control in controls for value in control.random]
-        for label, shown in (
-            ("random directions", reached),
-            ("normal reversed", [c.reversed for c in controls]),
-        ):
-            if shown:
-                yield Row(
-                    label, audit.model.layer, len(shown), {"shifted": _mean(np.array(shown))}, "control"
-                )
+    reached = {
+        "random directions": [value for control in controls for value in control.random],
+        "normal reversed": [control.reversed for control in controls],
+    }
+    for name, scores in reached.items():
+        if scores:
+            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(np.array(scores))}, "control")
 
 
 def swaps(pair: AuditedPair, least: float) -> bool:
     """Whether the target wins at the best step, with a mean score of at least ``least``."""
-    found = pair.shifting
-    return bool(found and found.at and found.winner.index == pair.target.index and found.highest >= least)
+    found = pair.moved
+    return bool(found.at and found.winner.index == pair.target.index and found.highest >= least)
 
 
-def _highest(pair: AuditedPair) -> float:
-    assert pair.shifting is not None
-    return pair.shifting.highest
-
-
-def _shift_notes(audit: Audit) -> Iterable[str]:
-    pairs = [pair for shift in audit.shifts for pair in shift.pairs]
-    yield f"{audit.model.layer}: {audit.shifts[0].draw}; {len(audit.shifts)} sources done."
-    tried = [pair for pair in pairs if pair.control and pair.control.random and pair.shifting]
+def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
+    pairs = [pair for shift in draw for pair in shift.pairs]
+    yield f"{audit.model.layer}: {draw[0].draw}; {len(draw)} sources done."
+    tried = [(pair, pair.control) for pair in pairs if pair.control and pair.control.random]
     if tried:
-        above = sum(_highest(p) > max(p.control.random) for p in tried if p.control)
-        n, images = len(tried[0].control.random), tried[0].control.images  # type: ignore[union-attr]
+        above = sum(pair.moved.highest > max(control.random) for pair, control in tried)
+        n, images = len(tried[0][1].random), tried[0][1].images
         yield (
             f"{audit.model.layer}: controls are of the first pair of each source. The shifted mean lies "
             f"above every one of {n} random directions (each on {images} images) in {above} of {len(tried)} "
@@ -335,19 +390,25 @@ def _share(found: Iterable[bool]) -> Value:
 
 def _paper(rows: Sequence[tuple[str, str, tuple[Value, ...]]], audit: Audit) -> Iterable[Row]:
     """The paper's rows of the same architecture and layer."""
-    name = audit.model.name.lower().replace("-", "").replace("_", "")
-    columns = SHIFT_COLUMNS if rows is PAPER_SHIFTS else COLUMNS
+    architecture = _architecture(audit.model.name)
+    columns, n = (SHIFT_COLUMNS, 50_000) if rows is PAPER_SHIFTS else (COLUMNS, 1000)
     for model, layer, values in rows:
-        if model.lower().split()[0] in name and audit.model.layer == layer:
-            named = dict(zip(columns, values, strict=True))
-            yield Row(f"paper: {model}", layer, 10_000 if rows is PAPER_SHIFTS else 1000, named, "paper")
+        if model.lower().split()[0] == architecture and audit.model.layer == layer:
+            yield Row(f"paper: {model}", layer, n, dict(zip(columns, values, strict=True)), "paper")
+
+
+def _architecture(name: str) -> str:
+    """``resnet50`` of ``torchvision:resnet50:WEIGHTS`` and of ``nets/own.py:ResNet_50``."""
+    parts = name.split(":")
+    word = parts[1] if parts[0] == "torchvision" and len(parts) > 1 else parts[-1]
+    return word.lower().replace("-", "").replace("_", "")
 
 
 def _printed(mean: float, spread: float, *shares: float) -> tuple[Value, ...]:
     return (Value(mean, spread=spread), *(Value(share / 100) for share in shares))
 
 
-def _moved(*numbers: tuple[float, ...]) -> tuple[Value, ...]:
+def _with_runs(*numbers: tuple[float, ...]) -> tuple[Value, ...]:
     """From (mean, over runs, over pairs) twice, and (share, over runs) three times."""
     means, shares = numbers[:2], numbers[2:]
     return (
@@ -380,17 +441,17 @@ PAPER_SHIFTS: list[tuple[str, str, tuple[Value, ...]]] = [
     (
         "ResNet50 Robust",
         "layer3.5",
-        _moved((0.001, 0.0, 0.004), (0.637, 0.004, 0.392), (79.5, 0.2), (73.9, 0.3), (60.4, 0.4)),
+        _with_runs((0.001, 0.0, 0.004), (0.637, 0.004, 0.392), (79.5, 0.2), (73.9, 0.3), (60.4, 0.4)),
     ),
     (
         "ResNet34",
         "layer3.5",
-        _moved((0.0, 0.0, 0.003), (0.263, 0.004, 0.382), (29.1, 0.3), (27.4, 0.3), (23.1, 0.4)),
+        _with_runs((0.0, 0.0, 0.003), (0.263, 0.004, 0.382), (29.1, 0.3), (27.4, 0.3), (23.1, 0.4)),
     ),
     (
         "ResNet50",
         "layer3.5",
-        _moved((0.0, 0.0, 0.002), (0.335, 0.005, 0.411), (34.3, 0.6), (32.8, 0.5), (29.5, 0.6)),
+        _with_runs((0.0, 0.0, 0.002), (0.335, 0.005, 0.411), (34.3, 0.6), (32.8, 0.5), (29.5, 0.6)),
     ),
 ]
 """Table 3 of the paper, its models of ImageNet."""

@@ -56,7 +56,7 @@ def audit(
             made = study.audit(
                 _classes(classes),
                 _split(tests),
-                workers=workers or os.cpu_count() or 1,
+                workers=_processors() if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
             )
@@ -141,7 +141,14 @@ def _split(text: str) -> list[str]:
 def _classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    return list(models.read_class_names(Path(text))) if Path(text).is_file() else _split(text)
+    # a list of names may be too long for the name of a file
+    return list(models.read_class_names(Path(text))) if os.path.isfile(text) else _split(text)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _part(text: str) -> tuple[int, int]:

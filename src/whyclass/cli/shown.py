@@ -36,7 +36,7 @@ class Shown(Progress):
         if not err.is_terminal:
             yield _Lines(name, total).report
             return
-        columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), bars.TaskProgressColumn()]
+        columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), _Count()]
         columns += [bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn()]
         with bars.Progress(*columns, console=err, transient=True, speed_estimate_period=600) as live:
             task = live.add_task(name, total=total)
@@ -53,7 +53,7 @@ class Shown(Progress):
                 yield advance
             return
         if (live := self._live) is not None:
-            step = live.add_task(f"  {name}", total=total)
+            step = live.add_task(f"  {name}", total=total, unit=unit)
             try:
                 yield lambda done: live.advance(step, done)
             finally:
@@ -110,6 +110,18 @@ class _Lines:
 def _span(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+class _Count(bars.ProgressColumn):
+    """Units done and units a second of a step; the share of a run of several steps."""
+
+    def render(self, task: bars.Task) -> str:
+        """The count as text."""
+        unit = task.fields.get("unit")
+        if unit is None or task.total is None:
+            return f"{task.percentage:.0f}%"
+        rate = f", {task.speed:.1f} {unit}/s" if task.speed else ""
+        return f"{task.completed:.0f}/{task.total:.0f} {unit}{rate}"
 
 
 class _Rate(bars.ProgressColumn):

@@ -60,6 +60,8 @@ class Finding(Record):
 
     Attributes
     ----------
+    names
+        Digest of the class names.
     target
         The class; its score is the mean softmax score over the ``n_images`` images.
     n_images, n_predicted
@@ -86,6 +88,7 @@ class Finding(Record):
 
     model: ModelInfo
     pool: PoolInfo
+    names: str
     target: Prediction
     n_images: int
     n_predicted: int
@@ -142,8 +145,8 @@ class AuditedPair:
         The class that is sought; its score is its mean score in the unchanged images (*default*).
     runs
         Numbers of the runs in which the target was drawn.
-    shifting, masking
-        The tests' best step; None where a test was not asked for.
+    moved
+        The test's best step.
     control
         Of the shifting test; measured for the first pair of each source, None for the others.
     training, held_out
@@ -152,8 +155,7 @@ class AuditedPair:
 
     target: Prediction
     runs: tuple[int, ...]
-    shifting: Moved | None
-    masking: Moved | None
+    moved: Moved
     control: ShiftControl | None
     training: Separation
     held_out: Separation | None
@@ -161,15 +163,28 @@ class AuditedPair:
 
 @dataclass(frozen=True)
 class Shifts(Record):
-    """The shifting test from the images of one source towards several targets (paper, table 3).
+    """One test from the images of one source towards several targets (paper, table 3).
 
-    ``score`` of the source is its mean over the ``n`` images. ``draw`` names the draw of targets that
-    this is part of, in words; ``group`` is the same for all sources of one draw. ``runs`` counts the
-    draws' repetitions.
+    Attributes
+    ----------
+    names
+        Digest of the class names.
+    test
+        ``"shift"`` or ``"mask"``.
+    source
+        The class; its score is its mean over the ``n`` images.
+    draw
+        The draw of targets that this is part of, in words.
+    group
+        The same for all sources of one draw.
+    runs
+        How often targets were drawn.
     """
 
     model: ModelInfo
     pool: PoolInfo
+    names: str
+    test: str
     source: Prediction
     n: int
     draw: str
@@ -225,7 +240,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Audit(Record):
-    """All findings of one model, layer, pool and settings, in few numbers.
+    """All findings of one model, layer, pool, names and settings, in few numbers.
 
     Attributes
     ----------
@@ -234,11 +249,14 @@ class Audit(Record):
     classes
         Those that were audited, by index.
     shifts
-        By index of the source; of the largest draw, where there are several.
+        By test, draw and index of the source.
+    settings
+        Those that a finding depends on; the others do not tell audits apart.
     """
 
     model: ModelInfo
     pool: PoolInfo
+    names: str
     n_classes: int
     classes: tuple[ClassResult, ...]
     shifts: tuple[Shifts, ...]

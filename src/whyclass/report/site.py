@@ -15,20 +15,20 @@ from typing import Any, Literal
 
 from whyclass import tables
 from whyclass.errors import RecordError
-from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Strip, Trial
+from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Strip
 from whyclass.report import pictures, tabular, text
 from whyclass.report.page import rendered
 from whyclass.store import Store, safe_name
 
-Standing = Literal["unexplained", "neither", "one", "both"]
+Standing = Literal["unexplained", "distrust", "careful", "trust"]
 
 STANDINGS: dict[Standing, str] = {
     "unexplained": "Not explained",
-    "neither": "Neither test passed",
-    "one": "One test passed",
-    "both": "Both tests passed",
+    "distrust": text.LABELS["distrust"],
+    "careful": text.LABELS["careful"],
+    "trust": text.LABELS["trust"],
 }
-"""How a class stands, worst first, and what it is called where a reader sees it."""
+"""How a class stands, worst first, in the words of its page."""
 
 BINS = 20
 """Of a distribution of scores."""
@@ -81,10 +81,8 @@ def files(
         lines: list[Line] = []
         for number, result in enumerate(audit.classes):
             finding = Finding.load(store.folder / "findings" / result.file)
-            beside = [
-                audit.classes[n] if 0 <= n < len(audit.classes) else None for n in (number - 1, number + 1)
-            ]
-            made = _class_files(finding, result, beside)
+            before, _, after = [None, *audit.classes, None][number : number + 3]
+            made = _class_files(finding, result, (before, after), _shifts(audit, result))
             for name, data in made.files:
                 yield f"{folder}/{name}", data
             lines.append(made.line)
@@ -110,14 +108,9 @@ POLICY = (
 )
 
 
-def standing(found: ClassResult) -> Standing:
-    """How a class stands: a test passes as on its page, against its control."""
-    if found.including is None:
-        return "unexplained"
-    passed = [_passes(test) for test in (found.including, found.excluding) if test is not None]
-    if not any(passed):
-        return "neither"
-    return "both" if len(passed) == 2 and all(passed) else "one"
+def standing(finding: Finding) -> Standing:
+    """How a class stands: the verdict of its page."""
+    return text.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
 
 
 def histogram(scores: Sequence[float]) -> list[int]:
@@ -131,25 +124,30 @@ def histogram(scores: Sequence[float]) -> list[int]:
 def by_images(audit: Audit) -> list[tuple[str, int, tuple[float, float | None]]]:
     """Groups of classes by number of images: name, how many, shares passing with and without their images."""
     groups, least = [], 1
-    for most in MANY:
-        own = [one for one in audit.classes if least <= one.n_images <= most and one.including is not None]
+    for most in (*MANY, None):
+        own = [
+            one
+            for one in audit.classes
+            if least <= one.n_images <= (most or one.n_images) and one.including is not None
+        ]
         if own:
-            name = f"{most}" if least == most else f"{least} to {most}"
+            name = _span(least, most)
             with_, without = (_share(own, "including"), _share(own, "excluding"))
             assert with_ is not None
             groups.append((name, len(own), (with_, without)))
-        least = most + 1
+        least = (most or least) + 1
     return groups
+
+
+def _span(least: int, most: int | None) -> str:
+    if most is None:
+        return f"over {least - 1}"
+    return f"{most}" if least == most else f"{least} to {most}"
 
 
 def _share(own: Sequence[ClassResult], kind: str) -> float | None:
     tests = [test for test in (getattr(one, kind) for one in own) if test is not None]
     return sum(test.predicted for test in tests) / len(tests) if tests else None
-
-
-def _passes(test: Trial) -> bool:
-    """As on the class's page; where no control was asked for, the model's word counts."""
-    return text.outcome(test) in ("passed", "unchecked")
 
 
 def _folders(audits: Sequence[Audit]) -> list[str]:
@@ -167,7 +165,14 @@ class _Made:
     line: Line
 
 
-def _class_files(finding: Finding, result: ClassResult, beside: Sequence[ClassResult | None]) -> _Made:
+def _shifts(audit: Audit, result: ClassResult) -> list[Shifts]:
+    """Tests of pairs whose images are those of a class."""
+    return [shift for shift in audit.shifts if shift.source.index == result.target.index and shift.pairs]
+
+
+def _class_files(
+    finding: Finding, result: ClassResult, beside: Sequence[ClassResult | None], shifts: Sequence[Shifts]
+) -> _Made:
     """The page of a class and its pictures; names of files are made of numbers and safe letters alone."""
     index = finding.target.index
     kept: list[tuple[str, bytes]] = []
@@ -188,7 +193,7 @@ def _class_files(finding: Finding, result: ClassResult, beside: Sequence[ClassRe
     tests = finding.prediction_test
     scope: dict[str, Any] = {
         "f": finding,
-        "standing": standing(result),
+        "shifts": shifts,
         "previous": beside[0],
         "next": beside[1],
         "page_of": page_name,
@@ -212,7 +217,7 @@ def _class_files(finding: Finding, result: ClassResult, beside: Sequence[ClassRe
                 for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))
             ],
         }
-    line = Line(result, standing(result), page_name(result), shown(finding.thumbnail, "best"))
+    line = Line(result, standing(finding), page_name(result), shown(finding.thumbnail, "best"))
     name = "site_class.html" if tests else "site_unexplained.html"
     kept.append((page_name(result), rendered(name, scope).encode()))
     return _Made(kept, line)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from whyclass import codec
+from whyclass import codec, tables
 from whyclass.errors import SettingsError
 from whyclass.records import Audit, Trial
 from whyclass.report.text import clean
@@ -54,7 +54,15 @@ def csv_form(tables: Sequence[Table]) -> str:
                     plain = [getattr(value, name) for name in numbers]
                     shown = ["" if number is None else repr(number) for number in plain]
                     writer.writerow(
-                        (table.number, row.kind, _cell(row.label), _cell(row.layer), row.n, column, *shown)
+                        (
+                            table.number,
+                            row.kind,
+                            _cell(clean(row.label)),
+                            _cell(clean(row.layer)),
+                            row.n,
+                            column,
+                            *shown,
+                        )
                     )
     return out.getvalue().rstrip("\n")
 
@@ -109,7 +117,7 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
 
 def title(table: Table) -> str:
     """What stands above a table."""
-    return f"Table {table.number}. {table.title}"
+    return f"Table {table.number}. {table.title}" if table.number else table.title
 
 
 def heading(table: Table) -> list[str]:
@@ -185,8 +193,9 @@ def class_columns(audits: Sequence[Audit]) -> dict[str, list[Any]]:
 def _class_row(audit: Audit, number: int) -> dict[str, Any]:
     found = audit.classes[number]
     row = {
-        "model": audit.model.name,
-        "layer": audit.model.layer,
+        "model": clean(audit.model.name),
+        "layer": clean(audit.model.layer),
+        "audit": tables.identity(audit),
         "class_index": found.target.index,
         "class_name": clean(found.target.name),
         "class_score": found.target.score,

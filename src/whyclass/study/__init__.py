@@ -309,15 +309,21 @@ class Study:
         shown, self.progress = self.progress, Logged(self.progress, self.store.log)
         try:
             with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
+                frames.tell_what_changed(self.pool, self.store, self.progress)
                 self._decode()
                 scene = self._scene()
                 found = scene.classes() if classes is None else [self._resolved(name) for name in classes]
                 wanted = tuple(sorted(set(found)))
                 mine = wanted[part[0] - 1 :: part[1]]
+                if not mine:
+                    raise ClassError(
+                        f"part {part[0]}/{part[1]} of {len(wanted)} classes holds none; ask for fewer parts, "
+                        "or for a class"
+                    )
                 auditing.audit(scene, auditing.Asked(wanted, mine, tuple(tests), workers, every_pair))
         finally:
             self.progress = shown
-        return next(audit for audit in tables.collect(self.store) if auditing.is_of(scene, audit))
+        return next(one for one in tables.collect(self.store) if auditing.is_of(scene, one))
 
     def _decode(self) -> None:
         """Let every image of the pool come from the store."""

@@ -13,9 +13,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +38,7 @@ from whyclass.records import (
     Strip,
 )
 from whyclass.scene import Scene
-from whyclass.settings import plain
+from whyclass.settings import OF_PAIRS, plain
 from whyclass.store import key_of
 from whyclass.study import drawing, explaining
 from whyclass.study.subject import Subject, subject
@@ -118,15 +120,20 @@ def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
 
 def is_of(scene: Scene, found: Audit) -> bool:
     """Whether an audit is of the scene's model, layer, pool and settings."""
-    mine = (scene.model_info(), scene.pool.digest, plain(scene.settings), scene.versions)
-    return mine == (found.model, found.pool.digest, found.settings, found.versions)
+    mine = (scene.model_info(), scene.pool.digest, scene.names_digest, settings_of(scene), scene.versions)
+    return mine == (found.model, found.pool.digest, found.names, found.settings, found.versions)
+
+
+def settings_of(scene: Scene) -> dict[str, Any]:
+    """The settings that a finding depends on."""
+    return plain(scene.settings, OF_PAIRS)
 
 
 def finding_file(scene: Scene, target: int) -> Path:
     """Where the finding of a class is kept, whatever folder its pool lay in."""
-    numbers = scene.key(target, settings=plain(scene.settings))
-    names, model = list(scene.loaded.class_names), scene.loaded.name
-    return scene.store.record("findings", key_of(numbers=numbers, names=names, model=model))
+    numbers = scene.key(target, settings=settings_of(scene))
+    key = key_of(numbers=numbers, names=scene.names_digest, model=scene.loaded.name)
+    return scene.store.record("findings", key)
 
 
 def _work(own: Subject) -> float:
@@ -178,6 +185,11 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
             factors().save(file)
         except AttributionError as error:
             problems[target] = str(error)
+        except BrokenProcessPool as error:
+            raise SettingsError(
+                "a process of the factorisations was killed, perhaps for memory; run the same again with "
+                "fewer workers: it goes on"
+            ) from error
 
     if workers < 2:
         yield lambda own: keep((own.target, own.factors_file), lambda: own.factors)
@@ -289,6 +301,7 @@ def _unexplained(own: Subject, problem: str) -> Finding:
     return Finding(
         model=scene.model_info(),
         pool=scene.pool_info(),
+        names=scene.names_digest,
         target=scene.prediction(own.target, own.score),
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
@@ -302,7 +315,7 @@ def _unexplained(own: Subject, problem: str) -> Finding:
         thumbnail=None,
         problem=problem,
         warnings=(),
-        settings=plain(scene.settings),
+        settings=settings_of(scene),
         versions=scene.versions,
     )
 

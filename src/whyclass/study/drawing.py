@@ -11,7 +11,7 @@ import numpy as np
 from whyclass.progress import Report, Within
 from whyclass.records import AuditedPair, Planes, Shifts
 from whyclass.scene import Scene
-from whyclass.settings import plain, seed_of
+from whyclass.settings import OF_NO_RESULT, plain, seed_of
 from whyclass.store import key_of
 from whyclass.study import contrasting, probes
 from whyclass.study.probes import Duel
@@ -20,9 +20,9 @@ from whyclass.study.subject import Subject, subject
 TARGETS, RUNS = 10, 5
 """Random targets of each source, and how often they are drawn (paper, 5.2.1)."""
 
-TOGETHER = 100
-"""Sources whose hyperplanes are fitted and kept together: always the same ones, so that no result depends
-on where a run was stopped."""
+TOGETHER = 5000
+"""Pairs whose hyperplanes are fitted and kept together, about: always the same ones, so that no result
+depends on where a run was stopped."""
 
 HEAD, MASKED = 0.3, 1.0
 """Work of an image finished from the layer, and of a masked one through the whole model, against a pass
@@ -55,7 +55,7 @@ def work(scene: Scene, classes: Sequence[int], every_pair: bool) -> float:
     """About how much there is to do, in images through the trunk."""
     targets = len(classes) - 1 if _all(classes, every_pair) else TARGETS * RUNS
     images = sum(len(subject(scene, k).chosen) for k in classes)
-    return images * (1 + HEAD * targets * len(scene.settings.shifts))
+    return images * _work(scene, targets)
 
 
 def draw(scene: Scene, classes: Sequence[int], every_pair: bool) -> Draw:
@@ -71,7 +71,8 @@ def draw(scene: Scene, classes: Sequence[int], every_pair: bool) -> Draw:
     else:
         targets = {b: _drawn(scene, able, b) for b in able}
         words = f"{TARGETS} random targets for each of {len(able)} classes, {RUNS} runs"
-    group = key_of(classes=able, every=every, numbers=scene.key(settings=plain(scene.settings)))
+    numbers = scene.key(settings=plain(scene.settings, OF_NO_RESULT))
+    group = key_of(classes=able, every=every, numbers=numbers)
     return Draw(words, group, 1 if every else RUNS, targets)
 
 
@@ -81,27 +82,42 @@ def shifts(
     """Each source's tests, made and kept where they are missing."""
     drawn = draw(scene, classes, every_pair)
     sources = sorted(drawn.targets)
-    total = len(sources)
-    with scene.progress.step("shifting", total, "sources") as advance:
-        for number, start in enumerate(range(0, total, TOGETHER)):
-            group = sources[start : start + TOGETHER]
-            todo = [b for b in group if not shifts_file(scene, drawn, b, tests).exists()]
-            planes = _planes(scene, drawn, group, number) if todo else None
-            for done, b in enumerate(group, start + 1):
-                if planes is not None and b in todo:
-                    _tested(scene, drawn, b, planes, tests).save(shifts_file(scene, drawn, b, tests))
+    if len(sources) < 2:
+        scene.progress.note(
+            f"{len(sources)} classes have cells that speak for them; shifting needs two or more"
+        )
+        return
+    together = max(1, TOGETHER // max(map(len, drawn.targets.values())))
+    done = 0
+    with scene.progress.step("shifting", len(sources), "sources") as advance:
+        for number, start in enumerate(range(0, len(sources), together)):
+            group = sources[start : start + together]
+            missing = {b: [t for t in tests if not shifts_file(scene, drawn, b, t).exists()] for b in group}
+            planes = _planes(scene, drawn, group, number) if any(missing.values()) else None
+            for b in group:
+                if planes is not None and missing[b]:
+                    _test(scene, drawn, b, planes, missing[b])
                 advance(1)
-                own = subject(scene, b)
-                per = 1 + HEAD * len(drawn.targets[b]) * len(scene.settings.shifts)
-                report(len(own.chosen) * per, f"shifting: {done} of {total} sources")
-            scene.store.drop("planes", _planes_key(scene, drawn, number))
+                done += 1
+                images = len(subject(scene, b).chosen)
+                report(
+                    images * _work(scene, len(drawn.targets[b])),
+                    f"shifting: {done} of {len(sources)} sources",
+                )
+            scene.store.drop("planes", _planes_key(drawn, number))
 
 
-def shifts_file(scene: Scene, drawn: Draw, source: int, tests: Sequence[str]) -> Path:
-    """Where the tests of a source are kept."""
-    names, model = list(scene.loaded.class_names), scene.loaded.name
-    key = key_of(group=drawn.group, source=source, tests=sorted(tests), names=names, model=model)
+def shifts_file(scene: Scene, drawn: Draw, source: int, test: str) -> Path:
+    """Where a test of a source is kept."""
+    key = key_of(
+        group=drawn.group, source=source, test=test, names=scene.names_digest, model=scene.loaded.name
+    )
     return scene.store.record("shifts", key)
+
+
+def _work(scene: Scene, targets: int) -> float:
+    """Of one image of a source."""
+    return 1 + HEAD * targets * len(scene.settings.shifts)
 
 
 def _all(classes: Sequence[int], every_pair: bool) -> bool:
@@ -118,13 +134,13 @@ def _drawn(scene: Scene, able: Sequence[int], source: int) -> dict[int, tuple[in
     return dict(sorted(found.items()))
 
 
-def _planes_key(scene: Scene, drawn: Draw, number: int) -> str:
+def _planes_key(drawn: Draw, number: int) -> str:
     return key_of(group=drawn.group, number=number)
 
 
 def _planes(scene: Scene, drawn: Draw, sources: Sequence[int], number: int) -> Planes:
     """The hyperplanes of some sources with all their targets: kept, or fitted together and kept."""
-    file = scene.store.record("planes", _planes_key(scene, drawn, number))
+    file = scene.store.record("planes", _planes_key(drawn, number))
     if (kept := scene.kept(Planes, file)) is not None:
         return kept
     pairs = [(a, b) for b in sources for a in drawn.targets[b]]
@@ -143,38 +159,39 @@ def _planes(scene: Scene, drawn: Draw, sources: Sequence[int], number: int) -> P
     return made
 
 
-def _tested(scene: Scene, drawn: Draw, source: int, planes: Planes, tests: Sequence[str]) -> Shifts:
+def _test(scene: Scene, drawn: Draw, source: int, planes: Planes, tests: Sequence[str]) -> None:
+    """Make and keep tests of a source; its images and activations are in memory meanwhile."""
     within = Within(scene.progress.seconds, "", lambda done: None)  # told source by source instead
     own = subject(replace(scene, progress=within), source)
     rows = np.flatnonzero(planes.pairs[:, 1] == source).tolist()
-    return Shifts(
-        model=scene.model_info(),
-        pool=scene.pool_info(),
-        source=scene.prediction(source, own.score),
-        n=len(own.chosen),
-        draw=drawn.words,
-        group=drawn.group,
-        runs=drawn.runs,
-        pairs=tuple(
-            _pair(own, drawn, planes, int(row), tests, number == 0) for number, row in enumerate(rows)
-        ),
-        settings=plain(scene.settings),
-        versions=scene.versions,
-    )
+    for test in tests:
+        made = Shifts(
+            model=scene.model_info(),
+            pool=scene.pool_info(),
+            names=scene.names_digest,
+            test=test,
+            source=scene.prediction(source, own.score),
+            n=len(own.chosen),
+            draw=drawn.words,
+            group=drawn.group,
+            runs=drawn.runs,
+            pairs=tuple(_pair(own, drawn, planes, row, test, row == rows[0]) for row in rows),
+            settings=plain(scene.settings, OF_NO_RESULT),
+            versions=scene.versions,
+        )
+        made.save(shifts_file(scene, drawn, source, test))
 
 
-def _pair(
-    own: Subject, drawn: Draw, planes: Planes, row: int, tests: Sequence[str], controlled: bool
-) -> AuditedPair:
+def _pair(own: Subject, drawn: Draw, planes: Planes, row: int, test: str, controlled: bool) -> AuditedPair:
     target = int(planes.pairs[row, 0])
     duel = Duel(own, target, planes.weights[row], float(planes.biases[row]))
-    shifting, control = probes.best_shift(duel, controlled) if "shift" in tests else (None, None)
+    shift = test == "shift"
+    moved, control = probes.best_shift(duel, controlled) if shift else (probes.best_mask(duel), None)
     default = float(own.scene.index.scores(own.chosen)[:, target].mean())
     return AuditedPair(
         target=own.scene.prediction(target, default),
         runs=drawn.targets[own.target][target],
-        shifting=shifting,
-        masking=probes.best_mask(duel) if "mask" in tests else None,
+        moved=moved,
         control=control,
         training=planes.training[row],
         held_out=planes.held_out[row],
