@@ -103,7 +103,7 @@ def test_an_old_checkpoint_without_batch_counters_fits(tmp_path):
         ("torchvision:fcn_resnet50", "no classifier"),
         ("torchvision:resnet18:IMAGENET1K_V7", "no weights 'IMAGENET1K_V7'; it has IMAGENET1K_V1"),
         ("resnet50", "give torchvision:NAME"),
-        ("timm:resnet50", "give torchvision:NAME"),
+        ("keras:resnet50", "give torchvision:NAME"),
         ("model.pth", "give torchvision:NAME"),
         ("small.py", "path/to/file.py:factory"),
         ("", "is not understood"),
@@ -423,3 +423,42 @@ def test_a_fingerprint_of_odd_parameters_is_found():
     model.register_buffer("halved", torch.zeros(2, dtype=torch.bfloat16))
     model.register_buffer("yes", torch.tensor([True]))
     assert len(fingerprint(model)) == 32
+
+
+# ---------------------------------------------------------------- timm
+
+
+def test_a_timm_model_has_its_own_preprocessing_and_names():
+    found = load("timm:resnet18", pretrained=False)
+    assert found.preprocessing.crop == (224, 224)
+    assert (found.preprocessing.resize, found.preprocessing.interpolation) == (235, "bicubic")
+    assert found.class_names[207] == "golden retriever"
+    small = load("timm:vit_tiny_patch16_384", pretrained=False)
+    assert small.preprocessing.crop == (384, 384)
+    assert small.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_weights_of_a_timm_model_are_loaded_with_as_many_classes_as_they_have(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=7)
+    save_file(model.state_dict(), tmp_path / "seven.safetensors")
+    found = load("timm:resnet18", tmp_path / "seven.safetensors")
+    assert found.class_names == ()
+    assert torch.equal(found.model.fc.weight, model.fc.weight)
+    with pytest.raises(WeightsError, match="does not fit timm:resnet34"):
+        load("timm:resnet34", tmp_path / "seven.safetensors")
+
+
+def test_an_unknown_timm_model_names_the_nearest():
+    with pytest.raises(ModelError, match=r"did you mean .*resnet"):
+        load("timm:resnett50", pretrained=False)
+
+
+def test_without_timm_it_says_what_to_install(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match=r"pip install 'whyclass\[timm\]'"):
+        load("timm:resnet18", pretrained=False)

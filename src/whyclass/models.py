@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import math
 import pickle
 import sys
 import warnings
@@ -23,7 +24,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .data import Preprocessing
+from .data import INTERPOLATIONS, Preprocessing
 from .errors import ClassError, ModelError, WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "weights")
@@ -84,8 +85,9 @@ def load(
     Parameters
     ----------
     name
-        ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does), or
-        ``path/to/file.py:factory``, where ``factory()`` returns the module.
+        ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does),
+        ``timm:NAME`` (the extra ``timm``), or ``path/to/file.py:factory``, where ``factory()`` returns
+        the module.
     weights
         A safetensors or ``weights_only`` checkpoint.
     class_names
@@ -366,5 +368,40 @@ def _on_path(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder.resolve()))
 
 
-SOURCES: dict[str, Callable[[Request], Loaded]] = {"torchvision": _from_torchvision}
+def _from_timm(request: Request) -> Loaded:
+    """``timm:NAME`` or ``timm:NAME.TAG``; preprocessing and names are those of its pretrained entry."""
+    try:
+        import timm
+        from timm.data.config import resolve_model_data_config
+        from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+    except ImportError as error:
+        raise ModelError(f"{request.name} needs the timm library: pip install 'whyclass[timm]'") from error
+    known = timm.list_models()
+    architecture = request.rest.partition(".")[0]
+    if architecture not in known:
+        near = ", ".join(get_close_matches(architecture, known, n=3, cutoff=0.3)) or "resnet50"
+        raise ModelError(f"timm has no model {architecture!r}; did you mean {near}?")
+    if request.weights is None:
+        model = _built(lambda: timm.create_model(request.rest, pretrained=request.pretrained), request.name)
+    else:
+        model = _fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
+    config = resolve_model_data_config(model)
+    crop = (int(config["input_size"][1]), int(config["input_size"][2]))
+    # as timm evaluates: the image is resized so that the crop is this part of its shorter side
+    resize = math.floor(min(crop) / config["crop_pct"])
+    preprocessing = Preprocessing(
+        resize, crop, tuple(config["mean"]), tuple(config["std"]), _interpolation(config["interpolation"])
+    )
+    subset = infer_imagenet_subset(model)
+    info = ImageNetInfo(subset) if subset else None
+    names = tuple(info.index_to_description(k) for k in range(info.num_classes())) if info else ()
+    return Loaded(request.name, model, preprocessing, names if len(names) == model.num_classes else ())
+
+
+def _interpolation(name: str) -> str:
+    """timm's name of an interpolation as one of ours; its rare others are nearest to the second."""
+    return name if name in INTERPOLATIONS else "bicubic"
+
+
+SOURCES: dict[str, Callable[[Request], Loaded]] = {"torchvision": _from_torchvision, "timm": _from_timm}
 """From the part before the colon to what builds it; anything else is a file."""
