@@ -290,10 +290,10 @@ def test_layers_are_listed_with_the_size_of_their_crops(model):
     table = whyclass("layers", model[1], "--crop", "96")
     assert "64 x 12 x 12" in table.out
     assert "16 x 16" in table.out
-    assert "more cannot be explained; --all lists them with the reason" in table.out
+    assert "more are signed or cannot be explained; --all lists them with the reason" in table.out
     everything = whyclass("layers", model[1], "--crop", "96", "--all", "--json").json
     assert "needed is (n, c, h, w)" in everything[-1]["problem"]
-    assert "cannot be" in whyclass("layers", model[1], "--crop", "96", "--all").out
+    assert "signed activations" in whyclass("layers", model[1], "--crop", "96", "--all").out
 
 
 def test_layers_of_a_known_library_need_no_weights():
@@ -450,10 +450,7 @@ def test_a_pool_of_broken_files_alone_is_an_error_each_time(explain, store, tmp_
     ("options", "reason"),
     [
         (["--layer", "stage5"], "no layer 'stage5'; did you mean stage"),
-        (
-            ["--layer", "stage3.1"],
-            "needed is one after a ReLU. Nearest that can: stage3",
-        ),
+        (["--set", "signed=both"], "signed is 'both'; choose one of split, clip"),
         (["--layer", "head"], "its output has shape (1, 9), needed is (n, c, h, w)"),
         (["--class", "hwak"], "no class is called 'hwak'. Did you mean 1 (hawk)"),
         (["--class", "9"], "class 9 does not exist; the model has classes 0 to 8"),

@@ -110,6 +110,8 @@ def shift(
 ) -> np.ndarray:
     """Softmax scores (S, n, K) after every cell became ``relu(x + t w)``, for each step ``t`` (paper, 5.2.1).
 
+    Where the layer's activations are signed, cells become ``x + t w``.
+
     All steps of an image are finished as one batch; the part of the model before the layer is not run.
 
     Parameters
@@ -129,7 +131,9 @@ def shift(
     with torch.no_grad():
         for start in range(0, n, rows):
             block = torch.from_numpy(activations[start : start + rows]).to(split.example)
-            x = (block + t * normal).relu_().flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            x = block + t * normal
+            x = x if split.signed else x.relu_()
+            x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             theirs = images[start : start + rows].to(split.example)
             theirs = theirs.repeat(len(steps), 1, 1, 1) if split.bypassed else theirs
             scores = class_logits(split.head(x, theirs)).double().softmax(1).cpu().numpy()

@@ -1,5 +1,7 @@
 """Six concepts of a class: non-negative factors of its scored activations.
 
+Signed activations are made non-negative first, and the concepts signed again (`Settings.signed`).
+
 Notation
 --------
 ``X (m, c)``
@@ -45,14 +47,16 @@ def factorise(
             "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
         )
     X = activations.transpose(0, 2, 3, 1).reshape(-1, c)[kept] * weights[kept, None]
+    signed = bool((X < 0).any())
+    X = _parts(X, settings.signed) if signed else X
     X = (X / X.max()).astype(np.float32) if X.max() > 0 else X.astype(np.float32)
     W, H, converged = _nmf(X, settings, threads or os.cpu_count() or 1)
-    W, H, shares = _ordered(W, H)
+    residual = float(np.linalg.norm(X - W @ H) / max(np.linalg.norm(X), np.finfo(float).tiny))
+    W, H, shares = _ordered(W, H, c)
     if not len(H):
         raise AttributionError("the cells with a positive attribution are all zero; try another layer")
     embeddings = np.zeros((weights.size, len(H)), np.float32)
     embeddings[kept] = W
-    residual = float(np.linalg.norm(X - W @ H) / np.linalg.norm(X))
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
 
 
@@ -93,13 +97,20 @@ def _nmf(X: np.ndarray, settings: Settings, threads: int) -> tuple[np.ndarray, n
     return W, best.components_, bool(best.n_iter_ < settings.iterations)
 
 
-def _ordered(W: np.ndarray, H: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of length 1, empty concepts left out, largest share first."""
-    length = np.linalg.norm(H, axis=1)
+def _parts(X: np.ndarray, how: str) -> np.ndarray:
+    """A signed matrix (m, c) as a non-negative one: its parts side by side (m, 2c), or the positive one."""
+    positive = np.maximum(X, 0)
+    return np.concatenate([positive, np.maximum(-X, 0)], 1) if how == "split" else positive
+
+
+def _ordered(W: np.ndarray, H: np.ndarray, c: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of length 1 in ``c`` channels, empty concepts left out, largest share first."""
     mass = W.sum(0, dtype=np.float64) * H.sum(1, dtype=np.float64)
-    order = [k for k in np.argsort(-mass, kind="stable") if mass[k] > 0]
+    V = H[:, :c] - H[:, c:] if H.shape[1] > c else H
+    length = np.linalg.norm(V, axis=1)
+    order = [k for k in np.argsort(-mass, kind="stable") if mass[k] > 0 and length[k] > 0]
     return (
         (W[:, order] * length[order]).astype(np.float32),
-        (H[order] / length[order, None]).astype(np.float32),
+        (V[order] / length[order, None]).astype(np.float32),
         mass[order] / max(mass.sum(), np.finfo(float).tiny),
     )

@@ -43,11 +43,13 @@ class Place:
 class Query:
     """What is searched for: concepts (k, c), rows of length 1.
 
-    ``masks`` holds by name which images (N,) may be drawn from.
+    ``masks`` holds by name which images (N,) may be drawn from. ``clipped`` concepts know only positive
+    activations, and so only the positive part of cells is compared with them.
     """
 
     concepts: np.ndarray = field(repr=False)
     masks: dict[str, np.ndarray] = field(repr=False)
+    clipped: bool = False
 
 
 def nearest(
@@ -91,6 +93,9 @@ class _Search:
 
     def see(self, block: np.ndarray, rows: slice, cells: int) -> None:
         """Take the cells (m, c) of some images into account."""
+        if self._query.clipped:
+            block = np.maximum(block, 0)
+            block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
         cosine = block @ self._query.concepts.T
         number = np.arange(rows.start * cells, rows.start * cells + len(cosine))
         for name, mask in self._query.masks.items():

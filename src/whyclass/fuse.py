@@ -68,7 +68,7 @@ def _close(trunk: Trunk, split: Split, dtype: torch.dtype) -> bool:
 
 def _plain(split: Split, dtype: torch.dtype) -> Trunk:
     model = _own(split.model).to(dtype).to(memory_format=torch.channels_last)
-    cut = Split(model, split.layer, split.shape, split.bypassed, split.example.to(dtype))
+    cut = Split(model, split.layer, split.shape, split.bypassed, split.example.to(dtype), signed=split.signed)
     return lambda images: cut.trunk(_prepare(images, dtype)).float()
 
 

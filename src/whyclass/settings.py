@@ -16,6 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
+SIGNED = ("split", "clip")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
@@ -97,6 +98,10 @@ class Settings:
         Which tests of a contrast are run: of ``"shifting"``, ``"masking"``, ``"insertion"``.
     shifts
         Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
+    signed
+        How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
+        parts as separate channels, undone in the concepts, or ``"clip"``, negative ones as 0. Not in
+        the paper, which takes layers after a ReLU.
     fill
         What masked and blanked pixels become: ``"zero"`` in normalised space (table 4), or ``"white"``.
     seed
@@ -129,6 +134,7 @@ class Settings:
     tests: tuple[str, ...] = TESTS
     shifts: tuple[float, ...] = SHIFTS
     fill: str = "zero"
+    signed: str = "split"
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -160,6 +166,7 @@ class Settings:
             "layout": LAYOUTS,
             "precision": PRECISIONS,
             "fill": FILLS,
+            "signed": SIGNED,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -72,6 +72,8 @@ class Split:
         The model, untouched, and the module path of the layer.
     shape
         (c, h, w) of the layer's output for one image.
+    signed
+        Whether its activations can be negative, as before a ReLU, or after GELU or SiLU.
     bypassed
         Whether something goes around the layer (the skip connections of a U-Net). Then the
         activations alone do not decide the output, and ``head`` needs the images too.
@@ -88,6 +90,7 @@ class Split:
     bypassed: bool
     example: Tensor = field(repr=False)
     known: Outputs = field(repr=False, default_factory=dict)
+    signed: bool = False
 
     def trunk(self, images: Tensor) -> Tensor:
         """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.
@@ -121,7 +124,7 @@ class LayerInfo:
     """A layer as listed by ``layers``.
 
     ``crop`` is the (height, width) in pixels of the crops it would show; ``problem`` is empty
-    where the layer can be explained, else says why not.
+    where the layer can be explained, else says why not; ``signed`` whether activations are negative.
     """
 
     name: str
@@ -129,6 +132,7 @@ class LayerInfo:
     shape: tuple[int, ...]
     crop: tuple[int, int] | None
     problem: str
+    signed: bool = False
 
 
 def split(model: nn.Module, layer: str, example: Tensor) -> Split:
@@ -146,9 +150,8 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     Raises
     ------
     LayerError
-        If the layer does not exist (names the nearest), is called more than once, has no
-        (n, c, h, w) output, or has negative activations, which NMF cannot factorise (names the
-        layers beside it that can be explained).
+        If the layer does not exist (names the nearest), is called more than once, or has no
+        (n, c, h, w) output (names the layers beside it that can be explained).
     ModelError
         If the model fails, or its output is no tensor or not finite.
     """
@@ -163,12 +166,13 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
         raise LayerError(f"layer {layer!r} cannot be explained: {problem}.{_beside(model, layer, infos)}")
     channels, height, width = info.shape[1:]
     one = example[:1].detach()
-    cut = Split(model, layer, (channels, height, width), False, one, _before(model, layer, one))
+    before = _before(model, layer, one)
+    cut = Split(model, layer, (channels, height, width), False, one, before, info.signed)
     with torch.no_grad():
         whole, activations = _finite(run(model, probe)), cut.trunk(probe)
         if _agrees(lambda: cut.head(activations), whole):
             return cut
-        cut = Split(model, layer, cut.shape, True, one)
+        cut = Split(model, layer, cut.shape, True, one, signed=info.signed)
         if _agrees(lambda: cut.head(activations, probe), whole):
             return cut
     raise LayerError(
@@ -232,16 +236,15 @@ def _describe(name: str, module: nn.Module, output: Any, image: tuple[int, int])
     crop = crop_size(pooled_shape(shape[2], shape[3]), image)
     if not torch.isfinite(output).all():
         return LayerInfo(name, kind, shape, crop, "its output is not finite")
-    if output.min() < 0:
-        return LayerInfo(name, kind, shape, crop, "it has negative activations; needed is one after a ReLU")
-    return LayerInfo(name, kind, shape, crop, "")
+    return LayerInfo(name, kind, shape, crop, "", bool(output.min() < 0))
 
 
 def _beside(model: nn.Module, layer: str, infos: dict[str, LayerInfo]) -> str:
     """The explainable layers nearest to ``layer`` in the order of the modules, as a sentence."""
     names = [name for name, _ in model.named_modules()]
     here = names.index(layer)
-    good = [name for name in names if name in infos and not infos[name].problem]
+    able = [name for name in names if name in infos and not infos[name].problem]
+    good = [name for name in able if not infos[name].signed] or able
     near = sorted(good, key=lambda name: (abs(names.index(name) - here), -names.index(name)))[:3]
     return f" Nearest that can: {', '.join(near)}." if near else " No layer of this model can."
 

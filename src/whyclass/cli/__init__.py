@@ -42,7 +42,7 @@ def layers(
     model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or path/to/file.py:factory")],
     crop: CropSide = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="also the layers that cannot be explained")
+        bool, typer.Option("--all", help="also layers with signed activations, and those that cannot be used")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,21 +50,21 @@ def layers(
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
         loaded = models.load(model, crop=crop, pretrained=False)
         infos = survey(loaded.model, example_image(loaded.preprocessing.crop))
-    chosen = [info for info in infos if everything or not info.problem]
+    chosen = [info for info in infos if everything or not (info.problem or info.signed)]
+    chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
     if as_json:
         print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
         return
-    table = Table(
-        "layer", "kind", "output", "crop (px)", *(["cannot be explained since"] if everything else [])
-    )
+    table = Table("layer", "kind", "output", "crop (px)", *(["remark"] if everything else []))
     for info in chosen:
         shape = " x ".join(map(str, info.shape[1:]))
         side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
-        row = [info.name, info.kind, shape, side, *([info.problem] if everything else [])]
+        why = info.problem or ("signed activations: see the setting 'signed'" if info.signed else "")
+        row = [info.name, info.kind, shape, side, *([why] if everything else [])]
         table.add_row(*map(escape, row))
     out.print(table)
     if (hidden := len(infos) - len(chosen)) > 0:
-        out.print(f"{hidden} more cannot be explained; --all lists them with the reason.")
+        out.print(f"{hidden} more are signed or cannot be explained; --all lists them with the reason.")
 
 
 @app.command("demo")

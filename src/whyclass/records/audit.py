@@ -40,7 +40,7 @@ class AuditedConcept:
     Attributes
     ----------
     vector
-        Shape (c,), non-negative: a direction in the layer's channels.
+        Shape (c,): a direction in the layer's channels, non-negative unless its activations are signed.
     share
         Part of the factorised matrix's reconstruction that this concept carries, 0 to 1.
     including, excluding

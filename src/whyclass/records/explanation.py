@@ -54,7 +54,7 @@ class Concept:
     Attributes
     ----------
     vector
-        Shape (c,), non-negative: a direction in the layer's channels.
+        Shape (c,): a direction in the layer's channels, non-negative unless its activations are signed.
     share
         Part of the factorised matrix's reconstruction (sum over all entries) that this concept
         carries, 0 to 1; concepts are sorted by it, largest first.
@@ -80,14 +80,14 @@ class Factors(Record):
     Attributes
     ----------
     concepts
-        ``H``, shape (k, c), float32, rows of length 1, largest share first. Fewer than asked for where
-        the cells do not span so many.
+        ``H``, shape (k, c), float32, rows of length 1, largest share first; signed where the activations
+        are. Fewer than asked for where the cells do not span so many.
     embeddings
         ``W`` on the cells, shape (n, h, w, k), float32.
     shares
         Part of the reconstruction's sum that each concept carries, shape (k,), sums to 1.
     residual
-        ``|X - WH| / |X|``, Frobenius norm.
+        ``|X - WH| / |X|``, Frobenius norm, of the non-negative matrix that was factorised.
     converged
         Whether the tolerance was reached before the last iteration.
     """

@@ -23,7 +23,7 @@ import numpy as np
 
 from whyclass import crops
 from whyclass.concepts import factorise, strongest
-from whyclass.crops import Place, Query
+from whyclass.crops import Place
 from whyclass.errors import AttributionError, SettingsError
 from whyclass.pictures import Controls, Pictures
 from whyclass.progress import Report, Within
@@ -237,7 +237,7 @@ def _findings(scene: Scene, targets: Sequence[int], problems: dict[int, str], re
     masks = {k: explaining.masks_of(scene, k) for k in targets}
     able = [k for k in targets if k not in problems]
     # of each class's factors no more than the concepts stays in memory
-    queries = [Query(subject(scene, k).factors.concepts, masks[k]) for k in able]
+    queries = [explaining.query(scene, subject(scene, k).factors, masks[k]) for k in able]
     with scene.progress.step("crops", len(scene.index.items)) as advance:
         found = dict(
             zip(able, crops.nearest(scene.index, queries, scene.settings.crops, advance), strict=True)

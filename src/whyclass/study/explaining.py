@@ -30,6 +30,13 @@ from whyclass.study.subject import Subject
 WORST = 1e6
 """Relative completeness errors are told up to here."""
 
+SIGNED = {
+    "split": "Activations of this layer are signed; positive and negative parts were factorised as channels "
+    "of their own, and concepts are directions of both signs.",
+    "clip": "Activations of this layer are signed, and their negative part was left out of the concepts.",
+}
+"""What a reader must know of a layer with signed activations, by `Settings.signed`."""
+
 FEW = 10
 """Fewer images than this are warned of."""
 
@@ -74,7 +81,7 @@ def show(
     index, settings = scene.index, scene.settings
     masks = masks_of(scene, own.target)
     with scene.progress.step("crops", len(index.items)) as advance:
-        (places,) = crops.nearest(index, [Query(factors.concepts, masks)], settings.crops, advance)
+        (places,) = crops.nearest(index, [query(scene, factors, masks)], settings.crops, advance)
     samples = own.samples
     with scene.progress.step("prediction test"):
         pictures = Pictures(scene, dict(zip(own.chosen.tolist(), samples, strict=True)))
@@ -93,6 +100,11 @@ def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
     """Which images (N,) crops are drawn from: all, and those that are not predicted as the class."""
     index = scene.index
     return {"including": index.usable, "excluding": index.usable & (index.predicted != target)}
+
+
+def query(scene: Scene, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
+    """What is searched for a class's concepts."""
+    return Query(factors.concepts, masks, scene.split.signed and scene.settings.signed == "clip")
 
 
 def _concepts(
@@ -134,6 +146,8 @@ def warnings_of(own: Subject, factors: Factors) -> Iterable[str]:
             "the concepts rest on it and may be off."
         )
     yield from few(len(own.chosen), "this class")
+    if own.scene.split.signed:
+        yield SIGNED[own.scene.settings.signed]
     if len(factors.concepts) < own.scene.settings.concepts:
         yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
 

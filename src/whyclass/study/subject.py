@@ -77,10 +77,10 @@ class Subject:
         images = self.images  # read before the step starts, as a step of its own
         with self.scene.progress.step("activations"):
             found = self.scene.activations(images)
-        if found.min() < 0:
+        if found.min() < 0 and not self.scene.split.signed:
             raise LayerError(
-                f"layer {self.scene.split.layer!r} has negative activations on these images, which cannot be "
-                "factorised; choose a layer after a ReLU"
+                f"layer {self.scene.split.layer!r} has negative activations on these images and had none on "
+                "noise; choose a layer after a ReLU"
             )
         return found
 
@@ -111,7 +111,8 @@ class Subject:
     @property
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
-        return self._file("factors", DEPENDS + FACTORS_DEPEND)
+        signed = ("signed",) if self.scene.split.signed else ()
+        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed)
 
     @property
     def evidence_file(self) -> Path:
