@@ -68,7 +68,15 @@ def _close(trunk: Trunk, split: Split, dtype: torch.dtype) -> bool:
 
 def _plain(split: Split, dtype: torch.dtype) -> Trunk:
     model = _own(split.model).to(dtype).to(memory_format=torch.channels_last)
-    cut = Split(model, split.layer, split.shape, split.bypassed, split.example.to(dtype), signed=split.signed)
+    cut = Split(
+        model,
+        split.layer,
+        split.shape,
+        split.bypassed,
+        split.example.to(dtype),
+        signed=split.signed,
+        form=split.form,
+    )
     return lambda images: cut.trunk(_prepare(images, dtype)).float()
 
 
@@ -78,7 +86,7 @@ def _fused(split: Split, dtype: torch.dtype) -> Trunk:
     graph.to(dtype).to(memory_format=torch.channels_last)
     if split.example.device.type == "cpu" and torch.backends.mkldnn.is_available():
         _fuse_convolutions(graph)
-    return lambda images: graph(_prepare(images, dtype))["layer"].float()  # type: ignore[no-any-return]
+    return lambda images: split.as_map(graph(_prepare(images, dtype))["layer"].float())
 
 
 def _own(model: nn.Module) -> nn.Module:

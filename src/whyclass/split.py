@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import LayerError, ModelError, WhyclassError
+from .forms import Form, form_of
 from .grid import crop_size, pooled_shape
 
 Hook = Callable[[nn.Module, Any, Any], Any]
@@ -74,6 +75,8 @@ class Split:
         (c, h, w) of the layer's output for one image.
     signed
         Whether its activations can be negative, as before a ReLU, or after GELU or SiLU.
+    form
+        How the layer's output is a map; None where it is one.
     bypassed
         Whether something goes around the layer (the skip connections of a U-Net). Then the
         activations alone do not decide the output, and ``head`` needs the images too.
@@ -91,6 +94,7 @@ class Split:
     example: Tensor = field(repr=False)
     known: Outputs = field(repr=False, default_factory=dict)
     signed: bool = False
+    form: Form | None = None
 
     def trunk(self, images: Tensor) -> Tensor:
         """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.
@@ -100,7 +104,11 @@ class Split:
         LayerError
             If the model finished without calling the layer.
         """
-        return _trunk(self.model, self.layer, images)
+        return self.as_map(_trunk(self.model, self.layer, images))
+
+    def as_map(self, output: Tensor) -> Tensor:
+        """The layer's output as a map (n, c, h, w)."""
+        return output if self.form is None else self.form.to_map(output)
 
     def head(self, activations: Tensor, images: Tensor | None = None) -> Tensor:
         """The model's output, finished from ``activations`` (n, c, h, w).
@@ -124,7 +132,8 @@ class LayerInfo:
     """A layer as listed by ``layers``.
 
     ``crop`` is the (height, width) in pixels of the crops it would show; ``problem`` is empty
-    where the layer can be explained, else says why not; ``signed`` whether activations are negative.
+    where the layer can be explained, else says why not; ``signed`` whether activations are negative;
+    ``form`` how its output is a map.
     """
 
     name: str
@@ -133,6 +142,7 @@ class LayerInfo:
     crop: tuple[int, int] | None
     problem: str
     signed: bool = False
+    form: Form | None = None
 
 
 def split(model: nn.Module, layer: str, example: Tensor) -> Split:
@@ -150,8 +160,8 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     Raises
     ------
     LayerError
-        If the layer does not exist (names the nearest), is called more than once, or has no
-        (n, c, h, w) output (names the layers beside it that can be explained).
+        If the layer does not exist (names the nearest), is called more than once, or has an output
+        that is no map (names the layers beside it that can be explained).
     ModelError
         If the model fails, or its output is no tensor or not finite.
     """
@@ -164,15 +174,15 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     problem = "the model does not call it" if info is None else info.problem
     if info is None or problem:
         raise LayerError(f"layer {layer!r} cannot be explained: {problem}.{_beside(model, layer, infos)}")
-    channels, height, width = info.shape[1:]
+    assert info.form is not None  # else there is a problem
+    form = None if info.form.name == "map" else info.form
     one = example[:1].detach()
-    before = _before(model, layer, one)
-    cut = Split(model, layer, (channels, height, width), False, one, before, info.signed)
+    cut = Split(model, layer, info.form.shape, False, one, _before(model, layer, one), info.signed, form)
     with torch.no_grad():
         whole, activations = _finite(run(model, probe)), cut.trunk(probe)
         if _agrees(lambda: cut.head(activations), whole):
             return cut
-        cut = Split(model, layer, cut.shape, True, one, signed=info.signed)
+        cut = Split(model, layer, cut.shape, True, one, signed=info.signed, form=form)
         if _agrees(lambda: cut.head(activations, probe), whole):
             return cut
     raise LayerError(
@@ -231,12 +241,19 @@ def _describe(name: str, module: nn.Module, output: Any, image: tuple[int, int])
     if not isinstance(output, Tensor):
         return LayerInfo(name, kind, (), None, f"its output is no tensor but a {type(output).__name__}")
     shape = tuple(output.shape)
-    if output.dim() != 4:
-        return LayerInfo(name, kind, shape, None, f"its output has shape {shape}, needed is (n, c, h, w)")
-    crop = crop_size(pooled_shape(shape[2], shape[3]), image)
+    form = form_of(shape, image)
+    if form is None:
+        return LayerInfo(
+            name,
+            kind,
+            shape,
+            None,
+            f"its output has shape {shape}, needed is (n, c, h, w) or tokens of a grid",
+        )
+    crop = crop_size(pooled_shape(*form.shape[1:]), image)
     if not torch.isfinite(output).all():
         return LayerInfo(name, kind, shape, crop, "its output is not finite")
-    return LayerInfo(name, kind, shape, crop, "", bool(output.min() < 0))
+    return LayerInfo(name, kind, shape, crop, "", bool(output.min() < 0), form)
 
 
 def _beside(model: nn.Module, layer: str, infos: dict[str, LayerInfo]) -> str:
@@ -264,8 +281,10 @@ def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 def _head(cut: Split, activations: Tensor, images: Tensor, known: Outputs) -> Tensor:
     wants_grad = torch.is_grad_enabled()
 
-    def replace(_: nn.Module, __: Any, ___: Any) -> Tensor:
+    def replace(_: nn.Module, __: Any, own: Any) -> Tensor:
         torch.set_grad_enabled(wants_grad)
+        if cut.form is not None:
+            return cut.form.to_output(activations, own).clone()
         # a copy: an in-place operation right after the layer may write neither into the caller's
         # tensor nor into a leaf of the graph
         return activations.clone()

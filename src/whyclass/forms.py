@@ -1,0 +1,81 @@
+"""How a layer's output is a map: the plain one, channels last, or tokens on a grid.
+
+Notation
+--------
+``(n, c, h, w)``
+    a map of ``c`` channels; ``T`` tokens of a transformer, of which the first ``p`` stand for no place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MOST = 16
+"""Tokens that may stand for no place: a class token, one for distillation, some registers."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a layer's output.
+
+    Attributes
+    ----------
+    name
+        ``"map"``: (n, c, h, w). ``"channels last"``: (n, h, w, c). ``"tokens"``: (n, T, c), ``T = p + h*w``.
+    shape
+        (c, h, w) of the map.
+    prefix
+        ``p``, the tokens before those on the grid; they are set apart, and stay as each image has them.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    prefix: int = 0
+
+    def to_map(self, output: Tensor) -> Tensor:
+        """The map (n, c, h, w) of the layer's output."""
+        if self.name == "channels last":
+            return output.permute(0, 3, 1, 2)
+        if self.name == "tokens":
+            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.shape[1:])
+        return output
+
+    def to_output(self, activations: Tensor, own: Tensor) -> Tensor:
+        """The layer's output with ``activations`` (n, c, h, w) as its map; ``own`` is what it gave itself."""
+        if self.name == "channels last":
+            return activations.permute(0, 2, 3, 1)
+        if self.name == "tokens":
+            grid = activations.flatten(2).transpose(1, 2)
+            return torch.cat([own[:, : self.prefix], grid], 1) if self.prefix else grid
+        return activations
+
+
+def form_of(shape: tuple[int, ...], image: tuple[int, int]) -> Form | None:
+    """The form of an output of a shape, for images of (height, width); None where it is no map.
+
+    Four dimensions are channels last where only the first two of the last three agree, as in the
+    proportions of the image. Tokens are those of a grid in the image's proportions behind as few others
+    as may be.
+    """
+    if len(shape) == 4:
+        _, a, b, c = shape
+        if b != c and a * image[1] == b * image[0]:
+            return Form("channels last", (c, a, b))
+        return Form("map", (a, b, c))
+    if len(shape) == 3:
+        tokens, channels = shape[1:]
+        for prefix in range(min(MOST, tokens)):
+            if (grid := _grid(tokens - prefix, image)) is not None:
+                return Form("tokens", (channels, *grid), prefix)
+    return None
+
+
+def _grid(count: int, image: tuple[int, int]) -> tuple[int, int] | None:
+    """(h, w) with ``h * w == count`` and the image's proportions; one cell is no grid."""
+    height = round((count * image[0] / image[1]) ** 0.5)
+    if height > 1 and count % height == 0 and height * image[1] == (count // height) * image[0]:
+        return height, count // height
+    return None
