@@ -240,13 +240,13 @@ def samples(
                 future.cancel()
 
 
-def encode(picture: Image.Image, lossless: bool = True) -> Picture:
+def encode(picture: Image.Image, lossless: bool = True, quality: int = 90) -> Picture:
     """A picture as PNG, or as JPEG where small files matter more than exact pixels."""
     out = io.BytesIO()
     if lossless:
         picture.save(out, "PNG", optimize=True)
     else:
-        picture.save(out, "JPEG", quality=90)
+        picture.save(out, "JPEG", quality=quality)
     return Picture(out.getvalue(), picture.width, picture.height, "image/png" if lossless else "image/jpeg")
 
 

@@ -21,6 +21,9 @@ from .split import run
 BOUNDS: tuple[tuple[float, Any], ...] = ((0.025, "lower"), (0.975, "higher"))
 """Quantiles of the control, rounded outwards to a draw: of twenty the least and the largest."""
 
+STRIP_QUALITY = 80
+"""Of JPEG: an audit keeps a dozen strips of each of a thousand classes."""
+
 Reader = Callable[[int], Sample]
 """From a position in the pool to the image."""
 
@@ -153,7 +156,7 @@ class Pictures:
         row = Image.new("RGB", (sum(piece.width for piece in pieces), max(piece.height for piece in pieces)))
         for left, piece in zip(accumulate((p.width for p in pieces), initial=0), pieces, strict=False):
             row.paste(piece, (left, 0))
-        return data.encode(row, lossless=False)
+        return data.encode(row, lossless=False, quality=STRIP_QUALITY)
 
     def sample(self, position: int) -> Sample:
         """An image of the pool."""

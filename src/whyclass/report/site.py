@@ -259,8 +259,9 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
     order = list(STANDINGS)
 
     def rank(line: Line) -> tuple[int, float, int]:
-        test = line.found.excluding or line.found.including
-        return order.index(line.standing), test.score if test else 0.0, line.found.target.index
+        tests = (line.found.including, line.found.excluding)
+        score = sum(test.score for test in tests if test)
+        return order.index(line.standing), score, line.found.target.index
 
     scores = {
         name: [test.score for test in (getattr(one, kind) for one in audit.classes) if test is not None]
