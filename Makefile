@@ -9,7 +9,7 @@ demo: $(STAMP)
 	$(BIN)/whyclass demo --store runs/demo
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check

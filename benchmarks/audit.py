@@ -74,7 +74,7 @@ def plain(options: argparse.Namespace) -> None:
     audit = next(one for one in collect(find_store(options.store)) if one.model.layer == options.layer)
     classes, images, pool = len(audit.classes), sum(c.n_images for c in audit.classes), audit.pool.size
     print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
-    print(_floor(study.loaded.model, options.layer, images))
+    print(_floor(study.loaded.model, options.layer, images), flush=True)
     study._decode()
     scene = study._scene()
     sample = [subject(scene, c.target.index) for c in audit.classes if c.n_images >= 5][:6]

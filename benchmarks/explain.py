@@ -150,11 +150,13 @@ def _floor(model: nn.Module, layer: str, count: int) -> str:
     with torch.no_grad():
         whole, trunk = _flops(lambda: model(one)), _flops(lambda: cut.trunk(one))
     head = 2 * (whole - trunk)  # forward, and backward to the layer
-    single, half = _peak(torch.float32), _peak(torch.bfloat16)
+    noisy = noisy_precision("auto", cut)  # a processor without bfloat16 units would take minutes for its peak
+    single = _peak(torch.float32)
+    half = single if noisy is torch.float32 else _peak(noisy)
     seconds = count * (20 * trunk / half + 20 * head / single + trunk / single)
     return (
         f"per image 20 x ({trunk / 1e9:.2f} GFLOP trunk + {head / 1e9:.2f} GFLOP head); "
-        f"peaks {single / 1e9:.0f} GFLOP/s float32, {half / 1e9:.0f} GFLOP/s bfloat16; "
+        f"peaks {single / 1e9:.0f} GFLOP/s float32, {half / 1e9:.0f} GFLOP/s {noisy} for the noisy copies; "
         f"floor {seconds:.1f} s without NMF"
     )
 
