@@ -404,13 +404,13 @@ def test_classes_that_are_the_same_at_the_layer_are_said_to_be_told_apart_by_cha
 
 
 def test_a_side_without_a_cell_has_no_concepts_and_says_so(pictures, monkeypatch):
-    real = contrasting._fit
+    real = contrasting.fit
 
     def one_sided(*given):
         planes = real(*given)
         return replace(planes, biases=planes.biases - 1e3)
 
-    monkeypatch.setattr(contrasting, "_fit", one_sided)
+    monkeypatch.setattr(contrasting, "fit", one_sided)
     found = study(pictures).contrast(*world.TWINS)
     assert (found.a.concepts, found.a.prediction_test, found.a.insertions) == ((), None, ())
     assert (found.a.own_side, found.b.own_side) == (0, 1)
