@@ -109,12 +109,7 @@ class Logged(Progress):
 
 
 class Within(Progress):
-    """Steps inside a step: they are timed in ``seconds``, and one of them moves the outer one on."""
+    """Steps inside a step of another progress: timed there, shown nowhere."""
 
-    def __init__(self, seconds: dict[str, float], name: str, advance: Advance) -> None:
-        self.seconds = seconds
-        self._name, self._advance = name, advance
-
-    @contextmanager
-    def _shown(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
-        yield self._advance if name == self._name else lambda done: None
+    def __init__(self, outer: Progress) -> None:
+        self.seconds = outer.seconds

@@ -156,11 +156,6 @@ COLUMNS = ("average", "predicts class", *(f"above {least}" for least in LEAST))
 SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
 
 
-def passed(found: Trial | None) -> bool:
-    """Whether a class's test gave the class."""
-    return found is not None and found.predicted
-
-
 # ---------------------------------------------------------------- gathering
 
 

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyclass.records import Pairs, PairShift
+from whyclass.tables import LEAST, PAPER_SHIFTS, Value
 
-SWAPS = (0.1, 0.2, 0.5)
+SWAPS = LEAST
 """Mean scores that the target must reach, besides winning, to count as a swap (paper, table 3)."""
-
-PAPER: dict[str, tuple[str, str, str, str, str]] = {
-    "ResNet50 Robust": ("0.001 ± 0.004", "0.637 ± 0.392", "79.5%", "73.9%", "60.4%"),
-    "ResNet34": ("0.000 ± 0.003", "0.263 ± 0.382", "29.1%", "27.4%", "23.1%"),
-    "ResNet50": ("0.000 ± 0.002", "0.335 ± 0.411", "34.3%", "32.8%", "29.5%"),
-}
-"""The paper's own rows: 1,000 classes as source, 10 random targets each, layer3.5."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def lines(found: Pairs) -> list[list[str]]:
     if own.random:
         made.append(["random directions", "", _told(own.random), "", "", ""])
     made.append(["normal reversed", "", _told(own.reversed), "", "", ""])
-    made += [[f"paper: {model}", *cells] for model, cells in PAPER.items()]
+    made += [_paper(model, values) for model, _, values in PAPER_SHIFTS]
     return made
 
 
@@ -124,6 +118,13 @@ def notes(found: Pairs) -> list[str]:
         "paper's rows are of 10,000 pairs of 1,000 classes at layer3.5, five times."
     )
     return said
+
+
+def _paper(model: str, values: tuple[Value, ...]) -> list[str]:
+    """A row of the paper's table, without its deviation over runs."""
+    default, shifted, *shares = values
+    means = [_told((mean.value, mean.spread or 0.0)) for mean in (default, shifted)]
+    return [f"paper: {model}", *means, *(f"{share.value:.1%}" for share in shares)]
 
 
 def _spread(values: list[float]) -> tuple[float, float]:

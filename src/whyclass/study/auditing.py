@@ -19,8 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from whyclass import crops
 from whyclass.concepts import factorise, strongest
 from whyclass.crops import Place
@@ -32,7 +30,6 @@ from whyclass.records import (
     AuditedConcept,
     Factors,
     Finding,
-    PredictionTest,
     PredictionTests,
     Spot,
     Strip,
@@ -52,8 +49,8 @@ SEARCHED = 1000
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
 
-COPIES, FINDING = 1.0, 4.0
-"""Work of an image that passes the trunk, and of a class's crops and tests beside it."""
+FINDING = 4.0
+"""Work of a class's crops and tests, against an image that passes the trunk."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def finding_file(scene: Scene, target: int) -> Path:
 def _work(own: Subject) -> float:
     """Of attribution and clean activations, in images through the trunk."""
     copies = 0 if own.evidence_file.exists() else own.scene.settings.copies
-    return COPIES * len(own.chosen) * (copies + 1)
+    return len(own.chosen) * (copies + 1)
 
 
 # ---------------------------------------------------------------- attribution and concepts
@@ -162,8 +159,8 @@ def _speak(
     ):
         for done, own in enumerate(subjects, 1):
             work = _work(own)
-            within = Within(scene.progress.seconds, "", lambda done: None)
-            fresh = replace(own, scene=replace(scene, progress=within))  # its images leave memory with it
+            inside = replace(scene, progress=Within(scene.progress))
+            fresh = replace(own, scene=inside)  # its images leave memory with it
             assert len(fresh.evidence.images)  # made here, and kept in the store
             if own.target in todo and not own.factors_file.exists():
                 submit(fresh)
@@ -249,29 +246,14 @@ def _findings(scene: Scene, targets: Sequence[int], problems: dict[int, str], re
             if k in problems:
                 made = _unexplained(own, problems[k])
             else:
-                made = _finding(own, pictures, found[k], _tests(pictures, k, found[k], masks[k]))
+                tests = explaining.both_tests(pictures, k, found[k], masks[k], lean=True)
+                made = _finding(own, pictures, found[k], tests)
             made.save(finding_file(scene, k))
             advance(1)
             report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
 
 
-Places = dict[str, list[list[Place]]]
-"""By mask, for each concept, its nearest places."""
-
-
-def _tests(pictures: Pictures, target: int, places: Places, masks: dict[str, np.ndarray]) -> PredictionTests:
-    """Both prediction tests of the concepts' best crops."""
-
-    def test(name: str) -> PredictionTest | None:
-        best = [nearest[0] for nearest in places[name] if nearest]
-        return pictures.prediction_test(target, best, masks[name], lean=True) if best else None
-
-    including = test("including")
-    assert including is not None  # a class has images
-    return PredictionTests(including, test("excluding"))
-
-
-def _finding(own: Subject, pictures: Pictures, places: Places, tests: PredictionTests) -> Finding:
+def _finding(own: Subject, pictures: Pictures, places: explaining.Places, tests: PredictionTests) -> Finding:
     factors = own.factors
     rows = strongest(factors.embeddings, EXAMPLES)
     concepts = tuple(

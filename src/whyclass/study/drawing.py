@@ -24,9 +24,9 @@ TOGETHER = 5000
 """Pairs whose hyperplanes are fitted and kept together, about: always the same ones, so that no result
 depends on where a run was stopped."""
 
-HEAD, MASKED = 0.3, 1.0
-"""Work of an image finished from the layer, and of a masked one through the whole model, against a pass
-through the trunk; only for the time that is told to be left."""
+HEAD = 0.3
+"""Work of an image finished from the layer against a pass through the trunk; only for the time that is told
+to be left."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,7 @@ def _planes(scene: Scene, drawn: Draw, sources: Sequence[int], number: int) -> P
 
 def _test(scene: Scene, drawn: Draw, source: int, planes: Planes, tests: Sequence[str]) -> None:
     """Make and keep tests of a source; its images and activations are in memory meanwhile."""
-    within = Within(scene.progress.seconds, "", lambda done: None)  # told source by source instead
-    own = subject(replace(scene, progress=within), source)
+    own = subject(replace(scene, progress=Within(scene.progress)), source)  # told source by source instead
     rows = np.flatnonzero(planes.pairs[:, 1] == source).tolist()
     for test in tests:
         made = Shifts(

@@ -85,15 +85,32 @@ def show(
     samples = own.samples
     with scene.progress.step("prediction test"):
         pictures = Pictures(scene, dict(zip(own.chosen.tolist(), samples, strict=True)))
-        tests = {
-            name: pictures.prediction_test(own.target, [best[0] for best in places[name]], mask, known)
-            for (name, mask), known in zip(masks.items(), controls, strict=True)
-            if mask.any()
-        }
+        tests = both_tests(pictures, own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
         concepts = _concepts(factors, places, rows, pictures)
-    return Shown(concepts, shown, PredictionTests(tests["including"], tests.get("excluding")))
+    return Shown(concepts, shown, tests)
+
+
+Places = dict[str, list[list[Place]]]
+"""By mask, for each concept, its nearest places."""
+
+
+def both_tests(
+    pictures: Pictures,
+    target: int,
+    places: Places,
+    masks: dict[str, np.ndarray],
+    controls: tuple[Control | None, ...] = (None, None),
+    lean: bool = False,
+) -> PredictionTests:
+    """The prediction test of the concepts' best crops within each mask that holds an image."""
+    tests = {
+        name: pictures.prediction_test(target, [best[0] for best in places[name]], mask, known, lean)
+        for (name, mask), known in zip(masks.items(), controls, strict=True)
+        if mask.any()
+    }
+    return PredictionTests(tests["including"], tests.get("excluding"))
 
 
 def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
@@ -107,9 +124,7 @@ def query(scene: Scene, factors: Factors, masks: dict[str, np.ndarray]) -> Query
     return Query(factors.concepts, masks, scene.split.signed and scene.settings.signed == "clip")
 
 
-def _concepts(
-    factors: Factors, places: dict[str, list[list[Place]]], rows: list[int], pictures: Pictures
-) -> tuple[Concept, ...]:
+def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictures) -> tuple[Concept, ...]:
     """Each factor with its crops, and its heat maps on the images ``rows``."""
 
     def concept(k: int) -> Concept:
