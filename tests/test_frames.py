@@ -62,7 +62,9 @@ def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkey
     monkeypatch.setattr(data, "_sample", stops)
     with pytest.raises(KeyboardInterrupt):
         kept(pool, store)
+    before = len(read)
     again = kept(pool, store)
+    assert 0 < len(read) - before < len(pool.items)  # what was written is not decoded again
     monkeypatch.undo()
     for position in range(len(pool.items)):
         assert torch.equal(again.sample(position, SIZE).tensor, pool.sample(position, SIZE).tensor)
