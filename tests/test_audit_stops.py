@@ -16,7 +16,7 @@ import pytest
 from planted import leftovers, model_arguments, nth, quick_arguments, whyclass
 from test_auditing import contents
 from test_interrupt import SLOW, started
-from whyclass import attribution, checks, concepts, crops, data, world
+from whyclass import attribution, checks, concepts, crops, frames, world
 from whyclass import store as stores
 
 KILLS = 20
@@ -103,7 +103,7 @@ def workers_of(parent: int) -> list[int]:
 @pytest.mark.parametrize(
     ("place", "name", "number"),
     [
-        (data, "_sample", 12),
+        (frames, "_pixels", 12),
         (stores.Rows, "append", 2),
         (attribution, "score_cells", 5),
         (concepts, "_nmf", 3),
