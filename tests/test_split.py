@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -217,7 +219,7 @@ def test_a_model_that_does_not_repeat_itself_is_refused(make):
     ("change", "reason"),
     [
         (lambda out: (out, out), "tuple"),
-        (lambda out: {"out": out}, "dict"),
+        (lambda out: {"boxes": out}, "dict"),
         (lambda out: out * float("nan"), "not finite"),
     ],
     ids=["tuple", "dict", "NaN"],
@@ -258,3 +260,24 @@ def test_a_constant_image_does_not_hide_that_a_layer_is_signed():
 def test_get_layer_gives_the_module_at_a_path():
     model = nets.Plain()
     assert get_layer(model, "body.0") is model.body[0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: {"out": logits, "aux": logits + 1},
+        lambda logits: {"logits": logits, "loss": None},
+        lambda logits: SimpleNamespace(logits=logits, hidden_states=None),
+    ],
+    ids=["torchvision", "mapping", "transformers"],
+)
+def test_logits_are_found_in_what_libraries_give_for_an_output(wrap):
+    class Wrapped(nets.Plain):
+        def forward(self, x):
+            return wrap(super().forward(x))
+
+    plain, wrapped = nets.seeded(nets.Plain()), nets.seeded(Wrapped())
+    images = torch.randn(2, 3, nets.SIDE, nets.SIDE)
+    cut = split(wrapped, "body", ZEROS)
+    with torch.no_grad():
+        assert torch.equal(cut.head(cut.trunk(images), images), plain.eval()(images))

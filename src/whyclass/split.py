@@ -328,7 +328,19 @@ def _call(model: nn.Module, images: Tensor) -> Tensor:
         raise ModelError(
             f"the model failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
-    return output  # type: ignore[no-any-return]
+    return tensor_of(output)  # type: ignore[no-any-return]
+
+
+def tensor_of(output: Any) -> Any:
+    """The logits of a model's output: a tensor as it is, or what libraries keep under a name of theirs.
+
+    torchvision's segmentation nets give a mapping with ``"out"``, transformers' an object with ``logits``.
+    Anything else comes back as it is.
+    """
+    if isinstance(output, Tensor):
+        return output
+    found = output.get("out", output.get("logits")) if isinstance(output, Mapping) else None
+    return output if (found := getattr(output, "logits", found)) is None else found
 
 
 def _finite(output: Any) -> Tensor:
