@@ -179,6 +179,7 @@ def tests(found: PredictionTests) -> dict[str, Any]:
 def _test(test: PredictionTest) -> dict[str, Any]:
     return {
         "score": test.score,
+        "share": test.share,
         "predicted": test.predicted,
         "top": [codec.to_json(best) for best in test.top],
         "layout": test.layout,

@@ -27,7 +27,7 @@ from whyclass.records import (
 from whyclass.scene import Scene
 from whyclass.settings import plain
 from whyclass.study import probes
-from whyclass.study.explaining import show
+from whyclass.study.explaining import SEGMENTS, show
 from whyclass.study.probes import Duel
 from whyclass.study.subject import Subject, subject
 
@@ -222,6 +222,8 @@ def _shared(scene: Scene, side: Side, sides: Sequence[Side]) -> bool:
 
 def _warnings(scene: Scene, plane: Hyperplane, sides: Sequence[Side]) -> Iterable[str]:
     names = [side.explanation.target.name for side in sides]
+    if scene.task.dense:
+        yield SEGMENTS.format(outlines=f"“{names[0]}” in white and of “{names[1]}” in yellow")
     for name, cells, images in zip(names, plane.training.cells, plane.training.images, strict=True):
         if cells < FEWEST_CELLS or images < 2:
             yield (
