@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -380,7 +381,6 @@ def test_a_file_may_import_its_neighbours_and_define_dataclasses(tmp_path, file)
 
 
 OWN = """
-from collections import namedtuple
 from small import Net
 from whyclass import Preprocessing
 
@@ -394,10 +394,6 @@ def timms():
     model = Net()
     model.pretrained_cfg = {"input_size": (3, 96, 64), "crop_pct": 0.8, "mean": (0.5, 0.5, 0.5), "std": None}
     return model
-
-class Wrapped(Net):
-    def forward(self, x):
-        return namedtuple("Output", "loss logits")(None, super().forward(x))
 """
 
 
@@ -448,10 +444,44 @@ def test_a_configuration_that_is_no_preprocessing_is_refused(config):
         described("it", module)
 
 
-def test_an_output_object_gives_its_logits(own):
-    model = load(f"{own}:Wrapped").model
-    assert run(model, torch.zeros(2, 3, 8, 8)).shape == (2, 4)
-    assert split(model, "conv", torch.zeros(1, 3, 8, 8)).shape == (4, 6, 6)
+STAND_IN = """
+from types import SimpleNamespace
+from small import Net
+
+class AutoModelForImageClassification(Net):
+    @classmethod
+    def from_pretrained(cls, folder):
+        model = cls(2)
+        model.config = SimpleNamespace(num_labels=2, id2label={1: "dog", 0: "cat"}, folder=folder)
+        return model
+
+    def forward(self, x):
+        return SimpleNamespace(loss=None, logits=super().forward(x))
+
+AutoModelForSemanticSegmentation = AutoModelForImageClassification
+
+class AutoImageProcessor:
+    size, crop_pct, image_mean, image_std = {"shortest_edge": 70}, 0.875, [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        return cls()
+"""
+
+
+def test_the_recipe_for_transformers_gives_what_its_model_and_processor_say(tmp_path, file, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    recipe = text.split("## Recipe: transformers")[1].split("```python\n")[1].split("```")[0]
+    (tmp_path / "net.py").write_text(recipe)
+    (tmp_path / "transformers.py").write_text(STAND_IN)
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    found = load(f"{tmp_path}/net.py:classifier")
+    monkeypatch.delitem(sys.modules, "transformers")  # whoever comes next gets the real one
+    assert found.preprocessing == Preprocessing(80, (70, 70), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5), "bicubic")
+    assert found.class_names == ("cat", "dog")
+    assert found.model.config.folder == "my-vit"
+    assert run(found.model, torch.zeros(2, 3, 8, 8)).shape == (2, 2)
+    assert split(found.model, "conv", torch.zeros(1, 3, 8, 8)).shape == (4, 6, 6)
 
 
 # ---------------------------------------------------------------- class names
@@ -570,8 +600,6 @@ def test_an_unknown_timm_model_names_the_nearest():
 
 
 def test_without_timm_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"pip install 'whyclass\[timm\]'"):
         load("timm:resnet18", pretrained=False)
@@ -631,8 +659,6 @@ def test_an_smp_net_without_weights_is_refused_where_it_is_to_be_explained():
 
 
 def test_without_smp_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelError, match=r"pip install 'whyclass\[smp\]'"):
         load("smp:Unet:resnet18")
