@@ -12,7 +12,7 @@ import math
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -24,7 +24,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .data import INTERPOLATIONS, Preprocessing
+from .data import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
 from .errors import ClassError, ModelError, WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "weights")
@@ -86,14 +86,14 @@ def load(
     ----------
     name
         ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does),
-        ``timm:NAME`` (the extra ``timm``), or ``path/to/file.py:factory``, where ``factory()`` returns
-        the module.
+        ``timm:NAME`` (the extra ``timm``), ``smp:ARCHITECTURE:ENCODER`` (the extra ``smp``), or
+        ``path/to/file.py:factory``, where ``factory()`` returns the module.
     weights
         A safetensors or ``weights_only`` checkpoint.
     class_names
         A text file, one name a line, or a JSON list.
     resize, crop, mean, std
-        Changes to the preprocessing that the weights' metadata, or else ImageNet, gives.
+        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives.
     pretrained
         Whether a named model without a weights file gets the weights its library offers.
 
@@ -115,6 +115,31 @@ def load(
         loaded = replace(loaded, class_names=read_class_names(Path(class_names)))
     loaded.model.eval()
     return loaded
+
+
+def described(name: str, model: nn.Module) -> Loaded:
+    """A module with what it says about itself; ImageNet's preprocessing where it says nothing.
+
+    Read are ``model.preprocessing``, where it is a ``Preprocessing``, else ``model.pretrained_cfg``, a
+    mapping with timm's names; and ``model.class_names``, a list or tuple of strings by class index.
+
+    Raises
+    ------
+    ModelError
+        If ``pretrained_cfg`` holds what cannot be a preprocessing.
+    ClassError
+        If ``class_names`` is anything else.
+    """
+    own = getattr(model, "preprocessing", None)  # a layer of that name is the model's own affair
+    config = getattr(model, "pretrained_cfg", None)
+    if isinstance(own, Preprocessing):
+        preprocessing = own
+    else:
+        preprocessing = _from_config(name, config) if isinstance(config, Mapping) else Preprocessing()
+    names = getattr(model, "class_names", ())
+    if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
+        raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
+    return Loaded(name, model, preprocessing, tuple(names))
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -231,9 +256,11 @@ def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tens
     return state
 
 
-def _fit(build: Callable[..., nn.Module], weights: Path, name: str) -> nn.Module:
-    """Build the model and load the weights, with as many classes as they have."""
-    state = read_weights(weights)
+def _fit(
+    build: Callable[..., nn.Module], weights: Path, name: str, state: dict[str, Tensor] | None = None
+) -> nn.Module:
+    """Build the model and load the weights (or their ``state``), with as many classes as they have."""
+    state = read_weights(weights) if state is None else state
     model = _built(build, name)
     state = _without_prefixes(state, set(model.state_dict()))
     problems = _misfit(model, state)
@@ -287,22 +314,36 @@ def _built(build: Callable[[], Any], name: str) -> nn.Module:
     return model
 
 
+def _nearest(given: str, known: Iterable[str], usual: str) -> str:
+    """Names like the given one, for a message."""
+    return ", ".join(get_close_matches(given, known, n=3, cutoff=0.3)) or usual
+
+
 def _from_torchvision(request: Request) -> Loaded:
+    """``torchvision:NAME`` or ``torchvision:NAME:WEIGHTS``: classifiers and segmentation nets."""
     name, weights = request.name, request.weights
     architecture, _, wanted = request.rest.partition(":")
-    known = torchvision.models.list_models(module=torchvision.models)
+    nets = torchvision.models.list_models(module=torchvision.models.segmentation)
+    known = torchvision.models.list_models(module=torchvision.models) + nets
     if architecture not in known:
-        near = ", ".join(get_close_matches(architecture, known, n=3, cutoff=0.3)) or "resnet50"
-        raise ModelError(f"torchvision has no classifier {architecture!r}; did you mean {near}?")
+        raise ModelError(
+            f"torchvision has no classifier or segmentation net {architecture!r}; did you mean "
+            f"{_nearest(architecture, known, 'resnet50')}?"
+        )
     entries = torchvision.models.get_model_weights(architecture)
     if wanted and wanted not in entries.__members__:
         raise ModelError(f"{architecture} has no weights {wanted!r}; it has {', '.join(entries.__members__)}")
     entry = entries[wanted] if wanted else next(iter(entries), None)
     builder = torchvision.models.get_model_builder(architecture)
+    # a segmentation net would fetch its backbone's weights of its own accord
+    fixed: dict[str, Any] = {"weights_backbone": None} if architecture in nets else {}
     if weights is not None:
-        model = _fit(lambda **kw: builder(weights=None, **kw), weights, name)
+        state = read_weights(weights)
+        if any("aux_classifier." in key for key in state):
+            fixed["aux_loss"] = True
+        model = _fit(lambda **kw: builder(weights=None, **fixed, **kw), weights, name, state)
     else:
-        model = _built(lambda: builder(weights=entry if request.pretrained else None), name)
+        model = _built(lambda: builder(weights=entry if request.pretrained else None, **fixed), name)
     meta = entry if wanted or weights is None else None
     preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
     names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
@@ -321,7 +362,8 @@ def _outputs(model: nn.Module, names: tuple[str, ...]) -> int:
 def _from_metadata(entry: Any) -> Preprocessing:
     """The preprocessing that a torchvision weights entry names."""
     given = entry.transforms()
-    resize, crop = given.resize_size[0], given.crop_size
+    resize = given.resize_size[0]
+    crop = getattr(given, "crop_size", given.resize_size)  # segmentation nets see the whole image: no crop
     crop = (crop[0], crop[-1])
     return Preprocessing(resize, crop, tuple(given.mean), tuple(given.std), given.interpolation.value)
 
@@ -339,7 +381,7 @@ def _from_file(request: Request) -> Loaded:
         if not callable(build):
             raise ModelError(f"{file} has no function {factory!r}")
         model = _built(build, name) if weights is None else _fit(build, weights, name)
-    return Loaded(name, model, Preprocessing())
+    return described(name, model)
 
 
 def _module(path: Path) -> Any:
@@ -372,30 +414,38 @@ def _from_timm(request: Request) -> Loaded:
     """``timm:NAME`` or ``timm:NAME.TAG``; preprocessing and names are those of its pretrained entry."""
     try:
         import timm
-        from timm.data.config import resolve_model_data_config
         from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
     except ImportError as error:
         raise ModelError(f"{request.name} needs the timm library: pip install 'whyclass[timm]'") from error
     known = timm.list_models()
     architecture = request.rest.partition(".")[0]
     if architecture not in known:
-        near = ", ".join(get_close_matches(architecture, known, n=3, cutoff=0.3)) or "resnet50"
+        near = _nearest(architecture, known, "resnet50")
         raise ModelError(f"timm has no model {architecture!r}; did you mean {near}?")
     if request.weights is None:
         model = _built(lambda: timm.create_model(request.rest, pretrained=request.pretrained), request.name)
     else:
         model = _fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
-    config = resolve_model_data_config(model)
-    crop = (int(config["input_size"][1]), int(config["input_size"][2]))
-    # as timm evaluates: the image is resized so that the crop is this part of its shorter side
-    resize = math.floor(min(crop) / config["crop_pct"])
-    preprocessing = Preprocessing(
-        resize, crop, tuple(config["mean"]), tuple(config["std"]), _interpolation(config["interpolation"])
-    )
     subset = infer_imagenet_subset(model)
     info = ImageNetInfo(subset) if subset else None
     names = tuple(info.index_to_description(k) for k in range(info.num_classes())) if info else ()
-    return Loaded(request.name, model, preprocessing, names if len(names) == model.num_classes else ())
+    return replace(
+        described(request.name, model), class_names=names if len(names) == model.num_classes else ()
+    )
+
+
+def _from_config(name: str, config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of a ``pretrained_cfg``; timm's defaults for what it leaves out."""
+    config = {key: value for key, value in config.items() if value is not None}
+    try:
+        _, *sides = config.get("input_size", (3, 224, 224))
+        crop = (int(sides[0]), int(sides[1]))
+        # as timm evaluates: the image is resized so that the crop is this part of its shorter side
+        resize = math.floor(min(crop) / config.get("crop_pct", 0.875))
+        mean, std = tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
+        return Preprocessing(resize, crop, mean, std, _interpolation(config.get("interpolation", "bicubic")))
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"pretrained_cfg of {name} cannot be read as a preprocessing: {error}") from error
 
 
 def _interpolation(name: str) -> str:
@@ -403,5 +453,65 @@ def _interpolation(name: str) -> str:
     return name if name in INTERPOLATIONS else "bicubic"
 
 
-SOURCES: dict[str, Callable[[Request], Loaded]] = {"torchvision": _from_torchvision, "timm": _from_timm}
+def _from_smp(request: Request) -> Loaded:
+    """``smp:ARCHITECTURE:ENCODER``, normalised as the encoder's weights on ImageNet were."""
+    try:
+        import segmentation_models_pytorch as smp
+        import timm
+    except ImportError as error:
+        raise ModelError(
+            f"{request.name} needs the segmentation-models-pytorch library: pip install 'whyclass[smp]'"
+        ) from error
+    architecture, _, encoder = request.rest.partition(":")
+    nets = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    encoders = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())]
+    if architecture not in nets:
+        near = _nearest(architecture, nets, "Unet")
+        raise ModelError(f"smp has no architecture {architecture!r}; did you mean {near}?")
+    if encoder.partition(".")[0] not in encoders:
+        near = _nearest(encoder, encoders, "resnet34")
+        raise ModelError(f"smp has no encoder {encoder!r}; did you mean {near}?")
+
+    def build(num_classes: int = 1) -> nn.Module:
+        return nets[architecture](encoder, encoder_weights=None, classes=num_classes)
+
+    if request.weights is not None:
+        model = _fit(build, request.weights, request.name)
+    elif request.pretrained:
+        raise WeightsError(
+            f"{request.name} has weights for its encoder only, and all else would be random; give the "
+            "trained model's file"
+        )
+    else:
+        model = _built(build, request.name)
+    mean, std = _smp_statistics(encoder)
+    return Loaded(request.name, model, Preprocessing(mean=mean, std=std))
+
+
+def _smp_statistics(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of an encoder's inputs; smp itself would ask the network for them."""
+    if encoder.startswith("tu-"):
+        from timm.models import get_pretrained_cfg
+
+        config = get_pretrained_cfg(encoder.removeprefix("tu-"))
+        return (IMAGENET_MEAN, IMAGENET_STD) if config is None else (tuple(config.mean), tuple(config.std))
+    rows = (row for start, row in SMP_STATISTICS.items() if encoder.startswith(start))
+    return next(rows, (IMAGENET_MEAN, IMAGENET_STD))
+
+
+HALVES = (0.5, 0.5, 0.5)
+SMP_STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "dpn": ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3),
+    "inception": (HALVES, HALVES),
+    "timm-tf_efficientnet_lite": (HALVES, HALVES),
+    "xception": (HALVES, HALVES),
+}
+"""Mean and deviation by how an encoder's name begins; others have ImageNet's. From the settings that smp and
+the libraries it took weights of (pretrainedmodels, timm) give with them."""
+
+SOURCES: dict[str, Callable[[Request], Loaded]] = {
+    "torchvision": _from_torchvision,
+    "timm": _from_timm,
+    "smp": _from_smp,
+}
 """From the part before the colon to what builds it; anything else is a file."""

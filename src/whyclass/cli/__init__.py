@@ -39,7 +39,10 @@ def _about(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or path/to/file.py:factory")],
+    model: Annotated[
+        str,
+        typer.Argument(help="torchvision:NAME, timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
+    ],
     crop: CropSide = None,
     everything: Annotated[
         bool, typer.Option("--all", help="also layers with signed activations, and those that cannot be used")

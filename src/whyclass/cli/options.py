@@ -27,7 +27,10 @@ from whyclass.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Model = Annotated[str, typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME or path/to/file.py:factory")]
+Model = Annotated[
+    str,
+    typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
+]
 Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only checkpoint")]
 Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]

@@ -407,11 +407,7 @@ def _loaded(
     elif isinstance(model, (nn.Module, models.Loaded)):
         if weights is not None:
             raise ModelError("weights are for a model given by name; load them into the module yourself")
-        held = (
-            model
-            if isinstance(model, models.Loaded)
-            else models.Loaded(type(model).__name__, model, Preprocessing())
-        )
+        held = model if isinstance(model, models.Loaded) else models.described(type(model).__name__, model)
         loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
     else:
         raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")
