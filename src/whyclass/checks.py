@@ -5,7 +5,7 @@ Notation
 ``x (c)``
     a cell; ``w (c)``, ``b`` a hyperplane; ``z = w.x + b``.
 ``S``
-    steps of a test. ``K`` classes.
+    steps of a test. ``K`` classes. Images have 3 channels, or as many as the model takes.
 """
 
 from __future__ import annotations

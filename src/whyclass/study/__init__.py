@@ -56,7 +56,8 @@ class Study:
         Every constant of the method; ``whyclass.preset(...)`` gives variants.
     weights, class_names, preprocessing
         A weights file for a named model; a names file or the names; and what differs from the
-        preprocessing that the model's metadata, or else ImageNet, gives.
+        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels).
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
@@ -90,7 +91,8 @@ class Study:
             self.fingerprint = models.fingerprint(self.loaded.model)
             self.pool = data.pool(images)
             where = next(self.loaded.model.parameters(), torch.empty(0)).device
-            example = example_image(self.loaded.preprocessing.crop).to(where)
+            models.check_channels(self.loaded)
+            example = example_image(self.loaded.preprocessing).to(where)
             self.split = split(self.loaded.model, layer, example)
             self.classes = class_count(self.split)
             folder = store or tempfile.mkdtemp(prefix="whyclass-")
@@ -195,7 +197,7 @@ class Study:
         target, against
             The two classes' names or indexes.
         patch
-            An image file, a picture, or a uint8 array (H, W, 3); inserted at its own size into the
+            An image file, a picture, or a uint8 array (H, W, channels); inserted at its own size into the
             images as the model sees them.
         at
             A row of ``whyclass.grid.ANCHORS``, such as ``"bottom-right"``.
@@ -213,9 +215,9 @@ class Study:
         """
         a, b = self._resolved(target), self._resolved(against)
         self._check_two(a, b)
-        picture = data.as_patch(patch)
-        pixels = self.loaded.preprocessing.tensor(picture)
-        box = probes.placed((picture.height, picture.width), self.loaded.preprocessing.crop, at)
+        preprocessing = self.loaded.preprocessing
+        pixels = preprocessing.tensor(data.as_patch(patch, channels=preprocessing.channels))
+        box = probes.placed((pixels.shape[1], pixels.shape[2]), preprocessing.crop, at)
         self._check_unchanged()
         scene = self._scene()
         name = origin or (Path(patch).name if isinstance(patch, (str, Path)) else "a picture")
@@ -385,9 +387,10 @@ class Study:
             raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
 
 
-def example_image(size: tuple[int, int]) -> Tensor:
-    """An image (1, 3, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
-    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+def example_image(preprocessing: Preprocessing) -> Tensor:
+    """An image (1, C, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
+    shape = (1, preprocessing.channels, *preprocessing.crop)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _loaded(
@@ -403,7 +406,9 @@ def _loaded(
         held = (
             model
             if isinstance(model, models.Loaded)
-            else models.Loaded(type(model).__name__, model, Preprocessing())
+            else models.Loaded(
+                type(model).__name__, model, preprocessing or models.suited(model, Preprocessing())
+            )
         )
         loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
     else:
