@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from .data import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
 from .errors import ClassError, ModelError, WeightsError
+from .split import run
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "weights")
 """Keys under which checkpoints keep the weights."""
@@ -93,7 +94,9 @@ def load(
     class_names
         A text file, one name a line, or a JSON list.
     resize, crop, mean, std
-        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives.
+        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives;
+        where the model takes other than three channels, mean and std are 0.5 for each. One number of
+        ``mean`` or ``std`` stands for every channel.
     pretrained
         Whether a named model without a weights file gets the weights its library offers.
 
@@ -107,10 +110,14 @@ def load(
     kind, _, rest = name.partition(":")
     build = SOURCES.get(kind, _from_file)
     loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
-    changes: dict[str, Any] = {"resize": resize, "mean": mean, "std": std}
-    changes["crop"] = None if crop is None else (crop, crop)
-    changes = {key: value for key, value in changes.items() if value is not None}
-    loaded = replace(loaded, preprocessing=replace(loaded.preprocessing, **changes))
+    sizes = {"resize": resize, "crop": None if crop is None else (crop, crop)}
+    preprocessing = suited(loaded.model, _changed(loaded.preprocessing, sizes))
+    numbers = {"mean": mean, "std": std}
+    spread = {
+        key: value * preprocessing.channels if value is not None and len(value) == 1 else value
+        for key, value in numbers.items()
+    }
+    loaded = replace(loaded, preprocessing=_changed(preprocessing, spread))
     if class_names is not None:
         loaded = replace(loaded, class_names=read_class_names(Path(class_names)))
     loaded.model.eval()
@@ -136,10 +143,62 @@ def described(name: str, model: nn.Module) -> Loaded:
         preprocessing = own
     else:
         preprocessing = _from_config(name, config) if isinstance(config, Mapping) else Preprocessing()
+        preprocessing = suited(model, preprocessing)
     names = getattr(model, "class_names", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
         raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
     return Loaded(name, model, preprocessing, tuple(names))
+
+
+def _changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
+    """With the changes that are not None."""
+    return replace(preprocessing, **{key: value for key, value in changes.items() if value is not None})
+
+
+def suited(model: nn.Module, preprocessing: Preprocessing) -> Preprocessing:
+    """The preprocessing with as many channels as the model takes.
+
+    It stays as it is where the model takes them; else the channels are those of the model's first
+    convolution, or one where it has none, with a mean and a standard deviation of 0.5 each.
+    """
+    first = _first_channels(model)
+    if first == preprocessing.channels or _takes(model, preprocessing):
+        return preprocessing
+    grey = replace(preprocessing, mean=(0.5,) * (first or 1), std=(0.5,) * (first or 1))
+    return grey if first or _takes(model, grey) else preprocessing
+
+
+def check_channels(loaded: Loaded) -> None:
+    """Refuse a preprocessing of other channels than the model takes.
+
+    Raises
+    ------
+    ModelError
+        If the first convolution has other channels and the model cannot take these.
+    """
+    first, given = _first_channels(loaded.model), loaded.preprocessing
+    if first not in (None, given.channels) and not _takes(loaded.model, given):
+        plural = "" if first == 1 else "s"
+        raise ModelError(
+            f"the model takes {first} channel{plural} and the preprocessing gives {given.channels} (mean "
+            f"{list(given.mean)}, std {list(given.std)}); give {first} number{plural} of mean and of std"
+        )
+
+
+def _first_channels(model: nn.Module) -> int | None:
+    """Input channels of the first convolution, nearly always the model's own."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels), None)
+
+
+def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
+    """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
+    where = next(model.parameters(), torch.empty(0)).device
+    try:
+        with torch.no_grad():
+            run(model, preprocessing.constant("ones").to(where))
+    except ModelError:
+        return False
+    return True
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -103,7 +103,7 @@ class Scene:
 
     def picture(self, position: int) -> Image.Image:
         """An image of the pool as the model sees it, for the eye."""
-        return self.pool.kept(position) if self.pool.kept else self.read([position])[0].picture
+        return data.shown(self.pool.kept(position)) if self.pool.kept else self.read([position])[0].picture
 
     def activations(self, images: Tensor) -> np.ndarray:
         """At the layer, shape (n, c, h, w), of clean images (n, 3, S, T)."""

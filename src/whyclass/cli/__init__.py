@@ -52,7 +52,7 @@ def layers(
     """List a model's layers with their output shapes and crop sizes. Needs no weights."""
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
         loaded = models.load(model, crop=crop, pretrained=False)
-        infos = survey(loaded.model, example_image(loaded.preprocessing.crop))
+        infos = survey(loaded.model, example_image(loaded.preprocessing))
     chosen = [info for info in infos if everything or not (info.problem or info.signed)]
     chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
     if as_json:

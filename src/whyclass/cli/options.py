@@ -37,7 +37,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
 CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
-Triple = Annotated[str | None, typer.Option(help="three numbers: R,G,B")]
+Numbers = Annotated[
+    str | None, typer.Option(help="of each channel, such as 0.5,0.5,0.5 (R,G,B); one number stands for all")
+]
 Target = Annotated[str, typer.Option("--class", help="name or index of the class")]
 Page = Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")]
 
@@ -95,8 +97,8 @@ def _opened(
     class_names: Names = None,
     resize: Resize = None,
     crop: CropSide = None,
-    mean: Triple = None,
-    std: Triple = None,
+    mean: Numbers = None,
+    std: Numbers = None,
     variant: Annotated[str, typer.Option("--preset", help=f"settings: {', '.join(PRESETS)}")] = "default",
     change: Annotated[list[str] | None, typer.Option("--set", help="change one setting: NAME=VALUE")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
@@ -114,8 +116,8 @@ def _opened(
         class_names,
         resize=resize,
         crop=crop,
-        mean=_triple(mean, "mean"),
-        std=_triple(std, "std"),
+        mean=_numbers(mean, "mean"),
+        std=_numbers(std, "std"),
     )
 
     def study(layer: str, **changes: Any) -> Study:
@@ -174,14 +176,13 @@ def _placed(device: str) -> str:
     return "cuda" if device == "auto" and torch.cuda.is_available() else device
 
 
-def _triple(text: str | None, name: str) -> tuple[float, ...] | None:
+def _numbers(text: str | None, name: str) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise SettingsError(f"--{name} is {text!r}; needed are numbers such as 0.5,0.5,0.5") from error
-    return numbers * 3 if len(numbers) == 1 else numbers
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Study:
         Every constant of the method; ``whyclass.preset(...)`` gives variants.
     weights, class_names, preprocessing
         A weights file for a named model; a names file or the names; and what differs from the
-        preprocessing that the model's metadata, or else ImageNet, gives.
+        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels).
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
@@ -91,7 +92,8 @@ class Study:
             self.fingerprint = models.fingerprint(self.loaded.model)
             self.pool = data.pool(images)
             where = next(self.loaded.model.parameters(), torch.empty(0)).device
-            example = example_image(self.loaded.preprocessing.crop).to(where)
+            models.check_channels(self.loaded)
+            example = example_image(self.loaded.preprocessing).to(where)
             self.split = split(self.loaded.model, layer, example)
             self.task = _task(self.split, self.loaded.class_names)
             folder = store or tempfile.mkdtemp(prefix="whyclass-")
@@ -197,7 +199,7 @@ class Study:
         target, against
             The two classes' names or indexes.
         patch
-            An image file, a picture, or a uint8 array (H, W, 3); inserted at its own size into the
+            An image file, a picture, or a uint8 array (H, W, channels); inserted at its own size into the
             images as the model sees them.
         at
             A row of ``whyclass.grid.ANCHORS``, such as ``"bottom-right"``.
@@ -215,9 +217,9 @@ class Study:
         """
         a, b = self._resolved(target), self._resolved(against)
         self._check_two(a, b)
-        picture = data.as_patch(patch)
-        pixels = self.loaded.preprocessing.tensor(picture)
-        box = probes.placed((picture.height, picture.width), self.loaded.preprocessing.crop, at)
+        preprocessing = self.loaded.preprocessing
+        pixels = preprocessing.tensor(data.as_patch(patch, channels=preprocessing.channels))
+        box = probes.placed((pixels.shape[1], pixels.shape[2]), preprocessing.crop, at)
         self._check_unchanged()
         scene = self._scene()
         name = origin or (Path(patch).name if isinstance(patch, (str, Path)) else "a picture")
@@ -387,9 +389,10 @@ class Study:
             raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
 
 
-def example_image(size: tuple[int, int]) -> Tensor:
-    """An image (1, 3, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
-    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+def example_image(preprocessing: Preprocessing) -> Tensor:
+    """An image (1, C, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
+    shape = (1, preprocessing.channels, *preprocessing.crop)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _task(split: Split, names: tuple[str, ...]) -> Task:
