@@ -113,7 +113,7 @@ class Study:
         if layer == AUTO:
             found = choose_layer(self.loaded, self.pool, folder, self.settings, progress=self.progress)
             self.choice = found
-            self.progress.note(f"the layer was chosen of {len(found.candidates)} candidates: {found.why}")
+            self.progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
             with self.progress.step("load"):
                 self._cut(found.chosen.layer, folder)
         self._trunks: dict[torch.dtype, Trunk] = {}

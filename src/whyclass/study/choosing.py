@@ -78,11 +78,13 @@ class Asked:
 
     def __post_init__(self) -> None:
         """Refuse what no choice can be made of."""
-        count = self.classes if isinstance(self.classes, int) else len(self.classes)
-        if count < 1 or isinstance(self.classes, bool):
+        several = self.classes if isinstance(self.classes, int) else len(self.classes)
+        if several < 1 or isinstance(self.classes, bool):
             raise SettingsError(f"classes is {self.classes!r}; needed is 1 or more, or names of classes")
         if self.sample < 1:
             raise SettingsError(f"sample is {self.sample!r}; needed is 1 image or more")
+        for count in self.concepts:
+            Settings(concepts=count)  # which refuses what no number of concepts can be
 
 
 def cheap(settings: Settings) -> Settings:
@@ -125,7 +127,7 @@ def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -
         -most:
     ]
     longest = max(rows, key=len, default=[])
-    if not ends or len(ends) > 2 or longest[0].crop not in stages:
+    if not longest or len(ends) > 2 or longest[0].crop not in stages:
         return ends
     others = [info for info in ends if info.crop != longest[0].crop]
     assert longest[0].form
@@ -224,7 +226,7 @@ def choose(
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
-    found.sort(key=lambda one: one.crop[0] * one.crop[1])
+    found.sort(key=_area)
     chosen, why = pick(found)
     model = scene.model_info()
     return LayerChoice(
@@ -250,35 +252,24 @@ def pick(found: Sequence[Candidate]) -> tuple[Candidate, str]:
     """
     able = [one for one in found if _decisive(one).above is not False]
     best = max(able or found, key=lambda one: _decisive(one).score)
-    top = _decisive(best)
+    top, of = _decisive(best), f"of {len(found)} candidate{'s' if len(found) > 1 else ''} "
     if not able:
-        return (
-            best,
-            f"no candidate lies above its random crops, and {_named(best)} scores best, {_told(best)}",
-        )
+        return best, f"{of}none does better than random crops, and {_named(best)} scores best, {_told(best)}"
     near = [one for one in able if _decisive(one).score >= top.score - top.error]
-    chosen = min(near, key=lambda one: (one.crop[0] * one.crop[1], one.concepts, -_decisive(one).score))
+    chosen = min(near, key=lambda one: (_area(one), one.concepts, -_decisive(one).score))
     if chosen is best:
-        smaller = [one for one in found if one.crop[0] * one.crop[1] < best.crop[0] * best.crop[1]]
-        rest = (
-            f", and no smaller crop comes within one standard error of it ({top.error:.2f})"
-            if smaller
-            else ", with the smallest crops of all"
-            if len({one.crop for one in found}) > 1
-            else ""
-        )
-        return chosen, f"{_named(chosen)} scores best, {_told(chosen)}{rest}"
+        smaller = any(_area(one) < _area(best) for one in found)
+        rest = f", and no smaller crops come within one standard error of it ({top.error:.2f})"
+        return chosen, f"{of}{_named(chosen)} scores best, {_told(chosen)}{rest if smaller else ''}"
+    has = "smallest crops" if chosen.crop != best.crop else "fewest concepts"
     return chosen, (
-        f"{_named(chosen)} scores {_told(chosen)}, within one standard error ({top.error:.2f}) of the best, "
-        f"{top.score:.2f} of {_named(best)}, and {_lead(chosen, best, near)}"
+        f"{of}{_named(chosen)} has the {has} that score within one standard error ({top.error:.2f}) of the "
+        f"best: {_told(chosen)}, and {_named(best)} {top.score:.2f}"
     )
 
 
-def _lead(chosen: Candidate, best: Candidate, near: Sequence[Candidate]) -> str:
-    """What the chosen one has before the others within the error."""
-    if chosen.crop != best.crop:
-        return "has the smallest crops of those that do"
-    return "has the fewest concepts of those that do" if len(near) > 1 else ""
+def _area(one: Candidate) -> int:
+    return one.crop[0] * one.crop[1]
 
 
 def _decisive(one: Candidate) -> Average:
