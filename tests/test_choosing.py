@@ -17,11 +17,24 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from choices import candidate, result
 from planted import NAMES, leftovers, quick
-from whyclass import ClassError, LayerError, SettingsError, attribution, choose_layer, data, demo, world
+from whyclass import (
+    ClassError,
+    LayerError,
+    SettingsError,
+    StoreError,
+    attribution,
+    choose_layer,
+    data,
+    demo,
+    study,
+    tables,
+    world,
+)
 from whyclass.progress import Progress
 from whyclass.records import LayerChoice
 from whyclass.settings import Settings
 from whyclass.split import survey
+from whyclass.store import find_store
 from whyclass.study import Study, choosing, example_image
 from whyclass.study.choosing import averaged, candidates, cheap, classes_of, pick, sample_of
 
@@ -244,6 +257,8 @@ def test_the_layer_that_sees_the_parts_is_chosen(made):
     assert "3 of 3 classes are predicted for fewer than 10 images" in found.warnings[0]
     assert (found.settings["images"], found.settings["copies"]) == (6, 2)
     assert leftovers(store) == []
+    with pytest.raises(StoreError, match="holds no result of an audit"):  # a table never holds a sample
+        tables.collect(find_store(store))
 
 
 def test_numbers_are_those_of_an_audit_of_the_same_images(made, pool):
@@ -285,16 +300,18 @@ def test_a_sample_is_searched_and_said(pool, tmp_path):
     assert (found.sample, found.pool.size) == (30, N * len(NAMES))
 
 
-def test_auto_takes_the_choice_and_explains_as_if_it_were_named(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(choosing, "candidates", lambda model, infos: [i for i in infos if i.name == "stage3"])
+def test_auto_takes_the_choice_and_explains_as_if_it_were_named(made, pool, monkeypatch):
+    found, store = made
+    asked = partial(choose_layer, layers=LAYERS, classes=CLASSES)
+    monkeypatch.setattr(study, "choose_layer", asked)
     progress = Notes()
-    settings = quick(images=4)
-    study = Study(demo.loaded(), "auto", pool, tmp_path / "store", settings, progress=progress)
-    assert study.choice.chosen.layer == study.split.layer == "stage3"
-    assert progress.notes == [f"layer stage3 was chosen: {study.choice.why}"]
-    named = Study(demo.loaded(), "stage3", pool, tmp_path / "store", settings)
+    auto = Study(demo.loaded(), "auto", pool, store, quick(), progress=progress)
+    assert auto.choice == found
+    assert auto.split.layer == found.chosen.layer != found.candidates[0].layer
+    assert progress.notes == [f"layer stage3 was chosen: {found.why}"]
+    named = Study(demo.loaded(), "stage3", pool, store, quick())
     assert named.choice is None
-    assert named.key(1) == study.key(1)
+    assert named.key(1) == auto.key(1)
 
 
 def untrained(pool: Path) -> nn.Module:
