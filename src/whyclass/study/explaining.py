@@ -34,6 +34,8 @@ SIGNED = {
     "split": "Activations of this layer are signed; positive and negative parts were factorised as channels "
     "of their own, and concepts are directions of both signs.",
     "clip": "Activations of this layer are signed, and their negative part was left out of the concepts.",
+    "semi": "Activations of this layer are signed and were factorised as they are (semi-NMF); concepts are "
+    "directions of both signs.",
 }
 """What a reader must know of a layer with signed activations, by `Settings.signed`."""
 
