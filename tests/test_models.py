@@ -18,8 +18,9 @@ from torch import nn
 from whyclass import models
 from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
-from whyclass.models import described, fingerprint, load, read_class_names, read_weights
+from whyclass.models import described, load, read_class_names
 from whyclass.split import run, split
+from whyclass.weights import fingerprint, read_weights
 
 NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
 SMALL = """

@@ -38,6 +38,7 @@ from whyclass.study import auditing, choosing, contrasting, explaining, probes
 from whyclass.study.choosing import AUTO
 from whyclass.study.opening import example_of, opened, task_at, versions
 from whyclass.study.subject import Subject, subject
+from whyclass.weights import fingerprint as fingerprint_of
 
 Made = TypeVar("Made", bound=Record)
 
@@ -100,7 +101,7 @@ class Study:
         self.choice: LayerChoice | None = None
         with self.progress.step("load"):
             self.loaded = opened(model, weights, class_names, preprocessing, device)
-            self.fingerprint = models.fingerprint(self.loaded.model)
+            self.fingerprint = fingerprint_of(self.loaded.model)
             self.pool = data.pool(images)
             folder = store or tempfile.mkdtemp(prefix="whyclass-")
             if not store:
@@ -398,7 +399,7 @@ class Study:
         return resolve(wanted, self.loaded.class_names, self.task.classes)
 
     def _check_unchanged(self) -> None:
-        if models.fingerprint(self.loaded.model) != self.fingerprint:
+        if fingerprint_of(self.loaded.model) != self.fingerprint:
             raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
@@ -478,7 +479,7 @@ def _chosen(
     progress: Progress,
 ) -> LayerChoice:
     """The choice from the store, or made and kept."""
-    fingerprint, example = models.fingerprint(loaded.model), example_of(loaded)
+    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
     key = key_of(
         model=loaded.name,
         weights=fingerprint,
