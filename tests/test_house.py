@@ -22,7 +22,7 @@ ROWS = (
     "forms tasks split rules rewrites deeplift data weights models store classes fuse parts world",
     "index attribution frames",
     "concepts contrast",
-    "crops",
+    "crops visualise",
     "checks scene pictures tables",
     "study",
     "report demo",

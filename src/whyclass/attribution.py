@@ -156,7 +156,7 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
 
 
 def _confident(split: Split, image: Tensor, target: int) -> Target:
-    """The class's mean logit where the clean image (3, S, T) is of that class."""
+    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
     with torch.no_grad():
         output = run(split.model, image[None].to(split.example))
     inside = class_map(output, target)[0]

@@ -12,6 +12,7 @@ from whyclass.records import (
     Concept,
     Contrast,
     Crop,
+    Drawn,
     Explanation,
     Insertion,
     InsertionTest,
@@ -48,6 +49,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
         "completeness": codec.to_json(found.completeness),
         "concepts": _concepts(found.concepts),
         "prediction_test": tests(found.prediction_test),
+        "drawn_test": _test(found.drawn_test) if found.drawn_test else None,
         "rival": codec.to_json(found.rival),
         "verdict": codec.to_json(verdict(found)),
         "warnings": list(found.warnings),
@@ -157,11 +159,16 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
     return [
         {
             "share": concept.share,
+            "drawn": _drawn(concept.drawn) if concept.drawn else None,
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
         }
         for concept in concepts
     ]
+
+
+def _drawn(drawn: Drawn) -> dict[str, Any]:
+    return {name: getattr(drawn, name) for name in ("cosine", "random", "steps", "problem")}
 
 
 def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
