@@ -117,7 +117,7 @@ def test_attribution_is_complete_where_skips_go_around_the_layer(layer, target):
 
 
 def test_confident_pixels_alone_are_explained(study):
-    """Where the class is, its logits are attributed: those of the rest of the map are left out of the mean."""
+    """Where the class is, its logits are attributed: those of the rest of the map are left out."""
     position = int(np.flatnonzero(study.index().counting(OWL))[0])
     image = study.pool.sample(position, world.PREPROCESSING).tensor
     cut, model = study.split, study.loaded.model

@@ -221,8 +221,8 @@ def drawn_result(explanation: Explanation) -> str:
     said = f"says “{test.top[0].name}” ({score(test.top[0].score)})" if test.top else "says nothing"
     gives = "" if test.predicted else f" and gives {quoted(explanation)} {score_of(test)}"
     return (
-        f"The model {said}{gives}. These pictures were made to excite the layer, and the test has no control: "
-        "it decides nothing about the explanation."
+        f"The model {said}{gives}. These pictures were made to excite the layer; with no control the test "
+        "decides nothing about the explanation."
     )
 
 
