@@ -12,6 +12,7 @@ from whyclass.attribution import METHODS, noisy_copies, prepare, score_cells, sm
 from whyclass.errors import AttributionError
 from whyclass.settings import Settings
 from whyclass.split import split
+from whyclass.tasks import logit
 
 SETTINGS = Settings(copies=5)
 TARGET = 2
@@ -22,7 +23,7 @@ def cut(model, layer):
 
 
 def scored(own, images, settings=SETTINGS, target=TARGET):
-    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), target)
+    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(target))
     return smoothgrad(own, own.trunk, images, baseline, target, settings)
 
 
@@ -140,9 +141,9 @@ def test_copies_in_small_batches_give_the_same(model, monkeypatch):
 @pytest.mark.parametrize(("model", "layer"), [(nets.Plain(), "stem"), (nets.Bypassed("cat"), "mid")])
 def test_every_method_gives_values_and_their_true_errors(method, model, layer):
     own, x = cut(model, layer), nets.images(3)
-    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), TARGET)
+    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(TARGET))
     activations = own.trunk(x).detach()
-    values, errors = METHODS[method](own, activations, x, baseline, TARGET)
+    values, errors = METHODS[method](own, activations, x, baseline, logit(TARGET))
     assert values.shape == activations.shape
     assert errors.shape == (3,)
     with torch.no_grad():
@@ -164,8 +165,8 @@ def test_an_image_that_is_the_baseline_has_no_attribution_and_no_error(method):
 
 def test_where_the_layer_is_bypassed_no_tape_is_kept():
     ones = torch.ones(1, 3, nets.SIDE, nets.SIDE)
-    assert prepare(cut(nets.Bypassed("cat"), "mid"), ones, TARGET).tape is None
-    assert prepare(cut(nets.Plain(), "stem"), ones, TARGET).tape is not None
+    assert prepare(cut(nets.Bypassed("cat"), "mid"), ones, logit(TARGET)).tape is None
+    assert prepare(cut(nets.Plain(), "stem"), ones, logit(TARGET)).tape is not None
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -178,7 +179,7 @@ def test_an_attribution_that_is_not_finite_is_an_error(method):
 
 def test_progress_is_told_of_every_image():
     own, told = cut(nets.Plain(), "stem"), []
-    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), TARGET)
+    baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(TARGET))
     images = [(image, "x") for image in nets.images(3)]
     smoothgrad(own, own.trunk, images, baseline, TARGET, SETTINGS, told.append)
     assert told == [1, 1, 1]

@@ -8,7 +8,7 @@ import torch
 
 import nets
 from whyclass import checks
-from whyclass.checks import LAYOUTS, mosaic, softmax_scores, stack, stitch
+from whyclass.checks import LAYOUTS, mosaic, scores_of_images, stack, stitch
 from whyclass.errors import ModelError
 from whyclass.split import run
 
@@ -92,7 +92,7 @@ def test_a_model_that_refuses_every_layout_is_an_error():
 
 def test_scores_are_a_softmax_in_double_precision():
     logits = torch.tensor([[0.0, 1.0, 2.0], [1e4, 0.0, -1e4]])
-    found = softmax_scores(lambda images: logits, torch.zeros(2, 3, 1, 1))
+    found = scores_of_images(lambda images: logits, torch.zeros(2, 3, 1, 1))
     powers = np.exp([0.0, 1.0, 2.0])
     assert np.allclose(found, [powers / powers.sum(), [1, 0, 0]], rtol=1e-12)
     assert found.dtype == np.float64
@@ -100,7 +100,7 @@ def test_scores_are_a_softmax_in_double_precision():
 
 def test_no_gradient_is_kept():
     model = nets.seeded(nets.Plain())
-    softmax_scores(model, nets.images())
+    scores_of_images(model, nets.images())
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

@@ -9,6 +9,7 @@ from whyclass import crops
 from whyclass.crops import Place, Query, nearest, random_places
 from whyclass.data import Item
 from whyclass.index import Index
+from whyclass.tasks import Task
 
 N, CELLS, C = 11, 6, 4
 
@@ -16,7 +17,8 @@ N, CELLS, C = 11, 6, 4
 def indexed(cells: np.ndarray) -> Index:
     n = len(cells)
     items = tuple(Item(str(i), str(i)) for i in range(n))
-    return Index(items, np.zeros((n, 2), np.float32), cells.astype(np.float16), (2, cells.shape[1] // 2), {})
+    grid = (2, cells.shape[1] // 2)
+    return Index(items, np.zeros((n, 2), np.float32), cells.astype(np.float16), grid, {}, Task(2))
 
 
 def whole(rng: np.random.Generator, n: int = N) -> np.ndarray:

@@ -16,6 +16,7 @@ from whyclass.forms import Form, form_of
 from whyclass.fuse import fast_trunk
 from whyclass.split import split, survey
 from whyclass.study import Study
+from whyclass.tasks import logit
 
 SQUARE = (64, 64)
 
@@ -113,10 +114,10 @@ def test_the_model_is_finished_from_its_map(net):
 def test_attribution_is_complete(net):
     model, layer, _, _ = net
     cut = split(model, layer, images(1))
-    baseline = attribution.prepare(cut, torch.ones(1, 3, *SQUARE), 4)
+    baseline = attribution.prepare(cut, torch.ones(1, 3, *SQUARE), logit(4))
     with torch.no_grad():
         activations = cut.trunk(images())
-    values, error = attribution.METHODS["deeplift"](cut, activations, images(), baseline, 4)
+    values, error = attribution.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
     assert values.shape == activations.shape
     assert error.max() < 1e-4
 

@@ -19,7 +19,7 @@ from whyclass import errors, records
 
 ROWS = (
     "errors records codec disk grid settings progress",
-    "forms split rules rewrites deeplift data models store classes fuse parts world",
+    "forms tasks split rules rewrites deeplift data models store classes fuse parts world",
     "index attribution frames",
     "concepts contrast",
     "crops",

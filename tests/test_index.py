@@ -14,10 +14,11 @@ from conftest import noise
 from whyclass import index as indexes
 from whyclass.data import Preprocessing, pool
 from whyclass.errors import DataError, ModelError, StoreError
-from whyclass.index import class_logits, load_or_make, plan, pooled_cells
+from whyclass.index import load_or_make, plan, pooled_cells
 from whyclass.progress import Progress
 from whyclass.split import split
 from whyclass.store import Rows, Store
+from whyclass.tasks import class_logits, task_of
 
 PREPROCESSING = Preprocessing(36, (32, 32))
 FILES = ("cells.f16", "logits.f32", "meta.json")
@@ -46,7 +47,8 @@ def model():
 
 def planned(model, images, layer="stem", preprocessing=PREPROCESSING, trunk=None, weights="w"):
     cut = split(model, layer, torch.zeros(1, 3, *preprocessing.crop))
-    return plan(cut, lambda: trunk or cut.trunk, pool(images), preprocessing, 2, weights=weights)
+    task = task_of(cut.head(cut.trunk(cut.example)))
+    return plan(cut, task, lambda: trunk or cut.trunk, pool(images), preprocessing, 2, weights=weights)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -77,12 +79,12 @@ def test_the_index_is_what_the_model_says_of_each_image(model, folder, tmp_path)
         x = images.sample(position, PREPROCESSING).tensor[None]
         with torch.no_grad():
             logits, activations = model(x)[0].numpy(), model.stem(x)[0].numpy()
-        assert np.allclose(found.logits[position], logits, atol=1e-5)
+        assert np.allclose(found.outputs[position], logits, atol=1e-5)
         assert np.allclose(found.cells[position], slow_cells(activations), atol=1e-3)
         assert found.predicted[position] == logits.argmax()
         powers = np.exp(logits.astype(float))
         assert np.allclose(found.scores(np.array([position]))[0], powers / powers.sum(), atol=1e-6)
-    assert (found.cells.dtype, found.logits.dtype) == (np.float16, np.float32)
+    assert (found.cells.dtype, found.outputs.dtype) == (np.float16, np.float32)
 
 
 @pytest.mark.parametrize(("shape", "cells"), [((4, 6), 6), ((5, 7), 6), ((1, 1), 1), ((1, 4), 2)])
@@ -188,11 +190,11 @@ def test_broken_images_are_marked_and_the_others_are_not_moved(model, folder, tm
     assert "not an image" in found.skipped[1]
     assert "a/2.png" not in found.skipped[1]
     assert found.usable.tolist() == [position not in (1, 6) for position in range(7)]
-    assert np.isnan(found.logits[[1, 6]]).all()
+    assert np.isnan(found.outputs[[1, 6]]).all()
     assert (found.cells[[1, 6]] == 0).all()
     assert (found.predicted[[1, 6]] == -1).all()
     good = found.usable
-    assert np.allclose(found.logits[good], whole.logits[good], atol=1e-5)
+    assert np.allclose(found.outputs[good], whole.outputs[good], atol=1e-5)
     assert np.array_equal(found.predicted[good], whole.predicted[good])
 
 
@@ -220,7 +222,7 @@ def test_rows_are_written_as_they_come_and_read_from_the_disk(model, folder, tmp
     found = load_or_make(planned(model, folder), Store(tmp_path / "s"), Progress())
     assert seen == [3, 3, 3, 3, 1, 1]
     assert isinstance(found.cells, np.memmap)
-    assert isinstance(found.logits, np.memmap)
+    assert isinstance(found.outputs, np.memmap)
 
 
 def test_progress_counts_every_image_once_and_what_was_there_before(model, folder, tmp_path):
@@ -271,7 +273,7 @@ def test_what_changed_is_said_by_name_and_the_old_index_is_not_served(model, fol
     found = load_or_make(made, store, progress)
     assert [note.partition("changed: ")[2] for note in progress.notes] == [named]
     fresh = load_or_make(made, Store(tmp_path / "fresh"), Progress())
-    assert np.array_equal(found.logits, fresh.logits)
+    assert np.array_equal(found.outputs, fresh.outputs)
 
 
 def test_another_order_of_the_same_images_is_another_pool(model, folder, tmp_path):
@@ -316,7 +318,15 @@ def test_an_index_says_what_it_was_made_for(model, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "output", [torch.zeros(2), torch.zeros(2, 1), torch.zeros(2, 3, 4, 4), (torch.zeros(2, 3),), None]
+    "output",
+    [
+        torch.zeros(2),
+        torch.zeros(2, 1),
+        torch.zeros(2, 1, 4, 4),
+        torch.zeros(2, 3, 4),
+        (torch.zeros(2, 3),),
+        None,
+    ],
 )
 def test_an_output_that_is_no_logits_is_refused(output):
     with pytest.raises(ModelError, match="needed are logits"):

@@ -11,7 +11,7 @@ Notation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from . import deeplift
 from .errors import AttributionError
-from .index import Trunk, class_logits
+from .index import Trunk
 from .settings import Settings, seed_of
-from .split import Split
+from .split import Split, run
+from .tasks import Target, class_map, logit, logit_within
 
 BATCH = 32
 
@@ -45,9 +46,9 @@ class Method(Protocol):
     """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
 
     def __call__(
-        self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+        self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
     ) -> tuple[Tensor, Tensor]:
-        """Attribute the class's logit to the activations."""
+        """Attribute the target, such as a class's logit, to the activations."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,23 @@ class Baseline:
     tape: deeplift.Tape | None = field(repr=False, default=None)
 
 
-def prepare(split: Split, image: Tensor, target: int) -> Baseline:
+def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     """The baseline of a constant ``image`` (1, 3, S, T); computed once for a class.
 
     Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
+
+    Raises
+    ------
+    AttributionError
+        If the model gives another output while its operations follow the rules of DeepLift.
     """
     with torch.no_grad():
         activations = split.trunk(image.to(split.example))
     if split.bypassed:
         return Baseline(activations)
-    tape = deeplift.record(split.head, activations, _logit(target))
+    tape = deeplift.record(split.head, activations, target)
     with torch.no_grad():
-        plain = _logit(target)(split.head(activations, image))
+        plain = target(split.head(activations, image))
     if not torch.allclose(tape.output, plain, rtol=1e-3, atol=1e-3):
         raise AttributionError(
             f"with the rules of DeepLift the model gives {tape.output.item():.4g}, else {plain.item():.4g}; "
@@ -86,6 +92,7 @@ def smoothgrad(
     target: int,
     settings: Settings,
     advance: Callable[[int], None] = lambda done: None,
+    dense: bool = False,
 ) -> Scores:
     """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
 
@@ -98,6 +105,8 @@ def smoothgrad(
         noise whatever is attributed beside it.
     target
         Class whose logit, before softmax, is attributed.
+    dense
+        Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
 
     Raises
     ------
@@ -107,11 +116,14 @@ def smoothgrad(
     cells, signed, errors = [], [], []
     for image, digest in images:
         total, worst = torch.zeros(split.shape, device=split.example.device), []
+        within = dense and settings.target == "confident"
+        wanted = _confident(split, image, target) if within else logit(target)
+        against = replace(baseline, tape=None) if within else baseline
         for copies in noisy_copies(image, digest, settings).split(BATCH):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
-            values, error = METHODS[settings.method](split, activations, copies, baseline, target)
+            values, error = METHODS[settings.method](split, activations, copies, against, wanted)
             total += values.sum(0)
             worst.append(error.cpu())
         attribution = total / settings.copies
@@ -143,34 +155,41 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
     return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
 
 
-def _logit(target: int) -> Callable[[Tensor], Tensor]:
-    return lambda output: class_logits(output)[:, target]
+def _confident(split: Split, image: Tensor, target: int) -> Target:
+    """The class's mean logit where the clean image (3, S, T) is of that class."""
+    with torch.no_grad():
+        output = run(split.model, image[None].to(split.example))
+    inside = class_map(output, target)[0]
+    if not inside.any():  # another order of sums left its highest score at one half
+        inside = output[0, target] == output[0, target].max()
+    return logit_within(target, inside)
 
 
 def _deeplift(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> tuple[Tensor, Tensor]:
     def head(a: Tensor) -> Tensor:
         return split.head(a, images)
 
     tape = baseline.tape
     if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
-        tape = deeplift.record(head, baseline.activations.expand_as(activations), _logit(target))
-    found = deeplift.attribute(head, activations, tape, _logit(target))
+        rows = baseline.activations.expand_as(activations) if split.bypassed else baseline.activations
+        tape = deeplift.record(head, rows, target)
+    found = deeplift.attribute(head, activations, tape, target)
     return found.values, found.error
 
 
 def _gradient(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: int
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> tuple[Tensor, Tensor]:
     """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
-        output = _logit(target)(split.head(leaf, images))
+        output = target(split.head(leaf, images))
         (gradient,) = torch.autograd.grad(output.sum(), leaf)
     with torch.no_grad():
         rows = baseline.activations.expand_as(activations)
-        reference = _logit(target)(split.head(rows, images))
+        reference = target(split.head(rows, images))
         values = gradient * (activations - rows)
         difference = (output - reference).double()
         error = (values.double().sum((1, 2, 3)) - difference).abs()

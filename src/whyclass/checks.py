@@ -5,7 +5,7 @@ Notation
 ``x (c)``
     a cell; ``w (c)``, ``b`` a hyperplane; ``z = w.x + b``.
 ``S``
-    steps of a test. ``K`` classes.
+    steps of a test. ``C`` numbers that scores hold for each image (`whyclass.tasks`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .errors import ModelError
 from .grid import Box, mosaic_shape
-from .index import class_logits
 from .split import Split
+from .tasks import scores_of
 
 SHIFTED_BYTES = 128 << 20
 """Activations that are shifted and finished together."""
@@ -30,14 +30,14 @@ DRAWS = 1000
 """Of the bootstrap."""
 
 Model = Callable[[Tensor], Tensor]
-"""From images (n, 3, S, T), normalised, to logits (n, K)."""
+"""From images (n, 3, S, T), normalised, to the model's output."""
 
 
 @dataclass(frozen=True)
 class Stitched:
     """A test image and what the model says of it.
 
-    ``image`` is (3, S, T), normalised; ``scores`` are softmax scores (K,); ``layout`` a row of ``LAYOUTS``.
+    ``image`` is (3, S, T), normalised; ``scores`` are (C,); ``layout`` a row of ``LAYOUTS``.
     """
 
     image: Tensor = field(repr=False)
@@ -87,7 +87,7 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
     for name in names:
         image = LAYOUTS[name](crops, size)
         try:
-            scores = softmax_scores(model, image[None])[0]
+            scores = scores_of_images(model, image[None])[0]
         except ModelError:
             if name == names[-1]:
                 raise
@@ -96,10 +96,10 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
     raise AssertionError("a layout was tried or an error raised")
 
 
-def softmax_scores(model: Model, images: Tensor) -> np.ndarray:
-    """Softmax scores (n, K), float64, of images (n, 3, S, T)."""
+def scores_of_images(model: Model, images: Tensor) -> np.ndarray:
+    """Scores (n, C), float64, of images (n, 3, S, T)."""
     with torch.no_grad():
-        scores = model(images).double().softmax(1).cpu().numpy()
+        scores = scores_of(model(images))
     if not np.isfinite(scores).all():
         raise ModelError(f"the model's output for an image of {tuple(images.shape[2:])} pixels is not finite")
     return np.asarray(scores)
@@ -108,7 +108,7 @@ def softmax_scores(model: Model, images: Tensor) -> np.ndarray:
 def shift(
     split: Split, activations: np.ndarray, images: Tensor, w: np.ndarray, steps: Sequence[float]
 ) -> np.ndarray:
-    """Softmax scores (S, n, K) after every cell became ``relu(x + t w)``, for each step ``t`` (paper, 5.2.1).
+    """Scores (S, n, C) after every cell became ``relu(x + t w)``, for each step ``t`` (paper, 5.2.1).
 
     Where the layer's activations are signed, cells become ``x + t w``.
 
@@ -126,7 +126,9 @@ def shift(
     n, *shape = activations.shape
     t = torch.tensor(steps, dtype=torch.float32).to(split.example)[:, None, None, None, None]
     normal = torch.from_numpy(w).to(split.example)[:, None, None]
-    rows = max(1, SHIFTED_BYTES // (4 * len(steps) * int(np.prod(shape))))
+    # what a segmentation net gives for an image may be far larger than its activations
+    each = max(int(np.prod(shape)), split.outputs)
+    rows = max(1, SHIFTED_BYTES // (4 * len(steps) * each))
     found = []
     with torch.no_grad():
         for start in range(0, n, rows):
@@ -136,7 +138,7 @@ def shift(
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             theirs = images[start : start + rows].to(split.example)
             theirs = theirs.repeat(len(steps), 1, 1, 1) if split.bypassed else theirs
-            scores = class_logits(split.head(x, theirs)).double().softmax(1).cpu().numpy()
+            scores = scores_of(split.head(x, theirs))
             found.append(scores.reshape(len(steps), len(block), -1))
     return np.concatenate(found, 1)
 

@@ -105,10 +105,14 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
         return None if value is None else _build(inner, value, arrays, archive)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        names = {field.name for field in dataclasses.fields(hint)}
-        if set(value) != names:
-            raise ValueError(f"{hint.__name__} has fields {sorted(set(value) ^ names)} too many or too few")
-        return hint(**{name: _build(hints[name], value[name], arrays, archive) for name in names})
+        fields = dataclasses.fields(hint)
+        names = {field.name for field in fields}
+        # a field that came later has a default, and records from before it lack it
+        needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+        if not needed <= set(value) <= names:
+            wrong = sorted((needed - set(value)) | (set(value) - names))
+            raise ValueError(f"{hint.__name__} has fields {wrong} too many or too few")
+        return hint(**{name: _build(hints[name], value[name], arrays, archive) for name in value})
     if origin is tuple:
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_build(k, entry, arrays, archive) for k, entry in zip(kinds, value, strict=True))

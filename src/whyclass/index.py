@@ -3,7 +3,7 @@
 Notation
 --------
 ``N``
-    images of the pool. ``K`` classes.
+    images of the pool. ``C`` numbers that scores hold for each (`Task.columns`).
 ``p x q``
     pooled cells of the layer, ``c`` its channels.
 
@@ -32,6 +32,7 @@ from .grid import pooled_shape
 from .progress import Progress
 from .split import Split
 from .store import Rows, Store
+from .tasks import Task, summary
 
 BATCH = 32
 Trunk = Callable[[Tensor], Tensor]
@@ -45,21 +46,24 @@ class Index:
     ----------
     items
         Identities of the images, in the order of the rows.
-    logits
-        Shape (N, K), float32. Rows of skipped images are NaN.
+    outputs
+        Shape (N, C), float32: logits, or of a segmentation net scores. Rows of skipped images are NaN.
     cells
         Shape (N, p*q, c), float16: unit vectors, or zeros.
     grid
         (p, q).
     skipped
         Position and reason of each image that could not be read.
+    task
+        What the outputs mean.
     """
 
     items: tuple[Item, ...]
-    logits: np.ndarray = field(repr=False)
+    outputs: np.ndarray = field(repr=False)
     cells: np.ndarray = field(repr=False)
     grid: tuple[int, int]
     skipped: dict[int, str]
+    task: Task
 
     @cached_property
     def usable(self) -> np.ndarray:
@@ -70,27 +74,27 @@ class Index:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """Argmax class of each image, shape (N,); -1 for skipped ones."""
-        blocks = [self.logits[rows].argmax(1) for rows in self._rows()]
+        """The class that each image is called, shape (N,); -1 for skipped ones."""
+        blocks = [self.task.winner(self.outputs[rows]) for rows in self._rows()]
         return np.where(self.usable, np.concatenate(blocks), -1)
 
+    def counting(self, target: int) -> np.ndarray:
+        """Mask (N,) of the images that count for a class (`Task.counts`)."""
+        if not self.task.dense:
+            return np.asarray(self.predicted == target)
+        return self.usable & self.task.counts(np.asarray(self.outputs), target)
+
     def scores_of(self, target: int) -> np.ndarray:
-        """Softmax score of one class for each image, shape (N,); NaN for skipped ones."""
-        return np.concatenate([softmax(self.logits[rows])[:, target] for rows in self._rows()])
+        """Score of one class for each image, shape (N,); NaN for skipped ones."""
+        return np.concatenate([self.task.from_logits(self.outputs[rows])[:, target] for rows in self._rows()])
 
     def scores(self, positions: np.ndarray) -> np.ndarray:
-        """Softmax scores, shape (len(positions), K)."""
-        return softmax(self.logits[positions])
+        """Scores, shape (len(positions), C)."""
+        return self.task.from_logits(self.outputs[positions])
 
     def _rows(self) -> list[slice]:
         """Blocks of rows, so that no more than a block of logits is in memory."""
         return [slice(start, start + 1024) for start in range(0, len(self.items), 1024)]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax scores (n, K), float64, of logits (n, K)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Plan:
     """
 
     split: Split
+    task: Task
     trunk: Callable[[], Trunk]
     pool: Pool
     preprocessing: Preprocessing
@@ -122,6 +127,7 @@ class Plan:
 
 def plan(
     split: Split,
+    task: Task,
     trunk: Callable[[], Trunk],
     pool: Pool,
     preprocessing: Preprocessing,
@@ -136,7 +142,7 @@ def plan(
         "preprocessing": preprocessing.describe(),
         "pool": pool.digest,
     }
-    return Plan(split, trunk, pool, preprocessing, side, known | facts)
+    return Plan(split, task, trunk, pool, preprocessing, side, known | facts)
 
 
 def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
@@ -171,17 +177,17 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     """Write the rows block by block; an interrupted pass goes on at its last whole block."""
     work = disk_store.resume(store, plan.key)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
-    classes, total = class_count(plan.split), len(plan.pool.items)
-    cells, logits = _rows(plan, work.folder, classes)
-    done = work.done if cells.hold(work.done) and logits.hold(work.done) else 0
+    total = len(plan.pool.items)
+    cells, outputs = _rows(plan, work.folder)
+    done = work.done if cells.hold(work.done) and outputs.hold(work.done) else 0
     trunk = plan.trunk()  # before threads decode: Ctrl-C in one of them must not come while torch traces
     with progress.step("index", total) as advance:
         advance(done)
         for positions, block in _blocks(plan, done):
             broken = {p: str(s) for p, s in zip(positions, block, strict=True) if isinstance(s, DataError)}
             skipped |= {str(p): why.removeprefix(f"{plan.pool.items[p].path}: ") for p, why in broken.items()}
-            block_logits, block_cells = _compute(plan, trunk, block, classes)
-            logits.append(done, block_logits)
+            block_outputs, block_cells = _compute(plan, trunk, block)
+            outputs.append(done, block_outputs)
             cells.append(done, block_cells)
             done += len(block)
             work.keep(done, {"skipped": skipped})
@@ -191,7 +197,7 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
         raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
     items = [[item.path, item.digest] for item in plan.pool.items]
     disk_store.finish(
-        store, plan.key, work, plan.facts | {"classes": classes, "skipped": skipped, "items": items}
+        store, plan.key, work, plan.facts | {"classes": plan.task.classes, "skipped": skipped, "items": items}
     )
 
 
@@ -208,11 +214,9 @@ def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | D
             positions, block = [], []
 
 
-def _compute(
-    plan: Plan, trunk: Trunk, block: list[Sample | DataError], classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _compute(plan: Plan, trunk: Trunk, block: list[Sample | DataError]) -> tuple[np.ndarray, np.ndarray]:
     split, (p, q) = plan.split, plan.grid
-    logits = np.full((len(block), classes), np.nan, np.float32)
+    outputs = np.full((len(block), plan.task.columns), np.nan, np.float32)
     cells = np.zeros((len(block), p * q, split.shape[0]), np.float16)
     good = [(row, sample.tensor) for row, sample in enumerate(block) if isinstance(sample, Sample)]
     if good:
@@ -220,36 +224,21 @@ def _compute(
         images = torch.stack([tensor for _, tensor in good]).to(split.example)
         with torch.no_grad():
             activations = trunk(images)
-            logits[rows] = class_logits(split.head(activations, images)).float().cpu().numpy()
+            outputs[rows] = summary(split.head(activations, images)).float().cpu().numpy()
             cells[rows] = pooled_cells(activations, plan.side).half().cpu().numpy()
-        if np.isnan(logits[rows]).any():
+        if np.isnan(outputs[rows]).any():
             raise ModelError(
                 "the model's output is not a number for an image of the pool; do its weights hold NaN?"
             )
-    return logits, cells
+    return outputs, cells
 
 
-def class_logits(output: Any) -> Tensor:
-    """The model's output as logits (n, K); anything else is a ``ModelError``."""
-    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < 2:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ModelError(
-            f"the model's output is {shape}; needed are logits (n, classes) of 2 classes or more"
-        )
-    return output
-
-
-def class_count(split: Split) -> int:
-    """How many classes the model has; an output that is no logits is a ``ModelError``."""
-    with torch.no_grad():
-        return int(class_logits(split.head(split.trunk(split.example), split.example)).shape[1])
-
-
-def _rows(plan: Plan, folder: Path, classes: int) -> tuple[Rows, Rows]:
-    """Files of the cells and of the logits."""
+def _rows(plan: Plan, folder: Path) -> tuple[Rows, Rows]:
+    """Files of the cells and of the outputs."""
     p, q = plan.grid
     cells = Rows(folder / "cells.f16", (p * q, plan.split.shape[0]), "<f2")
-    return cells, Rows(folder / "logits.f32", (classes,), "<f4")
+    name = "scores.f32" if plan.task.dense else "logits.f32"
+    return cells, Rows(folder / name, (plan.task.columns,), "<f4")
 
 
 def _load(store: Store, plan: Plan) -> Index:
@@ -257,10 +246,10 @@ def _load(store: Store, plan: Plan) -> Index:
     meta = disk_store.read_meta(folder)
     if meta is None or not {"classes", "skipped"} <= set(meta):
         raise StoreError(f"{folder} is damaged; delete it and run again")
-    cells, logits = _rows(plan, folder, meta["classes"])
+    cells, outputs = _rows(plan, folder)
     total = len(plan.pool.items)
     skipped = {int(position): reason for position, reason in meta["skipped"].items()}
-    return Index(plan.pool.items, logits.read(total), cells.read(total), plan.grid, skipped)
+    return Index(plan.pool.items, outputs.read(total), cells.read(total), plan.grid, skipped, plan.task)
 
 
 def _tell_what_changed(store: Store, plan: Plan, progress: Progress) -> None:

@@ -7,7 +7,8 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import torch
+from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
 from . import checks, crops, data
@@ -17,9 +18,13 @@ from .records import ClassImage, Control, Crop, Picture, PredictionTest
 from .scene import Scene
 from .settings import seed_of
 from .split import run
+from .tasks import class_map
 
 BOUNDS: tuple[tuple[float, Any], ...] = ((0.025, "lower"), (0.975, "higher"))
 """Quantiles of the control, rounded outwards to a draw: of twenty the least and the largest."""
+
+DARK, OUTLINES = "#101010", ("#ffffff", "#ffd400")
+"""Colours of outlines: a wide dark line under a narrow light one is seen on any ground."""
 
 STRIP_QUALITY = 80
 """Of JPEG: an audit keeps a dozen strips of each of a thousand classes."""
@@ -52,7 +57,7 @@ class Controls:
             mean=float(scores[:, target].mean()),
             low=low,
             high=high,
-            predicted=float((scores.argmax(1) == target).mean()),
+            predicted=float(self._scene.task.counts(scores, target).mean()),
         )
 
     def _draw(self, draw: int, count: int, mask: np.ndarray, read: Reader) -> np.ndarray:
@@ -80,13 +85,34 @@ def piece(scene: Scene, place: Place, tensor: Tensor) -> Tensor:
     return tensor[:, top:bottom, left:right]
 
 
+def outlined(picture: Image.Image, inside: np.ndarray, colour: str = OUTLINES[0]) -> Image.Image:
+    """A new picture with the border of a region (S, T), bool, drawn in a light colour on a dark line.
+
+    The region is brought to the picture's size; what lies at the picture's own edge has no border.
+    """
+    mask = Image.fromarray(inside.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.NEAREST)
+    shown = picture.copy()
+    for width, ink in ((5, DARK), (3, colour)):
+        grown, shrunk = mask.filter(ImageFilter.MaxFilter(width)), mask.filter(ImageFilter.MinFilter(width))
+        shown.paste(ink, mask=ImageChops.difference(grown, shrunk))
+    return shown
+
+
 class Pictures:
-    """Crops, whole images and test images of a scene, each image read once."""
+    """Crops, whole images and test images of a scene, each image read once.
+
+    Where images are segmented, the classes to ``outline`` are outlined on whole images.
+    """
 
     def __init__(
-        self, scene: Scene, samples: Mapping[int, Sample] | None = None, controls: Controls | None = None
+        self,
+        scene: Scene,
+        outline: Sequence[int],
+        samples: Mapping[int, Sample] | None = None,
+        controls: Controls | None = None,
     ) -> None:
         self.scene, self.index = scene, scene.index
+        self._outline = tuple(outline) if scene.task.dense else ()
         self._samples = dict(samples or {})
         self._wholes: dict[int, ClassImage] = {}
         self._controls = controls or Controls(scene)
@@ -110,11 +136,12 @@ class Pictures:
         lean
             Without the crops' whole images, and the stitched one as JPEG.
         """
-        test = stitched(self.scene, places, self.sample)
-        top = np.argsort(-test.scores, kind="stable")[:5]
+        test, task = stitched(self.scene, places, self.sample), self.scene.task
+        top = task.order(test.scores)[:5]
         return PredictionTest(
             score=float(test.scores[target]),
-            predicted=bool(test.scores.argmax() == target),
+            share=task.share(test.scores, target),
+            predicted=bool(task.counts(test.scores, target)),
             top=tuple(self.scene.prediction(int(c), float(test.scores[c])) for c in top),
             layout=test.layout,
             pool=int(mask.sum()),
@@ -126,7 +153,7 @@ class Pictures:
     def whole(self, position: int) -> ClassImage:
         """A whole image, as the model sees it."""
         if position not in self._wholes:
-            picture = data.encode(self.sample(position).picture, lossless=False)
+            picture = data.encode(self._shown(position), lossless=False)
             self._wholes[position] = ClassImage(self.scene.source(position), picture)
         return self._wholes[position]
 
@@ -140,7 +167,7 @@ class Pictures:
 
     def small(self, position: int, side: int) -> ClassImage:
         """A whole image, its longer side at most ``side`` pixels."""
-        picture = self.sample(position).picture.copy()
+        picture = self._shown(position)
         picture.thumbnail((side, side))
         return ClassImage(self.scene.source(position), data.encode(picture, lossless=False))
 
@@ -157,6 +184,18 @@ class Pictures:
         for left, piece in zip(accumulate((p.width for p in pieces), initial=0), pieces, strict=False):
             row.paste(piece, (left, 0))
         return data.encode(row, lossless=False, quality=STRIP_QUALITY)
+
+    def _shown(self, position: int) -> Image.Image:
+        """A whole image as a new picture; of a segmentation net with classes outlined."""
+        sample = self.sample(position)
+        shown = sample.picture.copy()
+        if not self._outline:
+            return shown
+        with torch.no_grad():
+            output = run(self.scene.split.model, sample.tensor[None].to(self.scene.split.example))
+        for target, colour in zip(self._outline, OUTLINES, strict=False):
+            shown = outlined(shown, class_map(output, target)[0].cpu().numpy(), colour)
+        return shown
 
     def sample(self, position: int) -> Sample:
         """An image of the pool."""

@@ -16,13 +16,14 @@ from . import data
 from .classes import name_of
 from .data import Pool, Preprocessing, Sample
 from .errors import DataError, RecordError, StoreError
-from .index import BATCH, Index, Trunk, class_logits
+from .index import BATCH, Index, Trunk
 from .models import Loaded
 from .progress import Progress
 from .records import FORMAT, ModelInfo, PoolInfo, Prediction, Record, Skipped, Source
 from .settings import Settings, plain
 from .split import Split
 from .store import Store, key_of
+from .tasks import Task, scores_of
 
 Kept = TypeVar("Kept", bound=Record)
 
@@ -60,6 +61,11 @@ class Scene:
         """From a picture to the model's input."""
         return self.loaded.preprocessing
 
+    @property
+    def task(self) -> Task:
+        """What the model does."""
+        return self.index.task
+
     def name(self, index: int) -> str:
         """A class's name."""
         return name_of(index, self.loaded.class_names)
@@ -69,8 +75,10 @@ class Scene:
         return Prediction(int(index), self.name(int(index)), float(score))
 
     def classes(self) -> list[int]:
-        """The classes that are predicted for an image of the pool, rising."""
-        return np.unique(self.index.predicted[self.index.usable]).tolist()
+        """The classes that some image of the pool counts for, rising."""
+        if not self.task.dense:
+            return np.unique(self.index.predicted[self.index.usable]).tolist()
+        return [k for k in range(self.task.classes) if self.index.counting(k).any()]
 
     def source(self, position: int) -> Source:
         """What an image of the pool is, and what the model predicts for it."""
@@ -104,12 +112,11 @@ class Scene:
             return np.concatenate([trunk(block).cpu().numpy() for block in self._blocks(images)])
 
     def scores(self, images: Tensor, advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
-        """Softmax scores (n, K), float64, of images (n, 3, S, T) of the model's own size."""
+        """Scores (n, C), float64, of images (n, 3, S, T) of the model's own size."""
         trunk, found = self.trunk(torch.float32), []
         with torch.no_grad():
             for block in self._blocks(images):
-                output = class_logits(self.split.head(trunk(block), block))
-                found.append(output.double().softmax(1).cpu().numpy())
+                found.append(scores_of(self.split.head(trunk(block), block)))
                 advance(len(block))
         return np.concatenate(found)
 
@@ -154,7 +161,12 @@ class Scene:
         """The model, for a record."""
         split = self.split
         return ModelInfo(
-            self.loaded.name, self.fingerprint, split.layer, split.shape, self.preprocessing.describe()
+            self.loaded.name,
+            self.fingerprint,
+            split.layer,
+            split.shape,
+            self.preprocessing.describe(),
+            self.task.name,
         )
 
     def pool_info(self) -> PoolInfo:

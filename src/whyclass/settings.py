@@ -17,6 +17,7 @@ METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
 SIGNED = ("split", "clip")
+TARGETS = ("map", "confident")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
@@ -102,6 +103,9 @@ class Settings:
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
         parts as separate channels, undone in the concepts, or ``"clip"``, negative ones as 0. Not in
         the paper, which takes layers after a ReLU.
+    target
+        Whose mean a segmentation net's logit is: of the whole ``"map"`` of the class's logits, or only of the
+        ``"confident"`` pixels, whose softmax exceeds one half on the clean image.
     fill
         What masked and blanked pixels become: ``"zero"`` in normalised space (table 4), or ``"white"``.
     seed
@@ -135,6 +139,7 @@ class Settings:
     shifts: tuple[float, ...] = SHIFTS
     fill: str = "zero"
     signed: str = "split"
+    target: str = "map"
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -167,6 +172,7 @@ class Settings:
             "precision": PRECISIONS,
             "fill": FILLS,
             "signed": SIGNED,
+            "target": TARGETS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -77,6 +77,8 @@ class Split:
         Whether its activations can be negative, as before a ReLU, or after GELU or SiLU.
     form
         How the layer's output is a map; None where it is one.
+    outputs
+        Numbers that the model gives for one image.
     bypassed
         Whether something goes around the layer (the skip connections of a U-Net). Then the
         activations alone do not decide the output, and ``head`` needs the images too.
@@ -95,6 +97,7 @@ class Split:
     known: Outputs = field(repr=False, default_factory=dict)
     signed: bool = False
     form: Form | None = None
+    outputs: int = 1
 
     def trunk(self, images: Tensor) -> Tensor:
         """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.
@@ -180,9 +183,10 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     cut = Split(model, layer, info.form.shape, False, one, _before(model, layer, one), info.signed, form)
     with torch.no_grad():
         whole, activations = _finite(run(model, probe)), cut.trunk(probe)
+        cut = replace(cut, outputs=whole[0].numel())
         if _agrees(lambda: cut.head(activations), whole):
             return cut
-        cut = Split(model, layer, cut.shape, True, one, signed=info.signed, form=form)
+        cut = replace(cut, bypassed=True, known={})
         if _agrees(lambda: cut.head(activations, probe), whole):
             return cut
     raise LayerError(

@@ -84,7 +84,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class with the softmax score (0 to 1) the model gives it."""
+    """A class with the softmax score (0 to 1) the model gives it; of a segmentation net the largest."""
 
     index: int
     name: str
@@ -118,13 +118,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What was explained: the model's name, its weights' hash, the layer and its output shape (c, h, w)."""
+    """What was explained: the model's name, its weights' hash, the layer and its output shape (c, h, w).
+
+    ``task`` is ``"classification"`` or ``"segmentation"``.
+    """
 
     name: str
     weights: str
     layer: str
     shape: tuple[int, int, int]
     preprocessing: str
+    task: str = "classification"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class Step:
 
     ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
     its 95 % interval over images (bootstrap); ``source`` that of the class the images are predicted as;
-    ``winner`` the class of the highest mean score.
+    ``winner`` the class of the highest mean score. ``share`` is, of a segmentation net, the mean of the class
+    sought over maps and images.
     """
 
     at: float
@@ -102,6 +103,7 @@ class Step:
     high: float
     source: float
     winner: Prediction
+    share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,11 @@ class PredictionTest:
     Attributes
     ----------
     score
-        Softmax score of the class for the stitched image, 0 to 1.
+        Softmax score of the class for the stitched image, 0 to 1; of a segmentation net the largest over the
+        map.
     predicted
-        Whether the class is the argmax.
+        Whether the class is the argmax; of a segmentation net, whether its softmax exceeds one half
+        somewhere.
     top
         The five highest classes, highest first (fewer when the model has fewer).
     layout
@@ -138,6 +140,8 @@ class PredictionTest:
         For each concept, in order, the whole image its best crop came from.
     control
         The same with random crops, or None when it was not run.
+    share
+        Of a segmentation net, the class's mean softmax score over the map; else None.
     """
 
     score: float
@@ -148,6 +152,7 @@ class PredictionTest:
     picture: Picture
     sources: tuple[ClassImage, ...]
     control: Control | None
+    share: float | None = None
 
 
 @dataclass(frozen=True)

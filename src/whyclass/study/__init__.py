@@ -21,15 +21,16 @@ from whyclass.classes import resolve
 from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError
 from whyclass.fuse import fast_trunk, noisy_precision
-from whyclass.index import Index, Trunk, class_count, load_or_make, plan
+from whyclass.index import Index, Trunk, load_or_make, plan
 from whyclass.progress import Logged, Progress
 from whyclass.records import Audit, Contrast, Explanation, InsertionTest, Pairs, Record
 from whyclass.scene import Scene
 from whyclass.settings import Settings, plain
-from whyclass.split import split
+from whyclass.split import Split, split
 from whyclass.store import open_store
 from whyclass.study import auditing, contrasting, explaining, probes
 from whyclass.study.subject import Subject, subject
+from whyclass.tasks import Task, task_of
 
 LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
 
@@ -92,7 +93,7 @@ class Study:
             where = next(self.loaded.model.parameters(), torch.empty(0)).device
             example = example_image(self.loaded.preprocessing.crop).to(where)
             self.split = split(self.loaded.model, layer, example)
-            self.classes = class_count(self.split)
+            self.task = _task(self.split, self.loaded.class_names)
             folder = store or tempfile.mkdtemp(prefix="whyclass-")
             if not store:
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -106,6 +107,7 @@ class Study:
             dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
             wanted = plan(
                 self.split,
+                self.task,
                 lambda: self.trunk(dtype),
                 self.pool,
                 self.loaded.preprocessing,
@@ -229,7 +231,7 @@ class Study:
             target=scene.prediction(a, found.original.target),
             source=scene.prediction(b, found.original.source),
             insertion=found,
-            warnings=tuple(explaining.few(len(duel.source.chosen), f"“{scene.name(b)}”")),
+            warnings=tuple(explaining.few(duel.n, f"“{scene.name(b)}”")),
             settings=plain(self.settings),
             versions=scene.versions,
         )
@@ -373,7 +375,7 @@ class Study:
         return made
 
     def _resolved(self, wanted: str | int) -> int:
-        return resolve(wanted, self.loaded.class_names, self.classes)
+        return resolve(wanted, self.loaded.class_names, self.task.classes)
 
     def _check_unchanged(self) -> None:
         if models.fingerprint(self.loaded.model) != self.fingerprint:
@@ -388,6 +390,11 @@ class Study:
 def example_image(size: tuple[int, int]) -> Tensor:
     """An image (1, 3, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
     return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def _task(split: Split, names: tuple[str, ...]) -> Task:
+    with torch.no_grad():
+        return task_of(split.head(split.trunk(split.example), split.example), names)
 
 
 def _loaded(

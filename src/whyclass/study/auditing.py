@@ -242,7 +242,7 @@ def _findings(scene: Scene, targets: Sequence[int], problems: dict[int, str], re
     controls = Controls(scene)
     with scene.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
-            own, pictures = subject(scene, k), Pictures(scene, controls=controls)
+            own, pictures = subject(scene, k), Pictures(scene, [k], controls=controls)
             if k in problems:
                 made = _unexplained(own, problems[k])
             else:

@@ -199,11 +199,11 @@ def _insertions(scene: Scene, duel: Duel, concepts: Sequence[Concept]) -> tuple[
     return probes.insertions(duel, patches, origins, box)
 
 
-def _sources(scene: Scene, sides: Iterable[Side]) -> tuple[ClassImage, ...]:
+def _sources(scene: Scene, sides: Sequence[Side]) -> tuple[ClassImage, ...]:
     """The whole image of every crop over the whole pool, once each, in pool order."""
     concepts = [concept for side in sides for concept in (*side.explanation.concepts, *side.concepts)]
     paths = {crop.image.path for concept in concepts for crop in concept.including}
-    pictures = Pictures(scene)
+    pictures = Pictures(scene, [side.explanation.target.index for side in sides])
     with scene.progress.step("whole images", len(paths)) as advance:
         found = []
         for position, item in enumerate(scene.index.items):
@@ -211,6 +211,13 @@ def _sources(scene: Scene, sides: Iterable[Side]) -> tuple[ClassImage, ...]:
                 found.append(pictures.small(position, THUMBNAIL))
                 advance(1)
     return tuple(found)
+
+
+def _shared(scene: Scene, side: Side, sides: Sequence[Side]) -> bool:
+    """Whether all images that the tests towards a side's class begin from show the class already."""
+    target = side.explanation.target.index
+    other = next(one.explanation.target.index for one in sides if one is not side)
+    return bool(scene.task.counts(scene.index.scores(subject(scene, other).chosen), target).all())
 
 
 def _warnings(scene: Scene, plane: Hyperplane, sides: Sequence[Side]) -> Iterable[str]:
@@ -227,6 +234,11 @@ def _warnings(scene: Scene, plane: Hyperplane, sides: Sequence[Side]) -> Iterabl
             f"{measured.balanced:.2f}); at this layer they may be the same."
         )
     for side, name, other in zip(sides, names, names[::-1], strict=True):
+        if _shared(scene, side, sides):
+            yield (
+                f"Every image that shows “{other}” shows “{name}” too, so the tests towards “{name}” begin "
+                "where it is already."
+            )
         if not side.concepts:
             yield (
                 f"No cell of the images of “{name}” lies on its side of the hyperplane: nothing at this "

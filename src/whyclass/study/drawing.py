@@ -186,7 +186,7 @@ def _pair(own: Subject, drawn: Draw, planes: Planes, row: int, test: str, contro
     duel = Duel(own, target, planes.weights[row], float(planes.biases[row]))
     shift = test == "shift"
     moved, control = probes.best_shift(duel, controlled) if shift else (probes.best_mask(duel), None)
-    default = float(own.scene.index.scores(own.chosen)[:, target].mean())
+    default = float(duel.before[:, target].mean())
     return AuditedPair(
         target=own.scene.prediction(target, default),
         runs=drawn.targets[own.target][target],

@@ -84,7 +84,7 @@ def show(
         (places,) = crops.nearest(index, [query(scene, factors, masks)], settings.crops, advance)
     samples = own.samples
     with scene.progress.step("prediction test"):
-        pictures = Pictures(scene, dict(zip(own.chosen.tolist(), samples, strict=True)))
+        pictures = Pictures(scene, [own.target], dict(zip(own.chosen.tolist(), samples, strict=True)))
         tests = both_tests(pictures, own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
@@ -114,9 +114,9 @@ def both_tests(
 
 
 def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
-    """Which images (N,) crops are drawn from: all, and those that are not predicted as the class."""
-    index = scene.index
-    return {"including": index.usable, "excluding": index.usable & (index.predicted != target)}
+    """Which images (N,) crops are drawn from: all, and those that do not count for the class."""
+    usable = scene.index.usable
+    return {"including": usable, "excluding": usable & ~scene.index.counting(target)}
 
 
 def query(scene: Scene, factors: Factors, masks: dict[str, np.ndarray]) -> Query:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ EXAMPLES = 4
 Advance = Callable[[int], None]
 
 Scores = Callable[[np.ndarray, np.ndarray, Advance], np.ndarray]
-"""From a direction (c,) and rows of the source's images to softmax scores (S, rows, K)."""
+"""From a direction (c,) and rows of the duel's images to scores (S, rows, C)."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,42 @@ class Duel:
         """Where it takes place."""
         return self.source.scene
 
+    @cached_property
+    def rows(self) -> slice | np.ndarray:
+        """Which of the source's images take part: those that do not count for the target as well.
+
+        A classifier predicts one class, so all do; so do all where each of a segmentation net's images shows
+        both classes.
+        """
+        if not self.scene.task.dense:
+            return slice(None)
+        both = self.scene.task.counts(self.scene.index.scores(self.source.chosen), self.target)
+        return slice(None) if both.all() else np.flatnonzero(~both)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Of the images, in the pool."""
+        return self.source.chosen[self.rows]
+
     @property
     def n(self) -> int:
-        """Images of the source."""
-        return len(self.source.chosen)
+        """Images."""
+        return len(self.positions)
+
+    @property
+    def images(self) -> Tensor:
+        """Shape (n, 3, S, T), normalised."""
+        return self.source.images[self.rows]
+
+    @property
+    def activations(self) -> np.ndarray:
+        """Of the images, shape (n, c, h, w)."""
+        return np.asarray(self.source.activations[self.rows])
+
+    @property
+    def before(self) -> np.ndarray:
+        """Scores (n, C) of the images as they are."""
+        return self.scene.index.scores(self.positions)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose, the same whatever else is computed."""
@@ -82,8 +115,8 @@ def masking(duel: Duel) -> Sweep:
 
 
 def _shifted(duel: Duel) -> Scores:
-    own, scene, steps = duel.source, duel.scene, duel.scene.settings.shifts
-    activations, images = own.activations, own.images
+    scene, steps = duel.scene, duel.scene.settings.shifts
+    activations, images = duel.activations, duel.images
 
     def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
         found = checks.shift(scene.split, activations[rows], images[rows], w, steps)
@@ -94,12 +127,12 @@ def _shifted(duel: Duel) -> Scores:
 
 
 def _masked(duel: Duel) -> Scores:
-    own, scene = duel.source, duel.scene
-    activations, images, fill = own.activations, own.images, filling(scene)
+    scene, before = duel.scene, duel.before
+    activations, images, fill = duel.activations, duel.images, filling(scene)
 
     def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
         masks = checks.lowest(signed_distance(activations[rows], w, duel.b), SHARES[1:])
-        found = [scene.index.scores(own.chosen[rows])]
+        found = [before[rows]]
         advance(len(rows))
         found += [scene.scores(checks.mask(images[rows], masked, fill), advance) for masked in masks]
         return np.stack(found)
@@ -142,8 +175,7 @@ def insertions(
     Blank pixels in the same place are one control, crops of third classes the other; all patches
     share them.
     """
-    scene, images = duel.scene, duel.source.images
-    before = scene.index.scores(duel.source.chosen)
+    scene, images, before = duel.scene, duel.images, duel.before
     with scene.progress.step("insertion", (len(patches) + 1) * duel.n + _control_tries(duel)) as advance:
         controls = _Controls(
             blank=_means(duel, scene.scores(checks.paste(images, filling(scene)[0], box), advance)),
@@ -170,11 +202,12 @@ def _inserted(
     controls: _Controls,
     advance: Advance,
 ) -> Insertion:
-    pictures = checks.paste(duel.source.images, patch, box)
+    pictures = checks.paste(duel.images, patch, box)
     after = duel.scene.scores(pictures, advance)
     low, high = checks.interval(after[:, duel.target], duel.generator("interval"))
     original, pasted = _means(duel, before), _means(duel, after)
-    turned = (after.argmax(1) == duel.target) & (before.argmax(1) != duel.target)
+    task = duel.scene.task
+    turned = task.counts(after, duel.target) & ~task.counts(before, duel.target)
     order = np.argsort(before[:, duel.target] - after[:, duel.target], kind="stable")
     rows = order[np.unique(np.linspace(0, duel.n - 1, EXAMPLES).round().astype(int))]
     return Insertion(
@@ -263,6 +296,7 @@ def _steps(duel: Duel, at: Sequence[float], scores: np.ndarray) -> tuple[Step, .
             high=float(high[s]),
             source=float(mean[s, duel.source.target]),
             winner=_winner(duel.scene, mean[s]),
+            share=duel.scene.task.share(mean[s], duel.target),
         )
         for s in range(len(at))
     )
@@ -292,15 +326,15 @@ def _third(duel: Duel, box: Box, advance: Advance) -> ThirdCrops | None:
     """Crops of the patch's size from images that are predicted as neither class."""
     scene, turns = duel.scene, _in_turn(duel)
     index = scene.index
-    others = np.flatnonzero(index.usable & ~np.isin(index.predicted, (duel.target, duel.source.target)))
+    others = np.flatnonzero(index.usable & ~index.counting(duel.target) & ~index.counting(duel.source.target))
     if not others.size or not turns:
         return None
     generator = duel.generator("third crops")
     drawn = scene.read(generator.choice(others, len(turns)).tolist())
-    means = []
+    means, images = [], duel.images
     for sample, rows in zip(drawn, turns, strict=True):
         patch = random_crop(sample.tensor, (box[3] - box[1], box[2] - box[0]), generator)
-        means.append(scene.scores(checks.paste(duel.source.images[rows], patch, box)).mean(0))
+        means.append(scene.scores(checks.paste(images[rows], patch, box)).mean(0))
         advance(len(rows))
     scores = np.stack(means)
     target = scores[:, duel.target]
@@ -310,7 +344,7 @@ def _third(duel: Duel, box: Box, advance: Advance) -> ThirdCrops | None:
         mean=float(target.mean()),
         low=float(target.min()),
         high=float(target.max()),
-        swapped=float((scores.argmax(1) == duel.target).mean()),
+        swapped=float((scene.task.winner(scores) == duel.target).mean()),
     )
 
 
@@ -328,7 +362,7 @@ def _means(duel: Duel, scores: np.ndarray) -> MeanScores:
 
 
 def _winner(scene: Scene, mean: np.ndarray) -> Prediction:
-    best = int(mean.argmax())
+    best = int(scene.task.winner(mean))
     return scene.prediction(best, float(mean[best]))
 
 
@@ -336,4 +370,4 @@ def _pasted(duel: Duel, row: int, pictures: Tensor, before: np.ndarray, after: n
     scene, both = duel.scene, [duel.target, duel.source.target]
     picture = data.encode(scene.preprocessing.undo(pictures[row]), lossless=False)
     old, new = before[row, both].tolist(), after[row, both].tolist()
-    return Pasted(scene.source(int(duel.source.chosen[row])), picture, (old[0], old[1]), (new[0], new[1]))
+    return Pasted(scene.source(int(duel.positions[row])), picture, (old[0], old[1]), (new[0], new[1]))

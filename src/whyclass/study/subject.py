@@ -20,6 +20,7 @@ from whyclass.fuse import noisy_precision
 from whyclass.records import Evidence, Factors
 from whyclass.scene import Scene
 from whyclass.settings import seed_of
+from whyclass.tasks import HALF, logit
 
 DEPENDS = (
     "images",
@@ -45,7 +46,8 @@ class Subject:
     Attributes
     ----------
     predicted
-        Positions of all images predicted as the class.
+        Positions of all images that count for the class: predicted as it or, by a segmentation net, showing
+        it somewhere.
     chosen
         Positions of those that are used: at most ``images``, drawn with the seed, in pool order.
     """
@@ -112,12 +114,16 @@ class Subject:
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
         signed = ("signed",) if self.scene.split.signed else ()
-        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed)
+        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
 
     @property
     def evidence_file(self) -> Path:
         """Where the evidence is kept."""
-        return self._file("evidence", DEPENDS)
+        return self._file("evidence", DEPENDS + self._dense)
+
+    @property
+    def _dense(self) -> tuple[str, ...]:
+        return ("target",) if self.scene.task.dense else ()
 
     def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
         settings = {name: getattr(self.scene.settings, name) for name in depends}
@@ -137,11 +143,12 @@ class Subject:
                 scene.trunk(noisy_precision(settings.precision, scene.split)),
                 [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
                 attribution.prepare(
-                    scene.split, scene.preprocessing.constant(settings.baseline), self.target
+                    scene.split, scene.preprocessing.constant(settings.baseline), logit(self.target)
                 ),
                 self.target,
                 settings,
                 advance,
+                scene.task.dense,
             )
 
 
@@ -154,14 +161,14 @@ def subject(scene: Scene, target: int) -> Subject:
         If it is predicted for no image of the pool (names its nearest rivals and how often each is
         predicted).
     """
-    predicted = np.flatnonzero(scene.index.predicted == target)
+    predicted = np.flatnonzero(scene.index.counting(target))
     if not predicted.size:
         raise ClassError(_never_predicted(scene, target))
     return Subject(scene, target, predicted, _draw(scene, predicted))
 
 
 def _draw(scene: Scene, predicted: np.ndarray) -> np.ndarray:
-    """At most ``images`` of the images predicted as the class, drawn with the seed, in pool order.
+    """At most ``images`` of the images that count for the class, drawn with the seed, in pool order.
 
     Each image's lot is cast from its content, so that one more image in the pool changes the draw
     by at most one.
@@ -175,4 +182,8 @@ def _never_predicted(scene: Scene, target: int) -> str:
     near = rivals(
         scene.index.scores_of(target)[usable], scene.index.predicted[usable], scene.loaded.class_names
     )
-    return f"class {scene.name(target)!r} is predicted for none of the pool's {usable.size} images; {near}"
+    if scene.task.dense:
+        seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
+    else:
+        seen = f"predicted for none of the pool's {usable.size} images"
+    return f"class {scene.name(target)!r} is {seen}; {near}"
