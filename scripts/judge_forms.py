@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from planted_nets import FORMS, judged
-
 from whyclass import Settings, demo, world
 
 

@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from planted_nets import FORMS
 from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, label, report, save, scenes, train
 
+from planted_nets import FORMS
 from whyclass import world
 
 OTHER = world.class_index("other")
@@ -32,7 +32,8 @@ def pixels(scene: world.Scene) -> np.ndarray:
 def begun(build: Callable[[], nn.Module]) -> nn.Module:
     """The network on the first two stages of the planted one, which stay as they are."""
     net, planted = build(), world.planted_net()
-    net.stem.load_state_dict(planted.state_dict(), strict=False)
+    for own, learnt in ((net.stem.stage1, planted.stage1), (net.stem.stage2, planted.stage2)):
+        own.load_state_dict(learnt.state_dict())
     net.stem.eval().requires_grad_(False)
     return net
 
@@ -59,7 +60,7 @@ def report_pixels(net: nn.Module, n: int) -> None:
 
 
 RECIPES = {
-    "vit": (label, 10, {"rate": 1e-3, "size": 32}, report),
+    "vit": (label, 5, {"rate": 1e-3, "size": 32}, report),
     "unet": (pixels, 6, {"rate": 4e-3, "size": 32}, report_pixels),
 }
 """What each form learns of a scene, epochs, how it is trained, and what is said of it."""

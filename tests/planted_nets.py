@@ -166,6 +166,6 @@ def judged(
     study = Study(form.trained(), form.layer, pool, settings=settings)
     if not trained:
         index, study = study.index(), Study(form.untrained(), form.layer, pool, settings=settings)
-        study._index = replace(study.index(), logits=index.logits)
+        study._index = replace(study.index(), outputs=index.outputs)
     truth = {item.path: world.pool_scene(item.path, settings.seed).masks for item in study.pool.items}
     return {name: demo.judge(study.explain(name), truth, settings.seed) for name in classes}

@@ -1,4 +1,4 @@
-"""The planted world in other forms of network: what is planted is found, and in an untrained one it is not."""
+"""The planted world in other forms of network: a trained one shows what is planted, an untrained one not."""
 
 from __future__ import annotations
 
@@ -24,12 +24,34 @@ def pool(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", params=FORMS)
-def pair(request, pool) -> tuple[Found, Found]:
-    """Findings with the trained net, and with an untrained one."""
-    form = FORMS[request.param]
-    return judged(form, pool, CLASSES, SETTINGS), judged(form, pool, CLASSES, SETTINGS, trained=False)
+def form(request):
+    return FORMS[request.param]
 
 
-def parts(findings: Found, *, planted: bool) -> list[str]:
-    """Parts that are found, of those planted or of those that are not."""
-    return [f.part for found in findings.values() for f in found if f.found and f.planted == planted]
+@pytest.fixture(scope="module")
+def trained(form, pool) -> Found:
+    return judged(form, pool, CLASSES, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def untrained(form, pool) -> Found:
+    return judged(form, pool, CLASSES, SETTINGS, trained=False)
+
+
+def found(findings: Found, *, planted: bool = True) -> int:
+    """How many parts are found, of those planted or of those that are not."""
+    return sum(f.found and f.planted == planted for judged in findings.values() for f in judged)
+
+
+def test_what_was_planted_is_found(trained):
+    assert found(trained) >= 6  # of 7
+    assert found(trained, planted=False) == 0
+
+
+def test_the_shortcut_shows_in_its_class(trained):
+    sticker = next(finding for finding in trained["hawk"] if finding.part == world.SHORTCUT)
+    assert sticker.found
+
+
+def test_a_net_that_has_learnt_nothing_shows_nothing(untrained):
+    assert found(untrained) <= 1
