@@ -150,7 +150,7 @@ class Planted:
 
 FORMS = {
     form.name: form
-    for form in (Planted("vit", PlantedViT, "blocks.1"), Planted("unet", PlantedUNet, "down12"))
+    for form in (Planted("vit", PlantedViT, "blocks.0"), Planted("unet", PlantedUNet, "down12"))
 }
 
 
