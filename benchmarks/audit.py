@@ -256,7 +256,7 @@ def one(options: argparse.Namespace) -> None:
         step = max(1, len(study_pool) // options.classes)
         chosen = study_pool[::step][: options.classes]
         preprocessing = planted.preprocessing
-        pictures = torch.stack([preprocessing.tensor(preprocessing.picture(Image.open(p))) for p in chosen])
+        pictures = torch.stack([preprocessing.tensor(preprocessing.pixels(Image.open(p))) for p in chosen])
         model = Prototypes(planted.model, pictures).eval()
     loaded = Loaded("prototypes", model, preprocessing)
     with tempfile.TemporaryDirectory() as folder:
@@ -317,10 +317,15 @@ def _plot(by_pool: list[dict[str, Any]], by_class: list[dict[str, Any]]) -> str:
         parts.append(f'<path d="M{left} {top}V{top + 160}H{left + 260}" fill="none" stroke="#888"/>')
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in dots)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#14558f" stroke-width="2"/>')
-        for (x, y), (value, height) in zip(dots, points, strict=True):
+        for row, ((x, y), (value, height)) in enumerate(zip(dots, points, strict=True)):
+            beside = 16 if row == 1 else -7  # the one in the middle below, since two may lie close together
+            anchor = "start" if row < 2 else "end"
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#14558f"/>')
-            parts.append(f'<text x="{x:.1f}" y="{y - 7:.1f}" text-anchor="end">{height:,.0f}</text>')
-            parts.append(f'<text x="{x:.1f}" y="{top + 175}" text-anchor="end">{value:,}</text>')
+            parts.append(
+                f'<text x="{x:.1f}" y="{y + beside:.1f}" text-anchor="{anchor}">{height:,.0f}</text>'
+            )
+            if row != 0 or x - left > 30:
+                parts.append(f'<text x="{x:.1f}" y="{top + 175}" text-anchor="{anchor}">{value:,}</text>')
         parts.append(f'<text x="{left}" y="{top - 6}">{up}</text>')
         parts.append(f'<text x="{left + 260}" y="{top + 192}" text-anchor="end">{across}</text>')
     style = "<style>text{font:12px sans-serif;fill:#333}</style><rect width='660' height='470' fill='#fff'/>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from torch import nn
 from whyclass import models
 from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
-from whyclass.models import fingerprint, load, read_class_names, read_weights
+from whyclass.models import described, load, read_class_names
+from whyclass.split import run, split
+from whyclass.weights import fingerprint, read_weights
 
 NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
 SMALL = """
@@ -74,6 +78,64 @@ def squeezenet(classes: int = 1000) -> nn.Module:
     return torchvision.models.squeezenet1_1(weights=None, num_classes=classes)
 
 
+class Mixed(nn.Module):
+    """Its first convolution takes what it makes of an image, not the image's channels."""
+
+    def __init__(self, taken: int, change) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(taken, 4, 3), change
+
+    def forward(self, x):
+        return self.conv(self.change(x)).mean((2, 3))
+
+
+ANY = Preprocessing(None, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [
+        (Mixed(3, lambda x: x), 3),
+        (Mixed(1, lambda x: x), 1),
+        (Mixed(5, lambda x: x), 5),
+        (Mixed(1, lambda x: x.mean(1, keepdim=True)), 3),  # makes it grey itself
+        (Mixed(5, lambda x: torch.cat([x, x[:, :2]], 1)), 3),  # such as coordinates beside the colours
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 1),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), 3),
+    ],
+)
+def test_a_model_gets_as_many_channels_as_it_takes(model, channels):
+    found = models.suited(model, ANY)
+    assert found == (ANY if channels == 3 else replace(ANY, mean=(0.5,) * channels, std=(0.5,) * channels))
+    models.check_channels(models.Loaded("net", model, found))
+
+
+def test_a_model_in_training_is_asked_for_its_channels_without_learning():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).train()
+    before = fingerprint(model)
+    assert models.suited(model, ANY).channels == 1
+    assert fingerprint(model) == before
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("given", "mean", "std"),
+    [
+        ({}, (0.5,), (0.5,)),
+        ({"mean": (0.1,)}, (0.1,), (0.5,)),
+        ({"mean": (0.1,), "std": (0.2,)}, (0.1,), (0.2,)),
+    ],
+)
+def test_one_number_of_mean_stands_for_every_channel(tmp_path, given, mean, std):
+    for channels in (1, 2, 3):
+        path = tmp_path / f"net{channels}.py"
+        path.write_text(SMALL.replace("Conv2d(3,", f"Conv2d({channels},"))
+        found = load(f"{path}:build", crop=8, **given).preprocessing
+        usual = channels == 3
+        assert found.mean == (mean * channels if "mean" in given or not usual else Preprocessing().mean)
+        assert found.std == (std * channels if "std" in given or not usual else Preprocessing().std)
+
+
 # ---------------------------------------------------------------- torchvision
 
 
@@ -98,9 +160,10 @@ def test_an_old_checkpoint_without_batch_counters_fits(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchvision:resnet5", "no classifier 'resnet5'; did you mean resnet50"),
+        ("torchvision:resnet5", "no classifier or segmentation net 'resnet5'; did you mean resnet50"),
         ("torchvision:", "did you mean resnet50"),
-        ("torchvision:fcn_resnet50", "no classifier"),
+        ("torchvision:fcn_resnet5", "did you mean fcn_resnet50"),
+        ("torchvision:raft_small", "no classifier or segmentation net"),
         ("torchvision:resnet18:IMAGENET1K_V7", "no weights 'IMAGENET1K_V7'; it has IMAGENET1K_V1"),
         ("resnet50", "give torchvision:NAME"),
         ("keras:resnet50", "give torchvision:NAME"),
@@ -123,6 +186,39 @@ def test_every_torchvision_weights_entry_gives_a_preprocessing():
                 given.crop_size[0],
                 given.mean,
             )
+
+
+def test_every_segmentation_entry_gives_the_whole_resized_image():
+    for name in torchvision.models.list_models(module=torchvision.models.segmentation):
+        for entry in torchvision.models.get_model_weights(name):
+            given, found = entry.transforms(), models._from_metadata(entry)
+            assert (found.resize, list(found.mean)) == (given.resize_size[0], given.mean)
+            assert found.crop == (520, 520)
+
+
+@pytest.mark.parametrize(("classes", "auxiliary"), [(21, True), (4, True), (4, False)])
+def test_a_segmentation_net_has_the_heads_and_classes_of_its_weights(tmp_path, classes, auxiliary):
+    net = torchvision.models.segmentation.deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=classes, aux_loss=auxiliary
+    )
+    torch.save({"model": net.state_dict()}, tmp_path / "w.pt")
+    name = "torchvision:deeplabv3_mobilenet_v3_large"
+    found = load(f"{name}:COCO_WITH_VOC_LABELS_V1", tmp_path / "w.pt")
+    assert ("aux_classifier.4.weight" in found.model.state_dict()) is auxiliary
+    assert torch.equal(found.model.classifier[4].weight, net.classifier[4].weight)
+    assert found.preprocessing.crop == (520, 520)
+    assert len(found.class_names) == (21 if classes == 21 else 0)
+    assert load(name, tmp_path / "w.pt").preprocessing == Preprocessing()
+
+
+def test_a_segmentation_net_without_weights_fetches_none(monkeypatch):
+    def refuse(url, *_, **__):
+        raise AssertionError(f"fetched {url}")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    found = load("torchvision:lraspp_mobilenet_v3_large", pretrained=False)
+    assert run(found.model, torch.zeros(1, 3, 32, 32)).shape == (1, 21, 32, 32)
+    assert found.class_names[:2] == ("__background__", "aeroplane")
 
 
 def test_the_preprocessing_can_be_changed_in_parts():
@@ -341,6 +437,113 @@ def test_a_file_may_import_its_neighbours_and_define_dataclasses(tmp_path, file)
     assert load(f"{tmp_path}/net.py:build").model.fc.out_features == 6
 
 
+# ---------------------------------------------------------------- what a model says about itself
+
+
+OWN = """
+from small import Net
+from whyclass import Preprocessing
+
+def ours():
+    model = Net()
+    model.preprocessing = Preprocessing(40, (32, 32), (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), "bicubic")
+    model.class_names = ["cat", "dog", "eel", "fly"]
+    return model
+
+def timms():
+    model = Net()
+    model.pretrained_cfg = {"input_size": (3, 96, 64), "crop_pct": 0.8, "mean": (0.5, 0.5, 0.5), "std": None}
+    return model
+"""
+
+
+@pytest.fixture
+def own(tmp_path, file) -> str:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return str(path)
+
+
+def test_a_factorys_model_brings_its_preprocessing_and_names(tmp_path, own):
+    found = load(f"{own}:ours")
+    assert found.preprocessing == Preprocessing(40, (32, 32), (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), "bicubic")
+    assert found.class_names == ("cat", "dog", "eel", "fly")
+    timms = load(f"{own}:timms").preprocessing
+    assert timms == Preprocessing(80, (96, 64), (0.5, 0.5, 0.5), Preprocessing().std, "bicubic")
+
+
+def test_what_the_user_says_overrides_what_the_model_says(tmp_path, own):
+    (tmp_path / "names.txt").write_text("w\nx\ny\nz\n")
+    found = load(f"{own}:ours", class_names=tmp_path / "names.txt", resize=50, mean=(0.1, 0.1, 0.1))
+    assert found.preprocessing == Preprocessing(50, (32, 32), (0.1, 0.1, 0.1), (0.1, 0.2, 0.3), "bicubic")
+    assert found.class_names == ("w", "x", "y", "z")
+
+
+def test_a_module_with_nothing_to_say_has_imagenets_preprocessing():
+    module = nn.Module()
+    module.preprocessing = nn.Identity()  # a layer of its own
+    assert described("it", module) == models.Loaded("it", module, Preprocessing())
+
+
+@pytest.mark.parametrize("names", [{0: "cat"}, "cat", [1, 2]])
+def test_class_names_that_are_no_list_of_strings_are_refused(names):
+    module = nn.Module()
+    module.class_names = names
+    with pytest.raises(ClassError, match="class_names of it must be a list or tuple of strings"):
+        described("it", module)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"input_size": 224}, {"input_size": (3,)}, {"crop_pct": 0}, {"mean": 0.5}, {"crop_pct": "all"}],
+)
+def test_a_configuration_that_is_no_preprocessing_is_refused(config):
+    module = nn.Module()
+    module.pretrained_cfg = config
+    with pytest.raises(ModelError, match="pretrained_cfg of it cannot be read"):
+        described("it", module)
+
+
+STAND_IN = """
+from types import SimpleNamespace
+from small import Net
+
+class AutoModelForImageClassification(Net):
+    @classmethod
+    def from_pretrained(cls, folder):
+        model = cls(2)
+        model.config = SimpleNamespace(num_labels=2, id2label={1: "dog", 0: "cat"}, folder=folder)
+        return model
+
+    def forward(self, x):
+        return SimpleNamespace(loss=None, logits=super().forward(x))
+
+AutoModelForSemanticSegmentation = AutoModelForImageClassification
+
+class AutoImageProcessor:
+    size, crop_pct, image_mean, image_std = {"shortest_edge": 70}, 0.875, [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        return cls()
+"""
+
+
+def test_the_recipe_for_transformers_gives_what_its_model_and_processor_say(tmp_path, file, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    recipe = text.split("## Recipe: transformers")[1].split("```python\n")[1].split("```")[0]
+    (tmp_path / "net.py").write_text(recipe)
+    (tmp_path / "transformers.py").write_text(STAND_IN)
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    found = load(f"{tmp_path}/net.py:classifier")
+    monkeypatch.delitem(sys.modules, "transformers")  # whoever comes next gets the real one
+    assert found.preprocessing == Preprocessing(80, (70, 70), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5), "bicubic")
+    assert found.class_names == ("cat", "dog")
+    assert found.model.config.folder == "my-vit"
+    assert run(found.model, torch.zeros(2, 3, 8, 8)).shape == (2, 2)
+    assert split(found.model, "conv", torch.zeros(1, 3, 8, 8)).shape == (4, 6, 6)
+
+
 # ---------------------------------------------------------------- class names
 
 
@@ -457,8 +660,65 @@ def test_an_unknown_timm_model_names_the_nearest():
 
 
 def test_without_timm_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"pip install 'whyclass\[timm\]'"):
         load("timm:resnet18", pretrained=False)
+
+
+# ---------------------------------------------------------------- smp
+
+
+def test_an_smp_net_has_as_many_classes_as_its_weights(tmp_path):
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+    net = smp.Unet("mobilenet_v2", encoder_weights=None, classes=4)
+    save_file(net.state_dict(), tmp_path / "four.safetensors")
+    found = load("smp:Unet:mobilenet_v2", tmp_path / "four.safetensors")
+    assert run(found.model, torch.zeros(1, 3, 32, 32)).shape == (1, 4, 32, 32)
+    assert torch.equal(found.model.segmentation_head[0].weight, net.segmentation_head[0].weight)
+    assert found.preprocessing == Preprocessing()
+    with pytest.raises(WeightsError, match="does not fit smp:Linknet"):
+        load("smp:Linknet:mobilenet_v2", tmp_path / "four.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "mean"),
+    [
+        ("resnet18", Preprocessing().mean),
+        ("inceptionv4", (0.5, 0.5, 0.5)),
+        ("timm-tf_efficientnet_lite0", (0.5, 0.5, 0.5)),
+        ("tu-vit_tiny_patch16_384", (0.5, 0.5, 0.5)),
+        ("tu-resnet18", Preprocessing().mean),
+        ("tu-test_resnet.r160_in1k", (0.5, 0.5, 0.5)),
+    ],
+)
+def test_the_statistics_of_an_smp_encoder_need_no_network(monkeypatch, encoder, mean):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    assert models._smp_statistics(encoder)[0] == mean
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("smp:Unett:resnet18", "no architecture 'Unett'; did you mean Unet"),
+        ("smp:", "no architecture ''; did you mean Unet"),
+        ("smp:Unet:resnet19", "no encoder 'resnet19'; did you mean .*resnet18"),
+        ("smp:Unet", "no encoder ''; did you mean resnet34"),
+        ("smp:Unet:tu-resnett18", "did you mean .*tu-resnet18"),
+    ],
+)
+def test_an_unknown_smp_net_names_the_nearest(name, reason):
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+    with pytest.raises(ModelError, match=reason):
+        load(name, pretrained=False)
+
+
+def test_an_smp_net_without_weights_is_refused_where_it_is_to_be_explained():
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+    with pytest.raises(WeightsError, match="weights for its encoder only"):
+        load("smp:Unet:resnet18")
+
+
+def test_without_smp_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(ModelError, match=r"pip install 'whyclass\[smp\]'"):
+        load("smp:Unet:resnet18")

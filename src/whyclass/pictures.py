@@ -80,7 +80,7 @@ def stitched(scene: Scene, places: Sequence[Place], read: Reader) -> checks.Stit
 
 
 def piece(scene: Scene, place: Place, tensor: Tensor) -> Tensor:
-    """The crop at a place of an image (3, S, T)."""
+    """The crop at a place of an image (C, S, T)."""
     left, top, right, bottom = place.box(scene.index.grid, (tensor.shape[1], tensor.shape[2]))
     return tensor[:, top:bottom, left:right]
 

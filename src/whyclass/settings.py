@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-SIGNED = ("split", "clip")
+SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
@@ -61,9 +61,9 @@ class Settings:
     concepts
         Components of the NMF (4.1).
     starts
-        The NMF is begun so many times, once from singular vectors and then at random, and the one
-        that reconstructs best is kept. The paper is silent; one start often ends in a minimum that
-        a breath of other noise leaves, many mostly agree.
+        The NMF is begun so many times, once from singular vectors and then at random (semi-NMF: from
+        clusters of cells), and the one that reconstructs best is kept. The paper is silent; one start
+        often ends in a minimum that a breath of other noise leaves, many mostly agree.
     iterations, tolerance
         Where the NMF stops: after so many rounds, or when a round improves less than this part.
     crops
@@ -101,8 +101,9 @@ class Settings:
         Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
-        parts as separate channels, undone in the concepts, or ``"clip"``, negative ones as 0. Not in
-        the paper, which takes layers after a ReLU.
+        parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
+        ``"semi"``, as they are, with concepts of any sign (semi-NMF). Not in the paper, which takes
+        layers after a ReLU.
     target
         Whose mean a segmentation net's logit is: of the whole ``"map"`` of the class's logits, or only of the
         ``"confident"`` pixels, whose softmax exceeds one half on the clean image.

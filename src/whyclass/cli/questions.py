@@ -77,8 +77,8 @@ def insert(
     """Insert a patch into images of one class: do they become another? Against blank and other crops."""
     file, part = _patch(patch)
     with redirect_stdout(sys.stderr):
-        picture = data.as_patch(file, part)
-        found = asked.study.insert(target, against, picture, at, patch)
+        pixels = data.as_patch(file, part, asked.study.loaded.preprocessing.channels)
+        found = asked.study.insert(target, against, pixels, at, patch)
     inserted = found.insertion
     key = key_of(
         asked=asked.study.key(found.target.index, found.source.index),

@@ -27,6 +27,7 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.choice import Average, Candidate, LayerChoice
 from whyclass.records.contrast import (
     Contrast,
     Directions,
@@ -65,6 +66,8 @@ __all__ = [
     "Audit",
     "AuditedConcept",
     "AuditedPair",
+    "Average",
+    "Candidate",
     "ClassImage",
     "ClassResult",
     "Completeness",
@@ -81,6 +84,7 @@ __all__ = [
     "Hyperplane",
     "Insertion",
     "InsertionTest",
+    "LayerChoice",
     "MeanScores",
     "ModelInfo",
     "Moved",

@@ -196,7 +196,9 @@ def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
         if random
         else "no random directions tried, "
     )
-    return f"{best}; {others}reversed {text.score(max(sweep.reversed.highest))} (n = {text.count(sweep.n)})"
+    share = "" if step.share is None else f", its mean over the map {text.score(step.share)}"
+    others += f"reversed {text.score(max(sweep.reversed.highest))}"
+    return f"{best}{share}; {others} (n = {text.count(sweep.n)})"
 
 
 def highest(sweep: Sweep) -> float:

@@ -15,6 +15,7 @@ from whyclass.records import (
     Explanation,
     Insertion,
     InsertionTest,
+    LayerChoice,
     Pairs,
     Prediction,
     PredictionTest,
@@ -24,7 +25,7 @@ from whyclass.records import (
     Side,
     Sweep,
 )
-from whyclass.report import pairs
+from whyclass.report import choice, pairs
 from whyclass.report.contrasts import verdict as contrast_verdict
 from whyclass.report.text import verdict
 
@@ -179,6 +180,7 @@ def tests(found: PredictionTests) -> dict[str, Any]:
 def _test(test: PredictionTest) -> dict[str, Any]:
     return {
         "score": test.score,
+        "share": test.share,
         "predicted": test.predicted,
         "top": [codec.to_json(best) for best in test.top],
         "layout": test.layout,
@@ -221,6 +223,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Explanation: of_explanation,
     Contrast: of_contrast,
     InsertionTest: of_insertion,
+    LayerChoice: choice.as_object,
     Pairs: of_pairs,
     Audit: of_audit,
 }

@@ -123,6 +123,11 @@ def score(value: float) -> str:
     return f"{value:.2f}"
 
 
+def score_of(test: PredictionTest) -> str:
+    """The class's score; of a segmentation net with the mean over the map beside it."""
+    return score(test.score) + ("" if test.share is None else f" (mean over the map {score(test.share)})")
+
+
 def percent(value: float) -> str:
     """A share as a percentage: ``31%``; one more digit below one per cent."""
     return f"{100 * value:.1f}%" if 0 < value < 0.00995 else f"{100 * value:.0f}%"
@@ -319,4 +324,4 @@ def _test_line(test: PredictionTest) -> str:
     best = test.top[0] if test.top else None
     said = f", the model says “{best.name}” ({score(best.score)})" if best and not test.predicted else ""
     control = f"; random crops {control_line(test.control)}" if test.control and test.control.n else ""
-    return f"{score(test.score)}, {named[outcome(test)]}{said}{control}"
+    return f"{score_of(test)}, {named[outcome(test)]}{said}{control}"

@@ -69,6 +69,8 @@ class Asked:
         Processes for the factorisations; with 1 they are done here.
     every_pair
         Shift between all ordered pairs, instead of the paper's draw.
+    name
+        What the run is called while it works.
     """
 
     classes: tuple[int, ...]
@@ -76,6 +78,7 @@ class Asked:
     tests: tuple[str, ...]
     workers: int
     every_pair: bool
+    name: str = "audit"
 
 
 def audit(scene: Scene, asked: Asked) -> None:
@@ -91,7 +94,7 @@ def audit(scene: Scene, asked: Asked) -> None:
     work = sum(_work(own) for own in speaking) + FINDING * len(todo)
     if pairs:
         work += drawing.work(scene, asked.classes, asked.every_pair)
-    with scene.progress.whole("audit", work) as report:
+    with scene.progress.whole(asked.name, work) as report:
         problems = _speak(scene, speaking, set(todo), asked.workers, report)
         for start in range(0, len(todo), SEARCHED):
             _findings(scene, todo[start : start + SEARCHED], problems, report)

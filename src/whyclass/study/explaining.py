@@ -34,8 +34,17 @@ SIGNED = {
     "split": "Activations of this layer are signed; positive and negative parts were factorised as channels "
     "of their own, and concepts are directions of both signs.",
     "clip": "Activations of this layer are signed, and their negative part was left out of the concepts.",
+    "semi": "Activations of this layer are signed and were factorised as they are (semi-NMF); concepts are "
+    "directions of both signs.",
 }
 """What a reader must know of a layer with signed activations, by `Settings.signed`."""
+
+SEGMENTS = (
+    "The model segments images. It is said to call an image something where that softmax score exceeds one "
+    "half at some pixel; a score is the largest over the map (average maximum prediction). Whole images show "
+    "the outline of {outlines}."
+)
+"""What a reader must know of a segmentation net."""
 
 FEW = 10
 """Fewer images than this are warned of."""
@@ -155,6 +164,8 @@ def completeness(errors: np.ndarray) -> Completeness:
 
 def warnings_of(own: Subject, factors: Factors) -> Iterable[str]:
     """What a reader must see beside an explanation."""
+    if own.scene.task.dense:
+        yield SEGMENTS.format(outlines=f"“{own.scene.name(own.target)}” in white")
     if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
