@@ -41,6 +41,10 @@ COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
 RATE = {"fourier": 0.05, "generator": 0.05}
 """Step of Adam."""
 
+NOISE = 0.1
+"""Of a spectrum to begin with: pixels spread by a tenth. With a hundredth half of a layer's channels are silent
+after their ReLU, and what is silent has no gradient."""
+
 JITTER, DEGREES, SCALES = 0.06, 8.0, (0.9, 1.1)
 """Between steps a picture is moved by up to this part of its side, turned, and scaled: what survives is no
 pattern of single pixels."""
@@ -143,12 +147,12 @@ class Fourier:
         self._preprocessing, self._images = preprocessing, images
 
     def start(self, seeds: Sequence[int]) -> Tensor:
-        """Faint noise, or the spectra of the images."""
+        """Noise, or the spectra of the images."""
         if self._images is not None:
             return self._spectrum(raw(self._images, self._preprocessing))
         shape = (self._channels, *self._scale.shape, 2)
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return 0.01 * torch.stack(noise)
+        return NOISE * torch.stack(noise)
 
     def pixels(self, z: Tensor) -> Tensor:
         """Pixels (n, C, S, T), 0 to 1, of spectra (n, C, S, T // 2 + 1, 2)."""
