@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -73,11 +74,12 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=600, help="training scenes of each class")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     form, (target, epochs, recipe, told) = FORMS[options.form], RECIPES[options.form]
     known = scenes(options.n, TRAIN_SEED, target)
-    net = train(partial(begun, form.build), *known, options.epochs or epochs, options.seed, **recipe).eval()
-    save(net, form.weights)
+    net = train(partial(begun, form.build), *known, options.epochs or epochs, options.seed, **recipe)
+    save(net, options.out or form.weights)
     told(net, 100)
 
 
