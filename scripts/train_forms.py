@@ -70,7 +70,7 @@ RECIPES = {
 def main() -> None:
     """Train, save as float16, and report on the saved weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("form", choices=FORMS)
+    parser.add_argument("form", choices=RECIPES)
     parser.add_argument("--n", type=int, default=600, help="training scenes of each class")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)

@@ -151,9 +151,11 @@ class Planted:
 # The ViT is explained early, since its class token goes around the layer: a jester whose cells have lost the
 # triangle after two blocks keeps nine tenths of its logit, because the class token has seen it by then.
 FORMS = {
-    form.name: form
-    for form in (Planted("vit", PlantedViT, "blocks.0"), Planted("unet", PlantedUNet, "down12"))
+    "vit": Planted("vit", PlantedViT, "blocks.0"),
+    "unet": Planted("unet", PlantedUNet, "down12"),
+    "unet-decoder": Planted("unet", PlantedUNet, "up12"),
 }
+"""On the way down a U-Net's cells stand for parts; on the way up they know of the whole picture."""
 
 
 def judged(

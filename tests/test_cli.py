@@ -304,7 +304,7 @@ def test_layers_of_a_known_library_need_no_weights():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchvision:resnet5", "torchvision has no classifier or segmentation net .resnet5.; did you mean"),
+        ("torchvision:resnet5", "torchvision has no classifier or segmentation net 'resnet5'; did you mean"),
         ("resnet50", "give torchvision:NAME"),
         ("nowhere.py:net", "there is no file nowhere.py"),
         ("{folder}/factory.py:nett", "has no function 'nett'"),

@@ -42,8 +42,8 @@ RATE = {"fourier": 0.05, "generator": 0.05}
 """Step of Adam."""
 
 NOISE = 0.1
-"""Of a spectrum to begin with: pixels spread by a tenth. With a hundredth half of a layer's channels are silent
-after their ReLU, and what is silent has no gradient."""
+"""Of a spectrum to begin with: pixels then spread by a tenth. With less, half of a layer's channels may be
+silent after its ReLU, and what is silent has no gradient."""
 
 JITTER, DEGREES, SCALES = 0.06, 8.0, (0.9, 1.1)
 """Between steps a picture is moved by up to this part of its side, turned, and scaled: what survives is no
