@@ -202,8 +202,8 @@ OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "
 OF_PICTURES = ("pictures", "picture_steps")
 """Settings that only matter where pictures are drawn, which no audit does."""
 
-OF_NO_RESULT = ("tests", "budget")
-"""Settings that decide what is computed, and not what comes out of it but for rounding."""
+OF_NO_RESULT = ("tests", "budget", *OF_PICTURES)
+"""Settings that decide what is computed, and not what comes out of a test but for rounding."""
 
 
 def plain(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:
