@@ -191,8 +191,8 @@ def test_two_classes_are_contrasted_from_images_that_show_only_one(study):
     assert sweep is not None
     chosen = subject(study._scene(), OWL).chosen
     alone = [p for p in chosen if owls[p] and not hawks[p]]
-    assert sweep.n == (len(alone) or len(chosen))
-    rows = alone or chosen
+    rows = alone or [p for p in chosen if study.index().predicted[p] == OWL] or list(chosen)
+    assert sweep.n == len(rows)
     assert sweep.steps[0].target == pytest.approx(each[rows, HAWK].max((1, 2)).mean(), abs=1e-4)
     assert sweep.steps[0].share == pytest.approx(each[rows, HAWK].mean(), abs=1e-4)
     told = any("where it is already" in warning for warning in found.warnings)
@@ -210,7 +210,11 @@ def test_images_that_show_both_classes_take_no_part_in_a_duel(study, monkeypatch
     duel = Duel(source, HAWK, np.zeros(64, np.float32), 0.0)
     assert duel.n == 1
     assert torch.equal(duel.images, source.images[:1])
-    scores[0, HAWK] = 0.9
+    scores[0, HAWK] = 0.9  # now all show both
+    scores[:, 9 + HAWK], scores[:2, 9 + OWL] = 0.3, 0.5
+    called = Duel(source, HAWK, np.zeros(64, np.float32), 0.0)
+    assert called.rows.tolist() == [0, 1]
+    scores[:, 9 + OWL] = 0.1
     everyone = Duel(source, HAWK, np.zeros(64, np.float32), 0.0)
     assert everyone.n == len(source.chosen)
 

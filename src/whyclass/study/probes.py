@@ -65,13 +65,16 @@ class Duel:
     def rows(self) -> slice | np.ndarray:
         """Which of the source's images take part: those that do not count for the target as well.
 
-        A classifier predicts one class, so all do; so do all where each of a segmentation net's images shows
-        both classes.
+        A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
+        classes, those take part that are called the source, or all where none is.
         """
-        if not self.scene.task.dense:
+        task = self.scene.task
+        if not task.dense:
             return slice(None)
-        both = self.scene.task.counts(self.scene.index.scores(self.source.chosen), self.target)
-        return slice(None) if both.all() else np.flatnonzero(~both)
+        scores = self.scene.index.scores(self.source.chosen)
+        alone = ~task.counts(scores, self.target)
+        mine = alone if alone.any() else task.winner(scores) == self.source.target
+        return np.flatnonzero(mine) if mine.any() else slice(None)
 
     @property
     def positions(self) -> np.ndarray:
@@ -279,7 +282,7 @@ def _sweep(duel: Duel, name: str, at: Sequence[float], scores: Scores) -> Sweep:
         n=duel.n,
         steps=steps,
         best=best,
-        swapped=best > 0 and steps[best].winner.index == target,
+        swapped=steps[best].winner.index == target != steps[0].winner.index,
         random=random,
         reversed=_directions(opposite[None], duel.n),
     )
