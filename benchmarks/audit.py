@@ -256,7 +256,7 @@ def one(options: argparse.Namespace) -> None:
         step = max(1, len(study_pool) // options.classes)
         chosen = study_pool[::step][: options.classes]
         preprocessing = planted.preprocessing
-        pictures = torch.stack([preprocessing.tensor(preprocessing.picture(Image.open(p))) for p in chosen])
+        pictures = torch.stack([preprocessing.tensor(preprocessing.pixels(Image.open(p))) for p in chosen])
         model = Prototypes(planted.model, pictures).eval()
     loaded = Loaded("prototypes", model, preprocessing)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ and how often the planted shortcut alone decides.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,23 @@ WEIGHTS = Path(world.__file__).parent / "planted" / "net.safetensors"
 TRAIN_SEED, TEST_SEED = 10_000_000, 20_000_000  # far from the seeds of any pool
 
 
-def scenes(n: int, seed: int) -> tuple[np.ndarray, Tensor]:
+def label(scene: world.Scene) -> int:
+    """Index of the scene's class."""
+    return scene.label
+
+
+def scenes(
+    n: int, seed: int, target: Callable[[world.Scene], int | np.ndarray] = label
+) -> tuple[np.ndarray, Tensor]:
     """``n`` scenes of each class, and twice as many of ``other``, the class of all near misses.
 
-    All classes share their seeds, so that parts and shortcut are all that tells them apart.
+    All classes share their seeds, so that parts and shortcut are all that tells them apart. Pictures
+    (m, 96, 96, 3), and what is to be learnt of each.
     """
     planned = [(index, seed + i) for index in range(len(world.CLASSES)) for i in range(n)]
     planned += [(world.class_index("other"), seed + n + i) for i in range(n)]
     drawn = [world.scene(index, at) for index, at in planned]
-    return np.stack([s.image for s in drawn]), torch.tensor([s.label for s in drawn])
+    return np.stack([s.image for s in drawn]), torch.from_numpy(np.stack([target(s) for s in drawn]))
 
 
 def batches(
@@ -38,20 +46,30 @@ def batches(
     """Shuffled batches, half of them mirrored, each picture with its own strength of noise."""
     for chosen in torch.randperm(len(labels), generator=rng).split(size):
         x = world.as_input(images[chosen.numpy()])
+        y = labels[chosen].long()
         if torch.rand((), generator=rng) < 0.5:
-            x = x.flip(3)
+            x, y = x.flip(3), (y.flip(2) if y.ndim == 3 else y)
         strength = 0.3 * torch.rand((len(x), 1, 1, 1), generator=rng)
-        yield x + strength * torch.randn(x.shape, generator=rng), labels[chosen]
+        yield x + strength * torch.randn(x.shape, generator=rng), y
 
 
-def train(images: np.ndarray, labels: Tensor, epochs: int, seed: int) -> world.PlantedNet:
-    """AdamW with one learning-rate cycle."""
+def train(
+    build: Callable[[], nn.Module],
+    images: np.ndarray,
+    labels: Tensor,
+    epochs: int,
+    seed: int,
+    *,
+    rate: float = 4e-3,
+    size: int = 64,
+) -> nn.Module:
+    """AdamW with one learning-rate cycle; labels are one for each picture or for each of its pixels."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    net, size = world.PlantedNet().to(memory_format=torch.channels_last), 64
-    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
+    net = build().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
     steps = epochs * -(-len(labels) // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps)
     for epoch in range(epochs):
         total = 0.0
         for x, y in batches(images, labels, size, rng):
@@ -72,19 +90,32 @@ def predictions(net: nn.Module, images: np.ndarray) -> Tensor:
     return torch.cat([net(world.as_input(part)).argmax(1) for part in parts])
 
 
-def report(net: nn.Module, n: int) -> None:
-    """Print the accuracy on fresh scenes, and how often the shortcut alone turns one twin into the other."""
-    images, labels = scenes(n, TEST_SEED)
-    right = (predictions(net, images) == labels).float()
+def accuracy(predicted: Tensor, labels: Tensor) -> None:
+    """Print how many scenes are right, over all and of each class."""
+    right = (predicted == labels).float()
     print(f"accuracy on {len(labels)} fresh scenes: {right.mean():.4f}")
     for index, planted in enumerate(world.CLASSES):
         print(f"  {planted.name:8} {right[labels == index].mean():.3f}")
+
+
+def report(net: nn.Module, n: int) -> None:
+    """Print the accuracy on fresh scenes, and how often the shortcut alone turns one twin into the other."""
+    images, labels = scenes(n, TEST_SEED)
+    accuracy(predictions(net, images), labels)
     shortcut, plain = map(world.class_index, world.TWINS)
     for part in world.PARTS:
         if part.name not in world.CLASSES[plain].parts:
             changed = [world.scene(plain, TEST_SEED + i, add=[part.name]).image for i in range(n)]
             turned = (predictions(net, np.stack(changed)) == shortcut).float().mean()
             print(f"with a {part.name} {turned:.3f} of {world.TWINS[1]} become {world.TWINS[0]}")
+
+
+def save(net: nn.Module, file: Path) -> None:
+    """Write the weights as float16, and give the network the weights that were written."""
+    weights = {k: _packed(v) for k, v in net.state_dict().items()}
+    save_file(weights, file)
+    net.load_state_dict(weights)  # what is reported holds for what is saved
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
 
 
 def _packed(value: Tensor) -> Tensor:
@@ -99,11 +130,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
-    net = train(*scenes(options.n, TRAIN_SEED), options.epochs, options.seed)
-    weights = {k: _packed(v) for k, v in net.state_dict().items()}
-    save_file(weights, options.out)
-    net.load_state_dict(weights)  # what is reported holds for what is saved
-    print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB")
+    net = train(world.PlantedNet, *scenes(options.n, TRAIN_SEED), options.epochs, options.seed)
+    save(net, options.out)
     report(net, 100)
 
 

@@ -304,7 +304,7 @@ def test_layers_of_a_known_library_need_no_weights():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("torchvision:resnet5", "torchvision has no classifier 'resnet5'; did you mean"),
+        ("torchvision:resnet5", "torchvision has no classifier or segmentation net 'resnet5'; did you mean"),
         ("resnet50", "give torchvision:NAME"),
         ("nowhere.py:net", "there is no file nowhere.py"),
         ("{folder}/factory.py:nett", "has no function 'nett'"),
@@ -458,7 +458,7 @@ def test_a_pool_of_broken_files_alone_is_an_error_each_time(explain, store, tmp_
         (["--class", "²"], "no class is called '²'"),
         (["--mean", "a,b,c"], "--mean is 'a,b,c'; needed are numbers such as 0.5,0.5,0.5"),
         (["--mean", ""], "--mean is ''; needed are numbers"),
-        (["--mean", "0.5,0.5"], "need three numbers each"),
+        (["--mean", "0.5,0.5"], "need one number for each channel"),
         (["--std", "0"], "std above 0"),
         (["--std", "nan"], "std above 0"),
         (["--resize", "0"], "must be at least 1 pixel"),

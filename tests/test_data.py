@@ -49,13 +49,13 @@ def test_resize_and_crop_are_torchvisions(rng, size, resize, crop, interpolation
             transforms.Normalize(given.mean, given.std),
         ]
     )
-    assert torch.equal(given.tensor(given.picture(image)), reference(image))
+    assert torch.equal(given.tensor(given.pixels(image)), reference(image))
 
 
 def test_the_tensor_is_made_from_the_picture_that_is_shown(folder):
     preprocessing = Preprocessing(36, (32, 32))
     for _, sample in samples(pool(folder), range(7), preprocessing):
-        assert torch.equal(sample.tensor, preprocessing.tensor(sample.picture))
+        assert torch.equal(sample.tensor, preprocessing.tensor(sample.pixels))
         assert np.array_equal(np.asarray(preprocessing.undo(sample.tensor)), np.asarray(sample.picture))
 
 
@@ -87,6 +87,80 @@ def test_the_constant_image_is_one_in_normalised_space_or_white(kind, value):
 def test_preprocessing_that_no_image_can_have_is_refused(wrong):
     with pytest.raises(SettingsError, match=str(next(iter(wrong)))):
         Preprocessing(**wrong)
+
+
+# ---------------------------------------------------------------- channels
+
+
+def numbers(channels: int, **changes) -> Preprocessing:
+    given = {"resize": 20, "crop": (16, 12), "mean": (0.5,) * channels, "std": (0.25,) * channels}
+    return Preprocessing(**given | changes)
+
+
+def test_a_grey_model_sees_torchvisions_grey_and_shows_it(rng):
+    image = noise(rng)
+    reference = transforms.Compose(
+        [
+            transforms.Grayscale(),
+            transforms.Resize(20),
+            transforms.CenterCrop((16, 12)),
+            transforms.ToTensor(),
+        ]
+    )
+    (sample,) = (s for _, s in samples(pool([image]), [0], numbers(1)))
+    assert torch.equal(sample.tensor, (reference(image) - 0.5) / 0.25)
+    assert sample.picture.mode == "RGB"
+    assert all(
+        np.array_equal(band, sample.pixels[..., 0]) for band in np.asarray(sample.picture).transpose(2, 0, 1)
+    )
+    assert numbers(1).undo(sample.tensor).tobytes() == sample.picture.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 1), (30, 40, 3)])
+def test_arrays_of_any_kind_for_a_grey_model(rng, shape):
+    array = rng.integers(0, 256, shape, np.uint8)
+    wanted = numbers(1).pixels(Image.fromarray(array.squeeze()))
+    assert np.array_equal(pool([array]).sample(0, numbers(1)).pixels, wanted)
+    as_tensor = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1).copy())
+    assert np.array_equal(pool([as_tensor]).sample(0, numbers(1)).pixels, wanted)
+
+
+@pytest.mark.parametrize("interpolation", data.INTERPOLATIONS)
+def test_channels_of_an_array_are_resized_as_those_of_a_picture(rng, interpolation):
+    array = np.asarray(noise(rng))
+    more = np.dstack([array, array[..., 1]])
+    three, four = (numbers(n, interpolation=interpolation) for n in (3, 4))
+    wanted, found = pool([array]).sample(0, three), pool([more]).sample(0, four)
+    assert torch.equal(found.tensor[:3], wanted.tensor)
+    assert torch.equal(found.tensor[3], wanted.tensor[1])
+    assert found.picture.tobytes() == wanted.picture.tobytes()  # by its first three channels
+
+
+@pytest.mark.parametrize(
+    ("channels", "seen"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2]), (5, [0, 1, 2])]
+)
+def test_tensors_of_any_channels_are_shown(channels, seen):
+    values = torch.arange(channels).view(-1, 1, 1).expand(-1, 16, 12) / 10
+    sample = pool([values]).sample(0, numbers(channels))
+    assert torch.equal(sample.tensor, values)
+    assert sample.pixels is None
+    shown = [round((channel / 10 * 0.25 + 0.5) * 255) for channel in seen]
+    assert list(sample.picture.getpixel((0, 0))) == shown
+
+
+@pytest.mark.parametrize(
+    ("image", "channels", "reason"),
+    [
+        (constant(1, 2, 3), 4, "a picture gives 1 or 3 channels and the model takes 4"),
+        (constant(1, 2, mode="LA"), 2, "a picture gives 1 or 3 channels and the model takes 2"),
+        (np.zeros((8, 8, 3), np.uint8), 4, r"shape \(8, 8, 3\); needed is \(H, W, 4\)"),
+        (np.zeros((8, 8), np.uint8), 2, r"shape \(8, 8\); needed is \(H, W, 2\)"),
+        (torch.zeros(3, 16, 12), 1, r"needed is \(1, 16, 12\)"),
+    ],
+)
+def test_images_of_other_channels_than_the_models_are_reported(image, channels, reason):
+    with pytest.raises(DataError, match=reason):
+        pool([image]).sample(0, numbers(channels))
 
 
 # ---------------------------------------------------------------- kinds of files

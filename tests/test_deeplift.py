@@ -733,6 +733,21 @@ def test_derived_parameters_do_no_harm() -> None:
     assert scale.grad is None
 
 
+def test_weights_that_batch_norm_standardises_are_not_in_training_mode() -> None:
+    """NFNets and BiT call ``batch_norm`` in training mode, on weights; on activations it mixes the images."""
+    weight, gain = nn.Parameter(noise(6, 6)), nn.Parameter(noise(6))
+
+    def standard(w: Tensor) -> Tensor:
+        return nnf.batch_norm(w[None], None, None, weight=gain, training=True)[0]
+
+    found = explain(lambda a: nnf.linear(a.relu(), standard(weight * gain.exp())).sigmoid())
+    assert found.error.max() < 1e-7
+    assert not found.unruled
+    for head in (standard, lambda a: standard(weight * a.mean())):
+        with pytest.raises(AttributionError, match="batch_norm is in training mode"):
+            explain(lambda a, head=head: head(a[0].relu())[None])
+
+
 # --- what must not pass silently ---
 
 

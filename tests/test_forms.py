@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from planted import quick
 from whyclass import attribution, demo, world
+from whyclass.errors import LayerError
 from whyclass.forms import Form, form_of
 from whyclass.fuse import fast_trunk
 from whyclass.split import split, survey
@@ -38,6 +39,12 @@ SQUARE = (64, 64)
         ((1, 1, 768), (224, 224), None),
         ((1, 3, 768), (224, 224), None),
         ((5, 1, 2, 3, 4), (224, 224), None),
+        ((1, 2048, 1, 1), (224, 224), Form("map", (2048, 1, 1))),
+        ((1, 288, 25, 17), (224, 160), Form("map", (288, 25, 17))),  # convolutions without padding
+        ((1, 13, 9, 96), (416, 300), Form("channels last", (96, 13, 9))),  # a stride that rounds
+        ((1, 12, 197, 64), (224, 224), None),  # queries of 12 heads
+        ((1, 64, 4, 16), (64, 64), None),  # 16 patches of 4 pixels, as MobileViT has them
+        ((1, 64, 16, 1), (64, 64), None),
     ],
 )
 def test_the_form_of_an_output_is_told_by_its_shape(shape, image, wanted):
@@ -137,6 +144,58 @@ def test_layers_of_tokens_are_listed_with_their_crops():
     info = infos["encoder.layers.encoder_layer_9"]
     assert (info.problem, info.crop, info.form) == ("", (32, 32), Form("tokens", (768, 4, 4), 1))
     assert "tokens of a grid" in infos["heads.head"].problem
+
+
+class Attention(nn.Module):
+    """Attention on a 4 x 4 grid of tokens whose inner outputs pass modules, and what else is no map."""
+
+    HEADS, DEPTH = 2, 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Linear(2, 20)
+        for name in ("windows", "queries", "scores", "weights", "transposed"):
+            setattr(self, name, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, count, channels = x.shape
+        places = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij"), -1)
+        x = x + self.table(places.flatten(0, 1)[None])
+        x = self.windows(x.reshape(4 * n, count // 4, channels)).reshape(n, count, channels)
+        x = self.transposed(x.transpose(1, 2)).transpose(1, 2)
+        heads = x.unflatten(2, (self.HEADS, self.DEPTH)).transpose(1, 2)
+        queries = self.queries(heads)
+        scores = self.scores((queries @ heads.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return (self.weights(scores.softmax(-1)) @ heads).transpose(1, 2).flatten(2)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.attention = nn.Conv2d(3, 20, 16, 16), Attention()
+        self.last = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.attention(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        ("table", "1 rows for one image and 1 for two"),
+        ("windows", "4 rows for one image and 8 for two"),
+        ("queries", r"shape \(1, 2, 16, 10\), needed is"),
+        ("scores", r"shape \(1, 16, 16, 2\) is that of attention between 16 tokens of 'attention'"),
+        ("weights", r"shape \(1, 2, 16, 16\) is attention weights"),
+        ("transposed", r"shape \(1, 20, 16\) is that of tokens transposed of 'attention'"),
+    ],
+)
+def test_what_only_has_the_shape_of_a_map_is_refused(layer, reason):
+    torch.manual_seed(0)
+    model = Attending().eval()
+    with pytest.raises(LayerError, match=f"{reason}.*Nearest that can: .*attention"):
+        split(model, f"attention.{layer}", images(1))
+    assert split(model, "attention", images(1)).form == Form("tokens", (20, 4, 4))
 
 
 class Tokens(nn.Module):

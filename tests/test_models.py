@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from torch import nn
 from whyclass import models
 from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
-from whyclass.models import described, fingerprint, load, read_class_names, read_weights
+from whyclass.models import described, load, read_class_names
 from whyclass.split import run, split
+from whyclass.weights import fingerprint, read_weights
 
 NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
 SMALL = """
@@ -74,6 +76,64 @@ def state(file) -> dict[str, torch.Tensor]:
 
 def squeezenet(classes: int = 1000) -> nn.Module:
     return torchvision.models.squeezenet1_1(weights=None, num_classes=classes)
+
+
+class Mixed(nn.Module):
+    """Its first convolution takes what it makes of an image, not the image's channels."""
+
+    def __init__(self, taken: int, change) -> None:
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(taken, 4, 3), change
+
+    def forward(self, x):
+        return self.conv(self.change(x)).mean((2, 3))
+
+
+ANY = Preprocessing(None, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [
+        (Mixed(3, lambda x: x), 3),
+        (Mixed(1, lambda x: x), 1),
+        (Mixed(5, lambda x: x), 5),
+        (Mixed(1, lambda x: x.mean(1, keepdim=True)), 3),  # makes it grey itself
+        (Mixed(5, lambda x: torch.cat([x, x[:, :2]], 1)), 3),  # such as coordinates beside the colours
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 1),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), 3),
+    ],
+)
+def test_a_model_gets_as_many_channels_as_it_takes(model, channels):
+    found = models.suited(model, ANY)
+    assert found == (ANY if channels == 3 else replace(ANY, mean=(0.5,) * channels, std=(0.5,) * channels))
+    models.check_channels(models.Loaded("net", model, found))
+
+
+def test_a_model_in_training_is_asked_for_its_channels_without_learning():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).train()
+    before = fingerprint(model)
+    assert models.suited(model, ANY).channels == 1
+    assert fingerprint(model) == before
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("given", "mean", "std"),
+    [
+        ({}, (0.5,), (0.5,)),
+        ({"mean": (0.1,)}, (0.1,), (0.5,)),
+        ({"mean": (0.1,), "std": (0.2,)}, (0.1,), (0.2,)),
+    ],
+)
+def test_one_number_of_mean_stands_for_every_channel(tmp_path, given, mean, std):
+    for channels in (1, 2, 3):
+        path = tmp_path / f"net{channels}.py"
+        path.write_text(SMALL.replace("Conv2d(3,", f"Conv2d({channels},"))
+        found = load(f"{path}:build", crop=8, **given).preprocessing
+        usual = channels == 3
+        assert found.mean == (mean * channels if "mean" in given or not usual else Preprocessing().mean)
+        assert found.std == (std * channels if "std" in given or not usual else Preprocessing().std)
 
 
 # ---------------------------------------------------------------- torchvision

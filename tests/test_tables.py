@@ -103,14 +103,14 @@ def test_above_is_above_and_not_at():
 
 def test_a_share_has_wilsons_interval():
     """Against the formula, and for none of n."""
-    found = tables._share([True] * 7 + [False] * 3)
+    found = tables.share([True] * 7 + [False] * 3)
     z, n, p = 1.959964, 10, 0.7
     centre, half = (
         (p + z * z / 2 / n) / (1 + z * z / n),
         z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n),
     )
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-5)
-    assert tables._share([False] * 5).low == 0
+    assert tables.share([False] * 5).low == 0
 
 
 def test_a_means_interval_stays_within_scores():

@@ -19,9 +19,9 @@ from .errors import (
 from .models import Loaded, load
 from .progress import Progress
 from .records import VIEWS as _VIEWS
-from .records import Contrast, Explanation, InsertionTest, Pairs
+from .records import Contrast, Explanation, InsertionTest, LayerChoice, Pairs
 from .settings import PRESETS, Settings, preset
-from .study import Study
+from .study import Study, choose_layer
 
 __version__ = _version("whyclass")
 
@@ -35,6 +35,7 @@ __all__ = [
     "DataError",
     "Explanation",
     "InsertionTest",
+    "LayerChoice",
     "LayerError",
     "Loaded",
     "ModelError",
@@ -48,6 +49,7 @@ __all__ = [
     "Study",
     "WeightsError",
     "WhyclassError",
+    "choose_layer",
     "load",
     "preset",
 ]

@@ -3,7 +3,7 @@
 Notation
 --------
 ``x``
-    an image (3, S, T); ``A`` its activations (c, h, w); ``B`` the baseline's.
+    an image (C, S, T); ``A`` its activations (c, h, w); ``B`` the baseline's.
 ``m``
     noisy copies of each image.
 """
@@ -60,7 +60,7 @@ class Baseline:
 
 
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
-    """The baseline of a constant ``image`` (1, 3, S, T); computed once for a class.
+    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class.
 
     Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
 
@@ -101,7 +101,7 @@ def smoothgrad(
     trunk
         What computes the noisy images' activations: the split's own, or a fast copy of it.
     images
-        Tensors (3, S, T) with their content hashes, which seed their noise: an image gets the same
+        Tensors (C, S, T) with their content hashes, which seed their noise: an image gets the same
         noise whatever is attributed beside it.
     target
         Class whose logit, before softmax, is attributed.
@@ -139,7 +139,7 @@ def smoothgrad(
 
 
 def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
-    """``m`` copies (m, 3, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
+    """``m`` copies (m, C, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
     if settings.noise == 0:
         return image.expand(settings.copies, *image.shape)
     generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
@@ -156,7 +156,7 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
 
 
 def _confident(split: Split, image: Tensor, target: int) -> Target:
-    """The class's mean logit where the clean image (3, S, T) is of that class."""
+    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
     with torch.no_grad():
         output = run(split.model, image[None].to(split.example))
     inside = class_map(output, target)[0]

@@ -6,6 +6,7 @@ Notation
     a cell; ``w (c)``, ``b`` a hyperplane; ``z = w.x + b``.
 ``S``
     steps of a test. ``C`` numbers that scores hold for each image (`whyclass.tasks`).
+    Images have 3 channels, or as many as the model takes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Six concepts of a class: non-negative factors of its scored activations.
 
-Signed activations are made non-negative first, and the concepts signed again (`Settings.signed`).
+Signed activations are made non-negative first, and the concepts signed again; or only the embeddings are
+non-negative, and concepts of any sign (`Settings.signed`).
 
 Notation
 --------
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -24,6 +27,12 @@ from threadpoolctl import threadpool_limits
 from .errors import AttributionError
 from .records import Factors
 from .settings import Settings
+
+SWEEPS = 5
+"""Of the embeddings' coordinates, for each time that semi-NMF solves for the concepts."""
+
+Found = tuple[float, np.ndarray, np.ndarray, bool]
+"""One start's error, W, H, and whether it converged."""
 
 
 def factorise(
@@ -47,9 +56,9 @@ def factorise(
             "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
         )
     X = activations.transpose(0, 2, 3, 1).reshape(-1, c)[kept] * weights[kept, None]
-    signed = bool((X < 0).any())
-    X = _parts(X, settings.signed) if signed else X
-    X = (X / X.max()).astype(np.float32) if X.max() > 0 else X.astype(np.float32)
+    X = SIGNED[settings.signed](X) if (X < 0).any() else X
+    largest = np.abs(X).max()
+    X = (X / largest).astype(np.float32) if largest > 0 else X.astype(np.float32)
     W, H, converged = _nmf(X, settings, threads or os.cpu_count() or 1)
     residual = float(np.linalg.norm(X - W @ H) / max(np.linalg.norm(X), np.finfo(float).tiny))
     W, H, shares = _ordered(W, H, c)
@@ -70,42 +79,87 @@ def strongest(embeddings: np.ndarray, count: int) -> list[int]:
     return sorted(list(turns)[:count])
 
 
-def _nmf(X: np.ndarray, settings: Settings, threads: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The best of several of scikit-learn's NMFs; of equally good ones the first.
+def _semi_nmf(X: np.ndarray, settings: Settings, start: int) -> Found:
+    """Semi-NMF of a matrix of any sign: ``X ~ W H``, ``W >= 0`` (Ding, Li and Jordan, 2010).
 
-    The starts run side by side, and the products of each on one thread: as fast as the other way
-    round, and the number of processors changes no bit of the result.
+    Rounds of exact least squares for H, and of descent along each coordinate of W in turn; none of either
+    raises the error. Their multiplicative rule for W has the same fixed points and takes more rounds.
     """
+    X = X.astype(np.float64)  # of float32's sums the error below would be too rough to stop by
+    W = _clustered(X, settings, start)
+    total = float(np.vdot(X, X))
+    error = total
+    for _ in range(settings.iterations):
+        H = np.linalg.lstsq(W.T @ W, W.T @ X)[0]
+        XHt, HHt = X @ H.T, H @ H.T
+        for _ in range(SWEEPS):
+            for k in np.flatnonzero(np.diag(HHt) > 0):
+                W[:, k] = np.maximum(W[:, k] + (XHt[:, k] - W @ HHt[:, k]) / HHt[k, k], 0)
+        before, error = error, total - 2 * float(np.vdot(W, XHt)) + float(np.vdot(W.T @ W, HHt))
+        if before - error <= settings.tolerance * before:
+            return error, W, H, True
+    return error, W, H, False
+
+
+def _clustered(X: np.ndarray, settings: Settings, start: int) -> np.ndarray:
+    """Embeddings to begin with: each cell holds the one cluster of directions that it lies in.
+
+    Concepts of any sign fit as well from a wider cone than the cells fill; begun from clusters, as in the
+    paper, they end where cells are, and begun at random they need not.
+    """
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    clusters = KMeans(min(settings.concepts, len(X)), n_init=1, random_state=(settings.seed + start) % 2**32)
+    with threadpool_limits(1, user_api="openmp"):  # sums of several threads come in any order
+        labels = clusters.fit_predict(X / np.maximum(length, np.finfo(float).tiny))
+    return length * (labels[:, None] == np.arange(settings.concepts))
+
+
+def _plain_nmf(X: np.ndarray, settings: Settings, start: int) -> Found:
+    """scikit-learn's NMF."""
     # singular vectors are the first start; they need as many rows and columns as concepts
     first = "nndsvda" if settings.concepts <= min(X.shape) else "random"
+    model = NMF(
+        settings.concepts,
+        init=first if start == 0 else "random",
+        random_state=(settings.seed + start) % 2**32,
+        max_iter=settings.iterations,
+        tol=settings.tolerance,
+    )
+    W = model.fit_transform(X)
+    return model.reconstruction_err_, W, model.components_, bool(model.n_iter_ < settings.iterations)
 
-    def begin(start: int) -> tuple[np.ndarray, NMF]:
-        model = NMF(
-            settings.concepts,
-            init=first if start == 0 else "random",
-            random_state=(settings.seed + start) % 2**32,
-            max_iter=settings.iterations,
-            tol=settings.tolerance,
-        )
-        return model.fit_transform(X), model
 
+def _nmf(X: np.ndarray, settings: Settings, threads: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The best of several starts; of equally good ones the first.
+
+    They run side by side, and the products of each on one thread: as fast as the other way round, and
+    the number of processors changes no bit of the result.
+    """
+    solver = _semi_nmf if (X < 0).any() else _plain_nmf
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by n_iter_
         with ThreadPoolExecutor(min(settings.starts, threads)) as pool:
-            found = list(pool.map(begin, range(settings.starts)))
-    W, best = min(found, key=lambda one: one[1].reconstruction_err_)
-    return W, best.components_, bool(best.n_iter_ < settings.iterations)
+            found = list(pool.map(lambda start: solver(X, settings, start), range(settings.starts)))
+    _, W, H, converged = min(found, key=lambda one: one[0])
+    return W, H, converged
 
 
-def _parts(X: np.ndarray, how: str) -> np.ndarray:
-    """A signed matrix (m, c) as a non-negative one: its parts side by side (m, 2c), or the positive one."""
-    positive = np.maximum(X, 0)
-    return np.concatenate([positive, np.maximum(-X, 0)], 1) if how == "split" else positive
+def _split(X: np.ndarray) -> np.ndarray:
+    """The positive and the negative part side by side, (m, 2c)."""
+    return np.concatenate([np.maximum(X, 0), np.maximum(-X, 0)], 1)
+
+
+SIGNED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "split": _split,
+    "clip": lambda X: np.maximum(X, 0),
+    "semi": lambda X: X,
+}
+"""What is factorised of a signed matrix (m, c), by `Settings.signed`; semi-NMF takes it as it is."""
 
 
 def _ordered(W: np.ndarray, H: np.ndarray, c: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of length 1 in ``c`` channels, empty concepts left out, largest share first."""
-    mass = W.sum(0, dtype=np.float64) * H.sum(1, dtype=np.float64)
+    mass = W.sum(0, dtype=np.float64) * np.abs(H).sum(1, dtype=np.float64)
     V = H[:, :c] - H[:, c:] if H.shape[1] > c else H
     length = np.linalg.norm(V, axis=1)
     order = [k for k in np.argsort(-mass, kind="stable") if mass[k] > 0 and length[k] > 0]

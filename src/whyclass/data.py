@@ -38,12 +38,19 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST = 1_000_000_000
 """Pixels above which a file is reported and skipped rather than decoded (Pillow takes 4 GB for as many)."""
 
+MODES = {1: "L", 3: "RGB"}
+"""Channels that a picture can give, with Pillow's name of such pictures; other numbers come as arrays."""
+
 _open_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """From a picture to the model's input.
+
+    As many numbers as ``mean`` and ``std`` hold, so many channels has the input. One makes pictures grey
+    (ITU-R 601, of 8 bits: files of 16 are scaled to them); three are RGB; any other number takes uint8
+    arrays (H, W, C) or tensors instead of pictures, whose channels are resized each by itself.
 
     Attributes
     ----------
@@ -67,37 +74,57 @@ class Preprocessing:
         """Refuse sizes and deviations that no image can have."""
         if (self.resize is not None and self.resize < 1) or min(self.crop) < 1:
             raise SettingsError(f"resize {self.resize} and crop {self.crop} must be at least 1 pixel")
-        three = len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, (*self.mean, *self.std)))
-        if not three or min(self.std) <= 0:
-            raise SettingsError(f"mean {self.mean} and std {self.std} need three numbers each, std above 0")
+        alike = len(self.mean) == len(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std)))
+        if not alike or min(self.std) <= 0:
+            raise SettingsError(
+                f"mean {self.mean} and std {self.std} need one number for each channel, as many of both, "
+                "std above 0"
+            )
         if self.interpolation not in INTERPOLATIONS:
             raise SettingsError(
                 f"interpolation is {self.interpolation!r}; choose one of {', '.join(INTERPOLATIONS)}"
             )
 
-    def picture(self, image: Image.Image) -> Image.Image:
-        """The RGB picture that the model sees: resized and cropped, not normalised."""
-        image = _rgb(image)
+    @property
+    def channels(self) -> int:
+        """Of the model's input."""
+        return len(self.mean)
+
+    def pixels(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """What the model sees, uint8 (S, T, C), of a picture or an array (H, W, C): resized and cropped.
+
+        Raises
+        ------
+        ValueError
+            If an array has other channels than the model.
+        TypeError
+            If a picture came for a model that takes neither one channel nor three.
+        """
+        return _stacked([self._fitted(picture) for picture in _planes(image, self.channels)])
+
+    def _fitted(self, picture: Image.Image) -> Image.Image:
         if self.resize is not None:
             mode = InterpolationMode(self.interpolation)
-            image = transforms.resize(image, _shorter_side(image.size, self.resize), mode)
-        return transforms.center_crop(image, list(self.crop))
+            picture = transforms.resize(picture, _shorter_side(picture.size, self.resize), mode)
+        return transforms.center_crop(picture, list(self.crop))
 
-    def tensor(self, picture: Image.Image | np.ndarray) -> Tensor:
-        """Normalised float32 tensor (3, S, T) of an RGB picture of any size."""
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-        return transforms.normalize(pixels, list(self.mean), list(self.std))
+    def tensor(self, pixels: np.ndarray) -> Tensor:
+        """Normalised float32 tensor (C, S, T) of uint8 pixels (S, T, C) of any size."""
+        values = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+        if len(values) != self.channels:
+            raise ValueError(f"pixels of {len(values)} channels; needed are {self.channels}")
+        return transforms.normalize(values, list(self.mean), list(self.std))
 
     def constant(self, kind: str) -> Tensor:
-        """The baseline image (1, 3, S, T): ``"ones"`` in normalised space, or a ``"white"`` picture."""
-        ones = torch.ones(1, 3, *self.crop)
+        """The baseline image (1, C, S, T): ``"ones"`` in normalised space, or a ``"white"`` picture."""
+        ones = torch.ones(1, self.channels, *self.crop)
         return transforms.normalize(ones, list(self.mean), list(self.std)) if kind == "white" else ones
 
     def undo(self, tensor: Tensor) -> Image.Image:
-        """The picture of a normalised tensor (3, S, T), rounded and clipped to 0..255."""
-        mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
+        """The picture of a normalised tensor (C, S, T) for the eye, rounded and clipped to 0..255."""
+        mean, std = torch.tensor(self.mean).view(-1, 1, 1), torch.tensor(self.std).view(-1, 1, 1)
         pixels = ((tensor.cpu().float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        return shown(pixels.permute(1, 2, 0).numpy())
 
     def describe(self) -> str:
         """One line for people and for keys."""
@@ -110,13 +137,13 @@ class Preprocessing:
 class Sample:
     """One image as the model and the eye see it.
 
-    ``tensor`` is (3, S, T), normalised. ``given`` says that it came as it is, so that the picture only
-    shows it and cannot make it again.
+    ``tensor`` is (C, S, T), normalised, and ``pixels`` what it was made of, uint8 (S, T, C); None where it
+    came as a tensor, which the picture only shows and cannot make again.
     """
 
     tensor: Tensor
     picture: Image.Image
-    given: bool = False
+    pixels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -142,15 +169,15 @@ class Pool:
     files
         Whether the images are files, which others may change meanwhile.
     kept
-        From a position to the picture that the model sees, where all of them were decoded before; it
-        raises ``DataError`` for an image that could not be.
+        From a position to the pixels (S, T, C) that the model sees, where all images were decoded before;
+        it raises ``DataError`` for one that could not be.
     """
 
     name: str
     items: tuple[Item, ...]
     read: Callable[[int], Any] = field(repr=False)
     files: bool = False
-    kept: Callable[[int], Image.Image] | None = field(repr=False, default=None)
+    kept: Callable[[int], np.ndarray] | None = field(repr=False, default=None)
 
     @property
     def digest(self) -> str:
@@ -172,8 +199,7 @@ class Pool:
         """
         path = self.items[position].path
         if self.kept is not None:
-            picture = self.kept(position)
-            return Sample(preprocessing.tensor(picture), picture)
+            return _of_pixels(self.kept(position), preprocessing)
         try:
             return _sample(self.read(position), preprocessing)
         except MemoryError as error:
@@ -189,8 +215,9 @@ def pool(images: Any) -> Pool:
     ----------
     images
         A folder or several, searched with their subfolders; or a sequence (a map-style dataset
-        counts) of pictures, paths, uint8 arrays (H, W, 3), or float tensors (3, S, T) that are
-        already normalised. Of pairs, such as (image, label), the first part is taken.
+        counts) of pictures, paths, uint8 arrays (H, W, C), or float tensors (C, S, T) that are
+        already normalised. Of pairs, such as (image, label), the first part is taken. Pictures and
+        paths give one or three channels; a model of other numbers needs arrays or tensors.
 
     Raises
     ------
@@ -255,65 +282,97 @@ def decode(picture: Picture) -> Image.Image:
     return Image.open(io.BytesIO(picture.data)).convert("RGB")
 
 
-def as_patch(image: Any, part: tuple[int, int, int, int] | None = None) -> Image.Image:
-    """A picture to be inserted into others, at its own size: a file, a picture or an array, or a part of it.
+def shown(pixels: np.ndarray) -> Image.Image:
+    """An RGB picture of uint8 pixels (S, T, C): the first three channels, or of fewer the first, as grey."""
+    grey = pixels.shape[2] < 3
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels[..., :3]))
+    return picture.convert("RGB") if grey else picture
+
+
+def as_patch(image: Any, part: tuple[int, int, int, int] | None = None, channels: int = 3) -> np.ndarray:
+    """Pixels (u, v, C) to be inserted into images, at their own size: an image, or a part of it.
 
     Parameters
     ----------
     image
-        A path, a picture, or a uint8 array (H, W, 3).
+        A path, a picture, or a uint8 array (H, W, C).
     part
         (x, y, width, height) in its pixels.
 
     Raises
     ------
     DataError
-        If it cannot be read as an image, or the part does not lie within it.
+        If it cannot be read as an image of so many channels, or the part does not lie within it.
     """
     named = f"patch {image}" if isinstance(image, (str, os.PathLike)) else "the patch"
     try:
-        picture = _rgb(_open(Path(image)) if isinstance(image, (str, os.PathLike)) else _as_picture(image))
+        opened = _open(Path(image)) if isinstance(image, (str, os.PathLike)) else _picture_or_array(image)
+        pixels = _stacked(_planes(opened, channels))
     except Exception as error:  # decoders raise anything for a broken image
         raise DataError(f"{named}: {_reason(error)}") from error
     if part is None:
-        return picture
+        return pixels
     x, y, width, height = part
-    inside = 0 <= x < x + width <= picture.width and 0 <= y < y + height <= picture.height
+    inside = 0 <= x < x + width <= pixels.shape[1] and 0 <= y < y + height <= pixels.shape[0]
     if not inside:
         raise DataError(
-            f"{named} is {picture.width} x {picture.height} pixels; the part {x},{y},{width},{height} "
+            f"{named} is {pixels.shape[1]} x {pixels.shape[0]} pixels; the part {x},{y},{width},{height} "
             "(x, y, width, height) does not lie within it"
         )
-    return picture.crop((x, y, x + width, y + height))
+    return pixels[y : y + height, x : x + width]
 
 
 def _sample(image: Any, preprocessing: Preprocessing) -> Sample:
     if isinstance(image, Tensor) and image.is_floating_point():
-        if image.shape != (3, *preprocessing.crop):
-            raise ValueError(f"a tensor of shape {tuple(image.shape)}; needed is {(3, *preprocessing.crop)}")
+        needed = (preprocessing.channels, *preprocessing.crop)
+        if image.shape != needed:
+            raise ValueError(f"a tensor of shape {tuple(image.shape)}; needed is {needed}")
         if not image.isfinite().all():
             raise ValueError("the tensor holds NaN or infinity")
-        return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()), given=True)
+        return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()))
     if isinstance(image, (str, os.PathLike)):
         with _open(Path(image)) as opened:
-            picture = preprocessing.picture(opened)
-    else:
-        picture = preprocessing.picture(_as_picture(image))
-    return Sample(preprocessing.tensor(picture), picture)
+            return _of_pixels(preprocessing.pixels(opened), preprocessing)
+    return _of_pixels(preprocessing.pixels(_picture_or_array(image)), preprocessing)
 
 
-def _as_picture(image: Any) -> Image.Image:
+def _of_pixels(pixels: np.ndarray, preprocessing: Preprocessing) -> Sample:
+    return Sample(preprocessing.tensor(pixels), shown(pixels), pixels)
+
+
+def _picture_or_array(image: Any) -> Image.Image | np.ndarray:
     if isinstance(image, Tensor):
         image = image.permute(1, 2, 0).cpu().numpy() if image.dim() == 3 else image.cpu().numpy()
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise ValueError(
-                f"an array of {image.dtype}; needed is uint8 (H, W, 3) or a normalised float tensor"
+                f"an array of {image.dtype}; needed is uint8 (H, W, channels) or a normalised float tensor"
             )
-        return Image.fromarray(image)
+        return image
     if isinstance(image, Image.Image):
         return image
     raise TypeError(f"an image came as {type(image).__name__}")
+
+
+def _planes(image: Image.Image | np.ndarray, channels: int) -> list[Image.Image]:
+    """Pictures of 8 bits that hold the channels: one, grey or RGB, or else a grey one for each channel."""
+    if mode := MODES.get(channels):
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+        return [_rgb(image).convert(mode)]
+    if isinstance(image, Image.Image):
+        raise TypeError(
+            f"a picture gives 1 or 3 channels and the model takes {channels}; give uint8 arrays "
+            f"(H, W, {channels}) or normalised float tensors, as a dataset or a list"
+        )
+    if image.ndim != 3 or image.shape[2] != channels:
+        raise ValueError(f"an array of shape {image.shape}; needed is (H, W, {channels})")
+    return [Image.fromarray(np.ascontiguousarray(image[..., channel])) for channel in range(channels)]
+
+
+def _stacked(planes: Sequence[Image.Image]) -> np.ndarray:
+    """Their pixels (H, W, C)."""
+    return np.dstack([np.asarray(plane) for plane in planes])
 
 
 def _open(path: Path) -> Image.Image:

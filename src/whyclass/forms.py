@@ -16,6 +16,9 @@ from torch import Tensor
 MOST = 16
 """Tokens that may stand for no place: a class token, one for distillation, some registers."""
 
+MARGIN = 2
+"""Cells by which a map may miss the image's proportions: strides round, and convolutions cut edges."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -57,20 +60,47 @@ def form_of(shape: tuple[int, ...], image: tuple[int, int]) -> Form | None:
     """The form of an output of a shape, for images of (height, width); None where it is no map.
 
     Four dimensions are channels last where only the first two of the last three agree, as in the
-    proportions of the image. Tokens are those of a grid in the image's proportions behind as few others
+    proportions of the image; a map is in those proportions up to ``MARGIN`` cells, else it is queries,
+    windows or the like. Tokens are those of a grid in the image's proportions behind as few others
     as may be.
     """
     if len(shape) == 4:
         _, a, b, c = shape
         if b != c and a * image[1] == b * image[0]:
             return Form("channels last", (c, a, b))
-        return Form("map", (a, b, c))
+        if _proportional(b, c, image):
+            return Form("map", (a, b, c))
+        return Form("channels last", (c, a, b)) if _proportional(a, b, image) else None
     if len(shape) == 3:
         tokens, channels = shape[1:]
         for prefix in range(min(MOST, tokens)):
             if (grid := _grid(tokens - prefix, image)) is not None:
                 return Form("tokens", (channels, *grid), prefix)
     return None
+
+
+def is_attention(output: Tensor, form: Form) -> bool:
+    """Whether an output of that form is attention: weights over places that sum to one along its rows."""
+    across = form.name == "map" or output.shape[1] == output.shape[2]
+    if not across or output.shape[-1] == 1 or bool(output.min() < 0):
+        return False
+    return torch.allclose(output.sum(-1), output.new_ones(()), atol=1e-3)
+
+
+def within(shape: tuple[int, ...], form: Form, tokens: tuple[int, int]) -> str:
+    """Why an output of that shape, inside a module that gives ``tokens`` (T, c), is no map of places, or ''.
+
+    It may hold the T tokens beside the heads of attention (queries, or scores of each pair), or the
+    channels in the place of the tokens, as where a layer mixes tokens.
+    """
+    count, channels = tokens
+    if form.name == "tokens":
+        return "is that of tokens transposed" if shape[1] == channels != count else ""
+    return f"is that of attention between {count} tokens" if count in form.shape[1:] else ""
+
+
+def _proportional(h: int, w: int, image: tuple[int, int]) -> bool:
+    return abs(h * image[1] - w * image[0]) <= MARGIN * max(image)
 
 
 def _grid(count: int, image: tuple[int, int]) -> tuple[int, int] | None:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from . import store as disk_store
 from .data import Pool, Preprocessing, Sample, samples
@@ -88,7 +87,7 @@ def _make(
         advance(done)
         block: list[np.ndarray] = []
         for position, sample in samples(pool, range(done, total), preprocessing, os.cpu_count() or 2):
-            if isinstance(sample, Sample) and sample.given:
+            if isinstance(sample, Sample) and sample.pixels is None:
                 return False
             block.append(_pixels(pool, preprocessing, position, sample, skipped))
             if len(block) == BATCH or position == total - 1:
@@ -112,12 +111,13 @@ def _pixels(
         raise DataError(f"{path} changed while it was decoded; run the same again")
     if isinstance(sample, DataError):
         skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
-        return np.zeros((*preprocessing.crop, 3), np.uint8)
-    return np.asarray(sample.picture)
+        return np.zeros((*preprocessing.crop, preprocessing.channels), np.uint8)
+    assert sample.pixels is not None
+    return sample.pixels
 
 
 def _rows(preprocessing: Preprocessing, folder: Any) -> Rows:
-    return Rows(folder / "pixels.u8", (*preprocessing.crop, 3), "u1")
+    return Rows(folder / "pixels.u8", (*preprocessing.crop, preprocessing.channels), "u1")
 
 
 def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) -> Pool:
@@ -127,9 +127,9 @@ def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) 
         raise StoreError(f"{folder} is damaged; delete it and run again")
     pixels, skipped = _rows(preprocessing, folder).read(len(pool.items)), dict(meta["skipped"])
 
-    def kept(position: int) -> Image.Image:
+    def kept(position: int) -> np.ndarray:
         if str(position) in skipped:
             raise DataError(f"{pool.items[position].path}: {skipped[str(position)]}")
-        return Image.fromarray(np.array(pixels[position]))
+        return np.array(pixels[position])
 
     return replace(pool, kept=kept)

@@ -5,13 +5,9 @@ Weights load from safetensors, or from ``torch.load`` with ``weights_only``: no 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import inspect
 import math
-import pickle
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,21 +17,12 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from .data import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
 from .errors import ClassError, ModelError, WeightsError
-
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "module", "weights")
-"""Keys under which checkpoints keep the weights."""
-
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-"""Prefixes that wrappers put before every name."""
-
-COMPANIONS = ("normalizer.", "attacker.")
-"""What adversarially trained checkpoints keep beside the model: mean and deviation, which are
-preprocessing here, and the same model once more inside the attack."""
+from .split import run
+from .weights import built, fit, read_weights
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,9 @@ def load(
     class_names
         A text file, one name a line, or a JSON list.
     resize, crop, mean, std
-        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives.
+        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives;
+        where the model takes other than three channels, mean and std are 0.5 for each. One number of
+        ``mean`` or ``std`` stands for every channel.
     pretrained
         Whether a named model without a weights file gets the weights its library offers.
 
@@ -107,10 +96,14 @@ def load(
     kind, _, rest = name.partition(":")
     build = SOURCES.get(kind, _from_file)
     loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
-    changes: dict[str, Any] = {"resize": resize, "mean": mean, "std": std}
-    changes["crop"] = None if crop is None else (crop, crop)
-    changes = {key: value for key, value in changes.items() if value is not None}
-    loaded = replace(loaded, preprocessing=replace(loaded.preprocessing, **changes))
+    sizes = {"resize": resize, "crop": None if crop is None else (crop, crop)}
+    preprocessing = suited(loaded.model, _changed(loaded.preprocessing, sizes))
+    numbers = {"mean": mean, "std": std}
+    spread = {
+        key: value * preprocessing.channels if value is not None and len(value) == 1 else value
+        for key, value in numbers.items()
+    }
+    loaded = replace(loaded, preprocessing=_changed(preprocessing, spread))
     if class_names is not None:
         loaded = replace(loaded, class_names=read_class_names(Path(class_names)))
     loaded.model.eval()
@@ -136,46 +129,62 @@ def described(name: str, model: nn.Module) -> Loaded:
         preprocessing = own
     else:
         preprocessing = _from_config(name, config) if isinstance(config, Mapping) else Preprocessing()
+        preprocessing = suited(model, preprocessing)
     names = getattr(model, "class_names", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
         raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
     return Loaded(name, model, preprocessing, tuple(names))
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Hash of a model's weights, structure and own source: what results of it are kept under."""
-    total = hashlib.blake2b(digest_size=16)
-    total.update(str(model).encode())
-    for source in sorted({_source(type(module)) for module in model.modules()}):
-        total.update(source.encode())
-    values = {**_attributes(model), **dict(model.named_buffers()), **model.state_dict()}
-    for name, value in sorted(values.items()):
-        if not isinstance(value, Tensor):
-            total.update(f"{name} {value!r}".encode())
-            continue
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+def _changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
+    """With the changes that are not None."""
+    return replace(preprocessing, **{key: value for key, value in changes.items() if value is not None})
 
 
-def _attributes(model: nn.Module) -> dict[str, Any]:
-    """What modules keep beside weights and buffers: plain values and tensors, which may change the output."""
-    plain = (bool, int, float, str, tuple, Tensor)
-    return {
-        f"{path}.{name}": value
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, plain) and name != "training"
-    }
+def suited(model: nn.Module, preprocessing: Preprocessing) -> Preprocessing:
+    """The preprocessing with as many channels as the model takes.
+
+    It stays as it is where the model takes them; else the channels are those of the model's first
+    convolution, or one where it has none, with a mean and a standard deviation of 0.5 each.
+    """
+    first = _first_channels(model)
+    if first == preprocessing.channels or _takes(model, preprocessing):
+        return preprocessing
+    grey = replace(preprocessing, mean=(0.5,) * (first or 1), std=(0.5,) * (first or 1))
+    return grey if first or _takes(model, grey) else preprocessing
 
 
-def _source(kind: type) -> str:
-    """Source of a module's class; libraries', and what was typed into a prompt, are known by name alone."""
+def check_channels(loaded: Loaded) -> None:
+    """Refuse a preprocessing of other channels than the model takes.
+
+    Raises
+    ------
+    ModelError
+        If the first convolution has other channels and the model cannot take these.
+    """
+    first, given = _first_channels(loaded.model), loaded.preprocessing
+    if first not in (None, given.channels) and not _takes(loaded.model, given):
+        plural = "" if first == 1 else "s"
+        raise ModelError(
+            f"the model takes {first} channel{plural} and the preprocessing gives {given.channels} (mean "
+            f"{list(given.mean)}, std {list(given.std)}); give {first} number{plural} of mean and of std"
+        )
+
+
+def _first_channels(model: nn.Module) -> int | None:
+    """Input channels of the first convolution, nearly always the model's own."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels), None)
+
+
+def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
+    """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
+    where = next(model.parameters(), torch.empty(0)).device
     try:
-        own = kind.__module__.partition(".")[0] not in ("torch", "torchvision")
-        return inspect.getsource(kind) if own else kind.__qualname__
-    except (OSError, TypeError):
-        return kind.__qualname__
+        with torch.no_grad():
+            run(model, preprocessing.constant("ones").to(where))
+    except ModelError:
+        return False
+    return True
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -195,123 +204,6 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     if not names:
         raise ClassError(f"{path} holds no class name; needed is one a line")
     return tuple(names)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, with wrappers taken off.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, damaged, no checkpoint, holds NaN or infinity, or would have to be
-        unpickled.
-    """
-    if not path.is_file():
-        raise WeightsError(f"there is no weights file {path}")
-    state = _unwrap(_read_checkpoint(path), path)
-    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise WeightsError(f"{path} holds NaN or infinity in {', '.join(broken[:3])}; the file is damaged")
-    return state
-
-
-def _read_checkpoint(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as torch's notes on a pickle's protocol
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is damaged, or a pickle that could run code when it is loaded, so it was refused; "
-            "save only the model's state_dict, best as safetensors"
-        ) from error
-    except Exception as error:  # a damaged file makes the readers raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
-
-
-def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
-    for _ in WRAPPERS:  # a bound, since a checkpoint may hold itself
-        inner = [key for key in WRAPPERS if isinstance(state, dict) and isinstance(state.get(key), dict)]
-        state = state[inner[0]] if inner else state
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
-    if not tensors:
-        raise WeightsError(f"{path} holds no tensors by name; needed is a state_dict")
-    return tensors
-
-
-def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """The tensors by the model's ``own`` names: wrappers' prefixes and companions are taken off."""
-    while own.isdisjoint(state):
-        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in state)), "")
-        alone = {key: value for key, value in state.items() if not key.startswith(COMPANIONS)}
-        if prefix:
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-        elif 0 < len(alone) < len(state):
-            state = alone
-        else:
-            break
-    return state
-
-
-def _fit(
-    build: Callable[..., nn.Module], weights: Path, name: str, state: dict[str, Tensor] | None = None
-) -> nn.Module:
-    """Build the model and load the weights (or their ``state``), with as many classes as they have."""
-    state = read_weights(weights) if state is None else state
-    model = _built(build, name)
-    state = _without_prefixes(state, set(model.state_dict()))
-    problems = _misfit(model, state)
-    if problems and (classes := _class_count(model, state)):
-        try:
-            model = _built(lambda: build(num_classes=classes), name)
-            problems = _misfit(model, state)
-        except ModelError:
-            pass  # the factory takes no num_classes; the first misfit is what the user should see
-    if problems:
-        raise WeightsError(f"{weights} does not fit {name}: {'; '.join(problems[:4])}")
-    model.load_state_dict(state, strict=False)
-    return model
-
-
-def _misfit(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
-    own = {key: tuple(value.shape) for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-    # old checkpoints lack these counters, which evaluation does not use
-    missing = sorted(key for key in set(own) - set(state) if not key.endswith("num_batches_tracked"))
-    extra = sorted(set(state) - set(own))
-    shapes = [
-        f"{key} is {tuple(value.shape)}, the model's is {own[key]}"
-        for key, value in state.items()
-        if key in own and tuple(value.shape) != own[key]
-    ]
-    texts = [f"it lacks {len(missing)}, such as {missing[0]}"] if missing else []
-    texts += [f"it has {len(extra)} that the model lacks, such as {extra[0]}"] if extra else []
-    return texts + shapes
-
-
-def _class_count(model: nn.Module, state: dict[str, Tensor]) -> int:
-    """Rows of the last layer in the weights, where they differ from the model's; else 0."""
-    own = model.state_dict()
-    rows = {
-        (value.shape[0], own[key].shape[0])
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape and value.dim() and own[key].dim()
-    }
-    return next(iter(rows))[0] if len(rows) == 1 else 0
-
-
-def _built(build: Callable[[], Any], name: str) -> nn.Module:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as torchvision's notes on its default initialisation
-            model = build()
-    except (Exception, SystemExit) as error:  # somebody's factory may raise anything: that is the answer
-        raise ModelError(f"{name} could not be built: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"{name} gave a {type(model).__name__}; needed is a torch.nn.Module")
-    return model
 
 
 def _nearest(given: str, known: Iterable[str], usual: str) -> str:
@@ -341,9 +233,9 @@ def _from_torchvision(request: Request) -> Loaded:
         state = read_weights(weights)
         if any("aux_classifier." in key for key in state):
             fixed["aux_loss"] = True
-        model = _fit(lambda **kw: builder(weights=None, **fixed, **kw), weights, name, state)
+        model = fit(lambda **kw: builder(weights=None, **fixed, **kw), weights, name, state)
     else:
-        model = _built(lambda: builder(weights=entry if request.pretrained else None, **fixed), name)
+        model = built(lambda: builder(weights=entry if request.pretrained else None, **fixed), name)
     meta = entry if wanted or weights is None else None
     preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
     names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
@@ -380,7 +272,7 @@ def _from_file(request: Request) -> Loaded:
         build = getattr(_module(Path(file)), factory, None)
         if not callable(build):
             raise ModelError(f"{file} has no function {factory!r}")
-        model = _built(build, name) if weights is None else _fit(build, weights, name)
+        model = built(build, name) if weights is None else fit(build, weights, name)
     return described(name, model)
 
 
@@ -423,9 +315,9 @@ def _from_timm(request: Request) -> Loaded:
         near = _nearest(architecture, known, "resnet50")
         raise ModelError(f"timm has no model {architecture!r}; did you mean {near}?")
     if request.weights is None:
-        model = _built(lambda: timm.create_model(request.rest, pretrained=request.pretrained), request.name)
+        model = built(lambda: timm.create_model(request.rest, pretrained=request.pretrained), request.name)
     else:
-        model = _fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
+        model = fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
     subset = infer_imagenet_subset(model)
     info = ImageNetInfo(subset) if subset else None
     names = tuple(info.index_to_description(k) for k in range(info.num_classes())) if info else ()
@@ -476,14 +368,14 @@ def _from_smp(request: Request) -> Loaded:
         return nets[architecture](encoder, encoder_weights=None, classes=num_classes)
 
     if request.weights is not None:
-        model = _fit(build, request.weights, request.name)
+        model = fit(build, request.weights, request.name)
     elif request.pretrained:
         raise WeightsError(
             f"{request.name} has weights for its encoder only, and all else would be random; give the "
             "trained model's file"
         )
     else:
-        model = _built(build, request.name)
+        model = built(build, request.name)
     mean, std = _smp_statistics(encoder)
     return Loaded(request.name, model, Preprocessing(mean=mean, std=std))
 

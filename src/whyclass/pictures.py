@@ -71,7 +71,11 @@ class Controls:
 
 def stitched(scene: Scene, places: Sequence[Place], read: Reader) -> checks.Stitched:
     """The crops at some places as one test image, and what the model says of it."""
-    pieces = [piece(scene, place, read(place.position).tensor) for place in places]
+    return stitched_pieces(scene, [piece(scene, place, read(place.position).tensor) for place in places])
+
+
+def stitched_pieces(scene: Scene, pieces: Sequence[Tensor]) -> checks.Stitched:
+    """Pieces (C, u, v) as one test image, and what the model says of it."""
 
     def model(images: Tensor) -> Tensor:
         return run(scene.split.model, images.to(scene.split.example.device))
@@ -80,7 +84,7 @@ def stitched(scene: Scene, places: Sequence[Place], read: Reader) -> checks.Stit
 
 
 def piece(scene: Scene, place: Place, tensor: Tensor) -> Tensor:
-    """The crop at a place of an image (3, S, T)."""
+    """The crop at a place of an image (C, S, T)."""
     left, top, right, bottom = place.box(scene.index.grid, (tensor.shape[1], tensor.shape[2]))
     return tensor[:, top:bottom, left:right]
 
@@ -136,7 +140,22 @@ class Pictures:
         lean
             Without the crops' whole images, and the stitched one as JPEG.
         """
-        test, task = stitched(self.scene, places, self.sample), self.scene.task
+        test = stitched(self.scene, places, self.sample)
+        sources = () if lean else tuple(self.whole(place.position) for place in places)
+        known = control or self._controls.of(target, len(places), mask, self.sample)
+        return self.tested(target, test, sources, int(mask.sum()), known, lean)
+
+    def tested(
+        self,
+        target: int,
+        test: checks.Stitched,
+        sources: tuple[ClassImage, ...],
+        pool: int,
+        control: Control | None,
+        lean: bool = False,
+    ) -> PredictionTest:
+        """The record of a stitched image's test; its pieces come from ``sources`` among ``pool`` images."""
+        task = self.scene.task
         top = task.order(test.scores)[:5]
         return PredictionTest(
             score=float(test.scores[target]),
@@ -144,10 +163,10 @@ class Pictures:
             predicted=bool(task.counts(test.scores, target)),
             top=tuple(self.scene.prediction(int(c), float(test.scores[c])) for c in top),
             layout=test.layout,
-            pool=int(mask.sum()),
+            pool=pool,
             picture=data.encode(self.scene.preprocessing.undo(test.image), lossless=not lean),
-            sources=() if lean else tuple(self.whole(place.position) for place in places),
-            control=control or self._controls.of(target, len(places), mask, self.sample),
+            sources=sources,
+            control=control,
         )
 
     def whole(self, position: int) -> ClassImage:

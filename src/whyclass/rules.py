@@ -100,6 +100,21 @@ def depends(t: Tensor) -> bool:
     return t.requires_grad and not t.is_leaf
 
 
+def _of_parameters(t: Tensor) -> bool:
+    """Whether a tensor was computed from parameters alone, by the graph that leads to it."""
+    nodes, seen = [t.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and not isinstance(leaf, torch.nn.Parameter):
+            return False
+        nodes += [before for before, _ in node.next_functions]
+    return True
+
+
 def tensors(tree: Any) -> Iterator[Tensor]:
     """The tensors among arguments or results, in order."""
     if isinstance(tree, Tensor):
@@ -479,7 +494,8 @@ def _rewritten(rewrite: Operation, otherwise: Rule, inplace: bool) -> Rule:
 
 
 def _evaluating(run: Run, func: Operation, args: Args, kwargs: Named) -> Any:
-    if kwargs.get("training") and kwargs.get("p") != 0.0:
+    # Weights standardised by batch_norm, as in NFNets and BiT, are the same for baseline and image.
+    if kwargs.get("training") and kwargs.get("p") != 0.0 and not _of_parameters(args[0]):
         raise AttributionError(f"{func.__name__} is in training mode: call model.eval() before attributing")
     return func(*args, **kwargs)
 

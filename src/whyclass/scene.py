@@ -103,7 +103,7 @@ class Scene:
 
     def picture(self, position: int) -> Image.Image:
         """An image of the pool as the model sees it, for the eye."""
-        return self.pool.kept(position) if self.pool.kept else self.read([position])[0].picture
+        return data.shown(self.pool.kept(position)) if self.pool.kept else self.read([position])[0].picture
 
     def activations(self, images: Tensor) -> np.ndarray:
         """At the layer, shape (n, c, h, w), of clean images (n, 3, S, T)."""
@@ -149,13 +149,7 @@ class Scene:
 
     def kept(self, kind: type[Kept], file: Path) -> Kept | None:
         """The record in a file of the store; None where there is none, or where it is damaged."""
-        if not file.exists():
-            return None
-        try:
-            return kind.load(file)
-        except (RecordError, StoreError) as error:
-            self.progress.note(f"made anew, since {error}")
-            return None
+        return kept(kind, file, self.progress)
 
     def model_info(self) -> ModelInfo:
         """The model, for a record."""
@@ -174,3 +168,14 @@ class Scene:
         index = self.index
         skipped = tuple(Skipped(index.items[p].path, why) for p, why in sorted(index.skipped.items()))
         return PoolInfo(self.pool.name, len(index.items) - len(skipped), self.pool.digest, skipped)
+
+
+def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:
+    """The record in a file of a store; None where there is none, or where it is damaged, which is told."""
+    if not file.exists():
+        return None
+    try:
+        return kind.load(file)
+    except (RecordError, StoreError) as error:
+        progress.note(f"made anew, since {error}")
+        return None

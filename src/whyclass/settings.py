@@ -16,8 +16,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-SIGNED = ("split", "clip")
+SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
+PICTURES = ("none", "fourier")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
@@ -61,9 +62,9 @@ class Settings:
     concepts
         Components of the NMF (4.1).
     starts
-        The NMF is begun so many times, once from singular vectors and then at random, and the one
-        that reconstructs best is kept. The paper is silent; one start often ends in a minimum that
-        a breath of other noise leaves, many mostly agree.
+        The NMF is begun so many times, once from singular vectors and then at random (semi-NMF: from
+        clusters of cells), and the one that reconstructs best is kept. The paper is silent; one start
+        often ends in a minimum that a breath of other noise leaves, many mostly agree.
     iterations, tolerance
         Where the NMF stops: after so many rounds, or when a round improves less than this part.
     crops
@@ -101,11 +102,15 @@ class Settings:
         Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
-        parts as separate channels, undone in the concepts, or ``"clip"``, negative ones as 0. Not in
-        the paper, which takes layers after a ReLU.
+        parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
+        ``"semi"``, as they are, with concepts of any sign (semi-NMF). Not in the paper, which takes
+        layers after a ReLU.
     target
-        Whose mean a segmentation net's logit is: of the whole ``"map"`` of the class's logits, or only of the
-        ``"confident"`` pixels, whose softmax exceeds one half on the clean image.
+        What a segmentation net's logit is: the mean of the class's ``"map"`` of logits, or the mean with all
+        left out but ``"confident"`` pixels, whose softmax exceeds one half on the clean image.
+    pictures, picture_steps
+        ``"fourier"``: beside its crops each concept is shown by the picture that it would itself draw,
+        optimised in so many steps (appendix B).
     fill
         What masked and blanked pixels become: ``"zero"`` in normalised space (table 4), or ``"white"``.
     seed
@@ -140,12 +145,14 @@ class Settings:
     fill: str = "zero"
     signed: str = "split"
     target: str = "map"
+    pictures: str = "none"
+    picture_steps: int = 256
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
         for name in ("images", "copies", "concepts", "starts", "iterations", "crops", "pool"):
             _check(self, name, int, 1)
-        for name in ("control_images", "epochs"):
+        for name in ("control_images", "epochs", "picture_steps"):
             _check(self, name, int, 1)
         for name in ("cut", "rate", "held_out", "budget"):
             _check(self, name, float, 0.0)
@@ -173,6 +180,7 @@ class Settings:
             "fill": FILLS,
             "signed": SIGNED,
             "target": TARGETS,
+            "pictures": PICTURES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -191,8 +199,11 @@ paper's order of mean and ReLU, and an NMF that is begun more than once."""
 OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
 """Settings that only matter where two classes are compared."""
 
-OF_NO_RESULT = ("tests", "budget")
-"""Settings that decide what is computed, and not what comes out of it but for rounding."""
+OF_PICTURES = ("pictures", "picture_steps")
+"""Settings that only matter where pictures are drawn, which no audit does."""
+
+OF_NO_RESULT = ("tests", "budget", *OF_PICTURES)
+"""Settings that decide what is computed, and not what comes out of a test but for rounding."""
 
 
 def plain(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, Any]:

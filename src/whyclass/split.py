@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import LayerError, ModelError, WhyclassError
-from .forms import Form, form_of
+from .forms import Form, form_of, is_attention, within
 from .grid import crop_size, pooled_shape
 
 Hook = Callable[[nn.Module, Any, Any], Any]
@@ -212,23 +212,62 @@ def get_layer(model: nn.Module, layer: str) -> nn.Module:
 
 
 def survey(model: nn.Module, example: Tensor) -> list[LayerInfo]:
-    """Every layer the model calls, in the order in which they finish, from one forward pass.
+    """Every layer the model calls, in the order in which they finish, from two forward passes.
+
+    The second is of the image twice: what has not twice as many rows then is no output for images, such
+    as windows of an image or a table of positions.
 
     Parameters
     ----------
     example
-        Images of shape (n, channels, S, T); one is enough.
+        One image, shape (1, channels, S, T); of several the first is taken.
     """
     names = {module: name for name, module in model.named_modules() if name}
     calls: dict[str, list[LayerInfo]] = {}
+    rows: dict[str, int] = {}
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
         info = _describe(names[module], module, output, (example.shape[2], example.shape[3]))
         calls.setdefault(info.name, []).append(info)
 
-    with torch.no_grad(), _borrowed(model, dict.fromkeys(names, note)):
-        _call(model, example)
-    return [_once(infos) for infos in calls.values()]
+    def count(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim:
+            rows[names[module]] = len(output)
+
+    one = example[:1]
+    with torch.no_grad():
+        for images, hook in ((one, note), (torch.cat([one, one]), count)):
+            with _borrowed(model, dict.fromkeys(names, hook)):
+                _call(model, images)
+    infos = {name: _of_images(_once(found), rows.get(name, 0)) for name, found in calls.items()}
+    return [_of_places(info, infos) for info in infos.values()]
+
+
+def _of_images(info: LayerInfo, rows: int) -> LayerInfo:
+    """The layer's entry, with a problem noted where its rows are not images; ``rows`` it has for two."""
+    if info.problem or (info.shape[0], rows) == (1, 2):
+        return info
+    return _refused(
+        info,
+        f"its output has {info.shape[0]} rows for one image and {rows} for two; "
+        "they are windows, heads or positions, not images",
+    )
+
+
+def _of_places(info: LayerInfo, infos: Mapping[str, LayerInfo]) -> LayerInfo:
+    """The layer's entry, with a problem noted where the module around it shows its cells to be no places."""
+    name, around = info.name, None
+    while "." in name and around is None:
+        name = name.rpartition(".")[0]
+        around = infos[name].form if name in infos else None
+    if info.form is None or around is None or around.name != "tokens":
+        return info
+    why = within(info.shape, info.form, (infos[name].shape[1], infos[name].shape[2]))
+    return _refused(info, f"its shape {info.shape} {why} of {name!r}") if why else info
+
+
+def _refused(info: LayerInfo, problem: str) -> LayerInfo:
+    return LayerInfo(info.name, info.kind, info.shape, None, problem)
 
 
 def _once(infos: list[LayerInfo]) -> LayerInfo:
@@ -236,7 +275,7 @@ def _once(infos: list[LayerInfo]) -> LayerInfo:
     last = infos[-1]
     if len(infos) == 1:
         return last
-    return LayerInfo(last.name, last.kind, last.shape, None, f"it is called {len(infos)} times in one pass")
+    return _refused(last, f"it is called {len(infos)} times in one pass")
 
 
 def _describe(name: str, module: nn.Module, output: Any, image: tuple[int, int]) -> LayerInfo:
@@ -252,11 +291,14 @@ def _describe(name: str, module: nn.Module, output: Any, image: tuple[int, int])
             kind,
             shape,
             None,
-            f"its output has shape {shape}, needed is (n, c, h, w) or tokens of a grid",
+            f"its output has shape {shape}, needed is (n, c, h, w) with h and w in the proportions "
+            "of the image, or tokens of a grid",
         )
     crop = crop_size(pooled_shape(*form.shape[1:]), image)
     if not torch.isfinite(output).all():
         return LayerInfo(name, kind, shape, crop, "its output is not finite")
+    if is_attention(output, form):
+        return LayerInfo(name, kind, shape, None, f"its output of shape {shape} is attention weights")
     return LayerInfo(name, kind, shape, crop, "", bool(output.min() < 0), form)
 
 

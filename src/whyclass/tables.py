@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from . import codec
 from .errors import StoreError
 from .records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial
-from .settings import OF_PAIRS
+from .settings import OF_PAIRS, OF_PICTURES
 from .store import Store, key_of
 
 LEAST = (0.1, 0.2, 0.5)
@@ -101,7 +101,7 @@ def collect(store: Store) -> list[Audit]:
     for file in store.records("findings"):
         finding = Finding.load(file)
         audit = own(finding, finding.n_classes)
-        found[identity(audit)] = replace(audit, classes=(*audit.classes, _result(finding, file.name)))
+        found[identity(audit)] = replace(audit, classes=(*audit.classes, result(finding, file.name)))
     for file in store.records("shifts"):
         shift = Shifts.load(file)
         audit = own(shift, 0)
@@ -161,7 +161,7 @@ SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
 
 def _settings(found: Finding | Shifts) -> dict[str, Any]:
     """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
-    return {name: value for name, value in found.settings.items() if name not in OF_PAIRS}
+    return {name: value for name, value in found.settings.items() if name not in OF_PAIRS + OF_PICTURES}
 
 
 def _alike(one: Audit, other: Audit) -> bool:
@@ -191,7 +191,8 @@ FACTS = 3
 """Of those in which audits of one layer differ, so many are told."""
 
 
-def _result(found: Finding, file: str) -> ClassResult:
+def result(found: Finding, file: str) -> ClassResult:
+    """A finding in few numbers; ``file`` is its file's name."""
     tests = found.prediction_test
     return ClassResult(
         target=found.target,
@@ -243,7 +244,7 @@ def _tested(audit: Audit, label: str, tests: Sequence[Trial]) -> Iterable[Row]:
     scores = np.array([test.score for test in tests])
     wins = [test.predicted for test in tests]
     values = dict(
-        zip(COLUMNS, (_mean(scores), _share(wins), *(_share(scores > least) for least in LEAST)), strict=True)
+        zip(COLUMNS, (_mean(scores), share(wins), *(share(scores > least) for least in LEAST)), strict=True)
     )
     yield Row(label, audit.model.layer, len(tests), values)
     controls = [test.control for test in tests if test.control]
@@ -324,7 +325,7 @@ def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
     for name, number in columns.items():
         found = np.array([number(pair) for pair in pairs])
         by_run = [np.mean([number(pair) for pair in pairs if run in pair.runs]) for run in range(runs)]
-        value = _share(found > 0.5) if name.startswith("swap") else _mean(found)
+        value = share(found > 0.5) if name.startswith("swap") else _mean(found)
         values[name] = replace(value, runs=float(np.std(by_run)) if runs > 1 else None)
     yield Row(label, audit.model.layer, len(pairs), values)
     controls = [pair.control for pair in pairs if pair.control]
@@ -373,8 +374,8 @@ def _mean(found: np.ndarray) -> Value:
     return Value(mean, max(0.0, mean - error), min(1.0, mean + error), spread=float(found.std()))
 
 
-def _share(found: Iterable[bool]) -> Value:
-    """Share with Wilson's interval."""
+def share(found: Iterable[bool]) -> Value:
+    """Share with Wilson's 95 % interval."""
     hits = [bool(one) for one in found]
     interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
     return Value(sum(hits) / len(hits), float(interval.low), float(interval.high))

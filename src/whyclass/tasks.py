@@ -141,8 +141,12 @@ def logit(target: int) -> Target:
 
 
 def logit_within(target: int, inside: Tensor) -> Target:
-    """The mean of a class's logits over some pixels (S, T), bool, of its map."""
-    weights = inside / inside.sum()
+    """The mean of a class's map of logits with all but some pixels (S, T), bool, left out of the sum.
+
+    Of all pixels, not of those: an image that shows a class in a corner then counts less than one that is
+    full of it.
+    """
+    weights = inside / inside.numel()
     return lambda output: (_checked(output)[:, target] * weights).sum((1, 2))
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from whyclass import __version__, codec, demo, models, world
-from whyclass.cli import audits, questions
-from whyclass.cli.options import AsJson, CropSide, app
+from whyclass import __version__, codec, demo, world
+from whyclass.cli import audits, layers, questions
+from whyclass.cli.options import AsJson, app
 from whyclass.cli.shown import Shown, err, out
 from whyclass.errors import WhyclassError
 from whyclass.progress import Progress
-from whyclass.split import survey
-from whyclass.study import example_image
 
-__all__ = ["app", "audits", "main", "questions"]
+__all__ = ["app", "audits", "layers", "main", "questions"]
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -35,39 +31,6 @@ def _about(
     if version:
         print(__version__)
         raise typer.Exit
-
-
-@app.command()
-def layers(
-    model: Annotated[
-        str,
-        typer.Argument(help="torchvision:NAME, timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
-    ],
-    crop: CropSide = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="also layers with signed activations, and those that cannot be used")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List a model's layers with their output shapes and crop sizes. Needs no weights."""
-    with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-        loaded = models.load(model, crop=crop, pretrained=False)
-        infos = survey(loaded.model, example_image(loaded.preprocessing.crop))
-    chosen = [info for info in infos if everything or not (info.problem or info.signed)]
-    chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
-    if as_json:
-        print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
-        return
-    table = Table("layer", "kind", "output", "crop (px)", *(["remark"] if everything else []))
-    for info in chosen:
-        shape = " x ".join(map(str, info.shape[1:]))
-        side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
-        why = info.problem or ("signed activations: see the setting 'signed'" if info.signed else "")
-        row = [info.name, info.kind, shape, side, *([why] if everything else [])]
-        table.add_row(*map(escape, row))
-    out.print(table)
-    if (hidden := len(infos) - len(chosen)) > 0:
-        out.print(f"{hidden} more are signed or cannot be explained; --all lists them with the reason.")
 
 
 @app.command("demo")

@@ -50,12 +50,12 @@ def audit(
     if pairs not in ("drawn", "all"):
         raise SettingsError(f"--pairs is {pairs!r}; choose drawn or all")
     found = []
-    for layer in _split(layers):
+    for layer in split_list(layers):
         with redirect_stdout(sys.stderr):
             study = opened.study(layer, **({"budget": _gibibytes(budget)} if budget else {}))
             made = study.audit(
-                _classes(classes),
-                _split(tests),
+                None if classes is None else class_list(classes),
+                split_list(tests),
                 workers=_processors() if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
@@ -134,15 +134,15 @@ def merge(
         )
 
 
-def _split(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
+    """The parts of a list with commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _classes(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
+def class_list(text: str) -> list[str]:
+    """Names or indexes of classes, with commas, or from a file."""
     # a list of names may be too long for the name of a file
-    return list(models.read_class_names(Path(text))) if os.path.isfile(text) else _split(text)
+    return list(models.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
 
 
 def _processors() -> int:

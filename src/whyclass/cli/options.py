@@ -10,20 +10,21 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import torch
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from whyclass import models, report
+from whyclass import codec, models, report
 from whyclass.cli.shown import Shown, out
 from whyclass.errors import SettingsError
 from whyclass.progress import Progress
-from whyclass.records import Record
+from whyclass.records import LayerChoice, Record
 from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
-from whyclass.study import Study
+from whyclass.store import Store, key_of
+from whyclass.study import Study, choose_layer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -37,7 +38,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
 CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
-Triple = Annotated[str | None, typer.Option(help="three numbers: R,G,B")]
+Numbers = Annotated[
+    str | None, typer.Option(help="of each channel, such as 0.5,0.5,0.5 (R,G,B); one number stands for all")
+]
 Target = Annotated[str, typer.Option("--class", help="name or index of the class")]
 Page = Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")]
 
@@ -57,32 +60,45 @@ class Asked:
 
     def print(self, found: Record, more: dict[str, Any]) -> None:
         """One JSON object, or a table of labels and values."""
-        seconds = {name: round(value, 3) for name, value in self.study.progress.seconds.items()}
-        if self.as_json:
-            self._print_object(report.as_object(found) | more | {"seconds": seconds})
-            return
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        for label, value in report.rows(found):
-            table.add_row(f"[bold]{escape(label)}[/]", escape(value))
-        told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
-        table.add_row("[bold]time[/]", told)
-        out.print(table)
-        if "page" in more:
-            out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
-
-    @staticmethod
-    def _print_object(found: dict[str, Any]) -> None:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        if (choice := self.study.choice) is not None:
+            page = choice_page(self.study.store, choice)
+            more = {**more, "choice": {"layer": choice.chosen.layer, "why": choice.why, "page": str(page)}}
+        print_record(found, more, self.study.progress, self.as_json)
 
 
-Layer = Annotated[str, typer.Option(help="module path, such as layer4.2; see 'whyclass layers'")]
+def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
+    """A record with the seconds it took as one JSON object, or as a table of labels and values."""
+    seconds = {name: round(value, 3) for name, value in progress.seconds.items()}
+    if as_json:
+        print(json.dumps(report.as_object(found) | more | {"seconds": seconds}, indent=2, allow_nan=False))
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for label, value in report.rows(found):
+        table.add_row(f"[bold]{escape(label)}[/]", escape(value))
+    told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
+    table.add_row("[bold]time[/]", told)
+    out.print(table)
+    if "page" in more:
+        out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
+
+
+def choice_page(store: Store, found: LayerChoice) -> Path:
+    """Where the page of a choice lies."""
+    return store.page(f"layer {found.chosen.layer}", key_of(choice=codec.to_json(found)))
+
+
+Layer = Annotated[str, typer.Option(help="module path, such as layer4.2; see 'whyclass layers'; or auto")]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model and a pool as the command line named them, to be studied at one layer or several."""
+    """A model and a pool as the command line named them, to be studied at one layer or several.
+
+    ``study`` takes a layer, ``choose`` what a choice of one is made of; both write the page of a choice.
+    """
 
     study: Callable[..., Study]
+    choose: Callable[..., tuple[LayerChoice, Path]]
     progress: Progress
     as_json: bool
 
@@ -95,8 +111,8 @@ def _opened(
     class_names: Names = None,
     resize: Resize = None,
     crop: CropSide = None,
-    mean: Triple = None,
-    std: Triple = None,
+    mean: Numbers = None,
+    std: Numbers = None,
     variant: Annotated[str, typer.Option("--preset", help=f"settings: {', '.join(PRESETS)}")] = "default",
     change: Annotated[list[str] | None, typer.Option("--set", help="change one setting: NAME=VALUE")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
@@ -114,15 +130,26 @@ def _opened(
         class_names,
         resize=resize,
         crop=crop,
-        mean=_triple(mean, "mean"),
-        std=_triple(std, "std"),
+        mean=_numbers(mean, "mean"),
+        std=_numbers(std, "std"),
     )
 
     def study(layer: str, **changes: Any) -> Study:
         changed = replace(settings, **changes)
-        return Study(loaded, layer, images, store, changed, device=_placed(device), progress=progress)
+        found = Study(loaded, layer, images, store, changed, device=_placed(device), progress=progress)
+        if found.choice is not None:
+            progress.note(
+                f"how the layer was chosen: {found.choice.save(choice_page(found.store, found.choice))}"
+            )
+        return found
 
-    return Opened(study, progress, as_json)
+    def choose(**asked: Any) -> tuple[LayerChoice, Path]:
+        found = choose_layer(
+            loaded, images, store, settings, device=_placed(device), progress=progress, **asked
+        )
+        return found, found.save(choice_page(Store(store), found))
+
+    return Opened(study, choose, progress, as_json)
 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
@@ -140,6 +167,29 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
     layer = inspect.Parameter("layer", inspect.Parameter.KEYWORD_ONLY, annotation=Layer)
     first, *others = _parameters(_opened)
     return _sharing(command, [first, layer, *others], asked)
+
+
+@dataclass(frozen=True)
+class Later:
+    """The options of a model and a pool as they were given, of which a command may need none."""
+
+    given: dict[str, Any]
+
+    def open(self, **changes: Any) -> Opened:
+        """What they name, opened."""
+        return _opened(**self.given | changes)
+
+
+def with_choice(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a model and a pool, none required; it is called with them first."""
+    return _sharing(command, [_optional(one) for one in _parameters(_opened)], lambda **given: Later(given))
+
+
+def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
+    if parameter.default is not parameter.empty:
+        return parameter
+    kind, option = get_args(parameter.annotation)
+    return parameter.replace(default=None, annotation=Annotated[kind | None, option])
 
 
 def _sharing(
@@ -174,14 +224,13 @@ def _placed(device: str) -> str:
     return "cuda" if device == "auto" and torch.cuda.is_available() else device
 
 
-def _triple(text: str | None, name: str) -> tuple[float, ...] | None:
+def _numbers(text: str | None, name: str) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise SettingsError(f"--{name} is {text!r}; needed are numbers such as 0.5,0.5,0.5") from error
-    return numbers * 3 if len(numbers) == 1 else numbers
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from whyclass.cli.shown import out
 from whyclass.errors import ClassError, SettingsError
 from whyclass.grid import ANCHORS
 from whyclass.records import Contrast, Explanation
+from whyclass.settings import PICTURES
 from whyclass.store import key_of
 
 
@@ -28,12 +30,18 @@ from whyclass.store import key_of
 def explain(
     asked: Asked,
     target: Target,
+    pictures: Annotated[
+        str | None,
+        typer.Option(help=f"{' or '.join(PICTURES)}: also what each concept would itself draw; slow"),
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="where a prediction test fails, contrast with the class that won")
     ] = False,
     page: Page = None,
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
+    if pictures is not None:
+        asked.study.settings = replace(asked.study.settings, pictures=pictures)
     with redirect_stdout(sys.stderr):
         found = asked.study.explain(target)
         more = _repaired(asked, found) if repair else {}
@@ -77,8 +85,8 @@ def insert(
     """Insert a patch into images of one class: do they become another? Against blank and other crops."""
     file, part = _patch(patch)
     with redirect_stdout(sys.stderr):
-        picture = data.as_patch(file, part)
-        found = asked.study.insert(target, against, picture, at, patch)
+        pixels = data.as_patch(file, part, asked.study.loaded.preprocessing.channels)
+        found = asked.study.insert(target, against, pixels, at, patch)
     inserted = found.insertion
     key = key_of(
         asked=asked.study.key(found.target.index, found.source.index),

@@ -27,6 +27,7 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.choice import Average, Candidate, LayerChoice
 from whyclass.records.contrast import (
     Contrast,
     Directions,
@@ -50,6 +51,7 @@ from whyclass.records.explanation import (
     Concept,
     Control,
     Crop,
+    Drawn,
     Explanation,
     Factors,
     HeatMap,
@@ -65,6 +67,8 @@ __all__ = [
     "Audit",
     "AuditedConcept",
     "AuditedPair",
+    "Average",
+    "Candidate",
     "ClassImage",
     "ClassResult",
     "Completeness",
@@ -73,6 +77,7 @@ __all__ = [
     "Control",
     "Crop",
     "Directions",
+    "Drawn",
     "Evidence",
     "Explanation",
     "Factors",
@@ -81,6 +86,7 @@ __all__ = [
     "Hyperplane",
     "Insertion",
     "InsertionTest",
+    "LayerChoice",
     "MeanScores",
     "ModelInfo",
     "Moved",

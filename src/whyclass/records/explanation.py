@@ -48,6 +48,31 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What a concept's direction itself would draw: a picture by optimisation (paper, appendix B).
+
+    Attributes
+    ----------
+    picture
+        As the model sees it.
+    cosine
+        Of its best pooled cell with the concept (-1 to 1), to be compared with the nearest crops'.
+    random
+        The same of the noise that it was begun from.
+    steps
+        Of the optimisation.
+    problem
+        Why that stopped early; empty where it did not.
+    """
+
+    picture: Picture
+    cosine: float
+    random: float
+    steps: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Concept:
     """One NMF component of a class.
 
@@ -64,6 +89,8 @@ class Concept:
         Nearest crops over images that are not predicted as the class, nearest first.
     heat_maps
         One for each of ``Explanation.images``, in that order.
+    drawn
+        What the concept itself would draw; None where no pictures were asked for.
     """
 
     vector: np.ndarray = field(repr=False)
@@ -71,6 +98,7 @@ class Concept:
     including: tuple[Crop, ...]
     excluding: tuple[Crop, ...]
     heat_maps: tuple[HeatMap, ...]
+    drawn: Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +230,8 @@ class Explanation(Record):
         Every setting with its value.
     versions
         Libraries with their versions.
+    drawn_test
+        The prediction test of the concepts' drawn pictures, stitched; None where none were asked for.
     """
 
     model: ModelInfo
@@ -217,4 +247,5 @@ class Explanation(Record):
     warnings: tuple[str, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
+    drawn_test: PredictionTest | None = None
     format: int = FORMAT

@@ -45,14 +45,14 @@ class Curves:
 
 def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
     """The curves of a test; steps are drawn at equal distances, since theirs differ by orders."""
-    places = [_x(number, len(sweep.steps)) for number in range(len(sweep.steps))]
+    places = [x_at(number, len(sweep.steps)) for number in range(len(sweep.steps))]
     steps = sweep.steps
 
     def line(values: Sequence[float]) -> str:
-        return " ".join(f"{x:.1f},{_y(value):.1f}" for x, value in zip(places, values, strict=True))
+        return " ".join(f"{x:.1f},{y_at(value):.1f}" for x, value in zip(places, values, strict=True))
 
     def area(low: Sequence[float], high: Sequence[float]) -> str:
-        back = [f"{x:.1f},{_y(value):.1f}" for x, value in zip(places, low, strict=True)]
+        back = [f"{x:.1f},{y_at(value):.1f}" for x, value in zip(places, low, strict=True)]
         return " ".join([line(high), *reversed(back)])
 
     return Curves(
@@ -62,14 +62,20 @@ def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
         band=area(sweep.random.low, sweep.random.high) if sweep.random else "",
         reversed=line(sweep.reversed.mean),
         ticks=tuple(zip(places, labels, strict=True)),
-        levels=tuple((_y(value), f"{value:g}") for value in (0.0, 0.5, 1.0)),
-        best=(places[sweep.best], _y(steps[sweep.best].target)),
+        levels=LEVELS,
+        best=(places[sweep.best], y_at(steps[sweep.best].target)),
     )
 
 
-def _x(number: int, count: int) -> float:
+def x_at(number: int, count: int) -> float:
+    """Place of one of ``count`` steps at equal distances, from the left end to the right."""
     return _LEFT + (WIDTH - _LEFT - _RIGHT) * number / max(1, count - 1)
 
 
-def _y(score: float) -> float:
+def y_at(score: float) -> float:
+    """Height of a score from 0 to 1."""
     return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - min(max(score, 0.0), 1.0))
+
+
+LEVELS = tuple((y_at(value), f"{value:g}") for value in (0.0, 0.5, 1.0))
+"""Height and label of the lines of equal score."""

@@ -12,9 +12,11 @@ from whyclass.records import (
     Concept,
     Contrast,
     Crop,
+    Drawn,
     Explanation,
     Insertion,
     InsertionTest,
+    LayerChoice,
     Pairs,
     Prediction,
     PredictionTest,
@@ -24,7 +26,7 @@ from whyclass.records import (
     Side,
     Sweep,
 )
-from whyclass.report import pairs
+from whyclass.report import choice, pairs
 from whyclass.report.contrasts import verdict as contrast_verdict
 from whyclass.report.text import verdict
 
@@ -47,6 +49,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
         "completeness": codec.to_json(found.completeness),
         "concepts": _concepts(found.concepts),
         "prediction_test": tests(found.prediction_test),
+        "drawn_test": _test(found.drawn_test) if found.drawn_test else None,
         "rival": codec.to_json(found.rival),
         "verdict": codec.to_json(verdict(found)),
         "warnings": list(found.warnings),
@@ -156,11 +159,16 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
     return [
         {
             "share": concept.share,
+            "drawn": _drawn(concept.drawn) if concept.drawn else None,
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
         }
         for concept in concepts
     ]
+
+
+def _drawn(drawn: Drawn) -> dict[str, Any]:
+    return {name: getattr(drawn, name) for name in ("cosine", "random", "steps", "problem")}
 
 
 def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
@@ -222,6 +230,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Explanation: of_explanation,
     Contrast: of_contrast,
     InsertionTest: of_insertion,
+    LayerChoice: choice.as_object,
     Pairs: of_pairs,
     Audit: of_audit,
 }

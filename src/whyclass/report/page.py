@@ -15,8 +15,17 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whyclass.errors import RecordError
-from whyclass.records import SUFFIX, ClassImage, Contrast, Explanation, InsertionTest, Picture, Record
-from whyclass.report import contrasts, curves, pictures, text
+from whyclass.records import (
+    SUFFIX,
+    ClassImage,
+    Contrast,
+    Explanation,
+    InsertionTest,
+    LayerChoice,
+    Picture,
+    Record,
+)
+from whyclass.report import choice, contrasts, curves, pictures, text
 
 
 def page(found: Record) -> str:
@@ -78,10 +87,27 @@ def _insertion(found: InsertionTest) -> dict[str, Any]:
     }
 
 
+def _choice(found: LayerChoice) -> dict[str, Any]:
+    heading, *lines = choice.lines(found)
+    classes, *scores = choice.by_class(found)
+    return {
+        "c": found,
+        "columns": choice.columns(found),
+        "sentence": choice.sentence(found),
+        "sample": choice.sample_line(found),
+        "heading": heading,
+        "lines": lines,
+        "classes": classes,
+        "scores": scores,
+        "backgrounds": [],
+    }
+
+
 TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     Explanation: ("page.html", "fragment.html", _explanation),
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
+    LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""
 

@@ -6,13 +6,14 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from whyclass.records import Contrast, Explanation, InsertionTest, Record
-from whyclass.report import contrasts, text
+from whyclass.records import Contrast, Explanation, InsertionTest, LayerChoice, Record
+from whyclass.report import choice, contrasts, text
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
     Explanation: text.rows,
     Contrast: contrasts.rows,
     InsertionTest: contrasts.insertion_rows,
+    LayerChoice: choice.rows,
 }
 """Rows of each kind of record."""
 

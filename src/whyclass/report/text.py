@@ -14,6 +14,7 @@ from typing import Literal
 from whyclass.records import (
     COMPLETENESS_BOUND,
     Completeness,
+    Concept,
     Control,
     Explanation,
     PredictionTest,
@@ -100,6 +101,7 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
         ),
         *(("Rival", rival_line(explanation)) for _ in [explanation.rival] if explanation.rival),
         ("Concepts", ", ".join(percent(concept.share) for concept in explanation.concepts)),
+        *(("Drawn pictures", drawn_result(explanation)) for _ in [0] if explanation.drawn_test),
         ("Images", images_line(explanation)),
         ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
         ("Model", f"{model.name}, {model.layer} ({shape(model.shape)})"),
@@ -197,6 +199,30 @@ def control_line(control: Control) -> str:
         f"{score(control.mean)} on average, 95% of draws between {score(control.low)} and "
         f"{score(control.high)}, predicted as the class in {percent(control.predicted)} "
         f"(n = {count(control.n)})"
+    )
+
+
+def drawn_line(concept: Concept) -> str:
+    """What a concept would itself draw: how close that comes, beside its best crop and plain noise."""
+    drawn = concept.drawn
+    if drawn is None:
+        return ""
+    crop = f", its best crop's {score(concept.including[0].cosine)}" if concept.including else ""
+    early = f"; {drawn.problem}" if drawn.problem else ""
+    made = f"What it would itself draw, optimised in {count(drawn.steps)} steps"
+    return f"{made}: cosine {score(drawn.cosine)}{crop}, noise {score(drawn.random)}{early}"
+
+
+def drawn_result(explanation: Explanation) -> str:
+    """What the model says to the drawn pictures, stitched; no control tells what that is worth."""
+    test = explanation.drawn_test
+    if test is None:
+        return ""
+    said = f"says “{test.top[0].name}” ({score(test.top[0].score)})" if test.top else "says nothing"
+    gives = "" if test.predicted else f" and gives {quoted(explanation)} {score_of(test)}"
+    return (
+        f"The model {said}{gives}. These pictures were made to excite the layer; with no control the test "
+        "decides nothing about the explanation."
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import platform
 import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,20 +16,29 @@ from torch import Tensor, nn
 from whyclass import data, disk, frames, models, tables
 from whyclass.classes import resolve
 from whyclass.data import Preprocessing
-from whyclass.errors import ClassError, ModelError, SettingsError
+from whyclass.errors import ClassError, LayerError, ModelError
 from whyclass.fuse import fast_trunk, noisy_precision
 from whyclass.index import Index, Trunk, load_or_make, plan
 from whyclass.progress import Logged, Progress
-from whyclass.records import Audit, Contrast, Explanation, InsertionTest, Pairs, Record
-from whyclass.scene import Scene
-from whyclass.settings import Settings, plain
-from whyclass.split import Split, split
-from whyclass.store import open_store
-from whyclass.study import auditing, contrasting, explaining, probes
+from whyclass.records import (
+    FORMAT,
+    Audit,
+    Contrast,
+    Explanation,
+    InsertionTest,
+    LayerChoice,
+    Pairs,
+    Record,
+)
+from whyclass.scene import Scene, kept
+from whyclass.settings import OF_PAIRS, OF_PICTURES, Settings, plain
+from whyclass.split import LayerInfo, split, survey
+from whyclass.store import Store, key_of, open_store
+from whyclass.study import auditing, choosing, contrasting, explaining, probes
+from whyclass.study.choosing import AUTO
+from whyclass.study.opening import example_of, opened, task_at, versions
 from whyclass.study.subject import Subject, subject
-from whyclass.tasks import Task, task_of
-
-LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
+from whyclass.weights import fingerprint as fingerprint_of
 
 Made = TypeVar("Made", bound=Record)
 
@@ -47,7 +53,7 @@ class Study:
         ``"path/to/file.py:factory"``), a ``Loaded`` model, or a module you already hold; a module is
         given back as it came.
     layer
-        Module path, such as ``"layer4.2"``.
+        Module path, such as ``"layer4.2"``; ``"auto"`` takes the one that ``choose_layer`` chooses.
     images
         A folder, several folders, a map-style dataset, or a list of images.
     store
@@ -57,12 +63,18 @@ class Study:
         Every constant of the method; ``whyclass.preset(...)`` gives variants.
     weights, class_names, preprocessing
         A weights file for a named model; a names file or the names; and what differs from the
-        preprocessing that the model's metadata, or else ImageNet, gives.
+        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels).
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
     progress
         Told of each step; the default is silent.
+
+    Attributes
+    ----------
+    choice
+        Under ``"auto"`` how the layer was chosen; else None.
 
     Raises
     ------
@@ -86,20 +98,29 @@ class Study:
     ) -> None:
         self.settings = settings or Settings()
         self.progress = progress or Progress()
+        self.choice: LayerChoice | None = None
         with self.progress.step("load"):
-            self.loaded = _loaded(model, weights, class_names, preprocessing, device)
-            self.fingerprint = models.fingerprint(self.loaded.model)
+            self.loaded = opened(model, weights, class_names, preprocessing, device)
+            self.fingerprint = fingerprint_of(self.loaded.model)
             self.pool = data.pool(images)
-            where = next(self.loaded.model.parameters(), torch.empty(0)).device
-            example = example_image(self.loaded.preprocessing.crop).to(where)
-            self.split = split(self.loaded.model, layer, example)
-            self.task = _task(self.split, self.loaded.class_names)
             folder = store or tempfile.mkdtemp(prefix="whyclass-")
             if not store:
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self.store = open_store(folder, self.loaded.name, self.fingerprint)
+            if layer != AUTO:
+                self._cut(layer, folder)
+        if layer == AUTO:
+            found = choose_layer(self.loaded, self.pool, folder, self.settings, progress=self.progress)
+            self.choice = found
+            self.progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
+            with self.progress.step("load"):
+                self._cut(found.chosen.layer, folder)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
+
+    def _cut(self, layer: str, folder: str | Path) -> None:
+        self.split = split(self.loaded.model, layer, example_of(self.loaded))
+        self.task = task_at(self.split, self.loaded.class_names)
+        self.store = open_store(folder, self.loaded.name, self.fingerprint)
 
     def index(self) -> Index:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
@@ -114,7 +135,7 @@ class Study:
                 self.settings.pool,
                 weights=self.fingerprint,
                 precision=str(dtype).removeprefix("torch."),
-                versions=_versions(),
+                versions=versions(),
             )
             self._index = load_or_make(wanted, self.store, self.progress)
             self._index_key = wanted.key
@@ -197,7 +218,7 @@ class Study:
         target, against
             The two classes' names or indexes.
         patch
-            An image file, a picture, or a uint8 array (H, W, 3); inserted at its own size into the
+            An image file, a picture, or a uint8 array (H, W, channels); inserted at its own size into the
             images as the model sees them.
         at
             A row of ``whyclass.grid.ANCHORS``, such as ``"bottom-right"``.
@@ -215,9 +236,9 @@ class Study:
         """
         a, b = self._resolved(target), self._resolved(against)
         self._check_two(a, b)
-        picture = data.as_patch(patch)
-        pixels = self.loaded.preprocessing.tensor(picture)
-        box = probes.placed((picture.height, picture.width), self.loaded.preprocessing.crop, at)
+        preprocessing = self.loaded.preprocessing
+        pixels = preprocessing.tensor(data.as_patch(patch, channels=preprocessing.channels))
+        box = probes.placed((pixels.shape[1], pixels.shape[2]), preprocessing.crop, at)
         self._check_unchanged()
         scene = self._scene()
         name = origin or (Path(patch).name if isinstance(patch, (str, Path)) else "a picture")
@@ -329,7 +350,7 @@ class Study:
 
     def _decode(self) -> None:
         """Let every image of the pool come from the store."""
-        facts = {name: _versions()[name] for name in ("pillow", "torchvision")}
+        facts = {name: versions()[name] for name in ("pillow", "torchvision")}
         self.pool = frames.decoded(self.pool, self.loaded.preprocessing, self.store, self.progress, **facts)
 
     def key(self, *classes: int) -> str:
@@ -339,7 +360,7 @@ class Study:
     def versions(self) -> dict[str, str]:
         """Libraries with their versions, and what the settings' precision comes to on this machine."""
         noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
-        return _versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
+        return versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
 
     def _scene(self) -> Scene:
         index = self.index()
@@ -378,7 +399,7 @@ class Study:
         return resolve(wanted, self.loaded.class_names, self.task.classes)
 
     def _check_unchanged(self) -> None:
-        if models.fingerprint(self.loaded.model) != self.fingerprint:
+        if fingerprint_of(self.loaded.model) != self.fingerprint:
             raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
@@ -387,56 +408,117 @@ class Study:
             raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
 
 
-def example_image(size: tuple[int, int]) -> Tensor:
-    """An image (1, 3, S, T) of noise: unlike a constant one it shows a layer's negative activations."""
-    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+def choose_layer(
+    model: str | nn.Module | models.Loaded,
+    images: Any,
+    store: str | Path | None = None,
+    settings: Settings | None = None,
+    *,
+    layers: Sequence[str] = (),
+    classes: int | Sequence[str | int] = choosing.CLASSES,
+    concepts: Sequence[int] = (),
+    sample: int = choosing.SAMPLE,
+    weights: str | Path | None = None,
+    class_names: str | Path | Iterable[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> LayerChoice:
+    """At which layer should a model be explained? The prediction test at several, on a sample of classes.
+
+    Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
+    standard error of the best one's, among those that do better than random crops. Each class's result is
+    kept as soon as it is there: the same call goes on where a run was stopped.
+
+    Parameters
+    ----------
+    layers
+        Module paths of the candidates; the default are the ends of the model's stages, at most four.
+    classes
+        How many are drawn with the seed among those predicted for at least ten images, or their names
+        or indexes.
+    concepts
+        Numbers of concepts to try at each layer; the default is the settings' own.
+    sample
+        Crops come from at most so many images, drawn with the seed. One pass over the whole pool, at one of
+        the layers, finds what each image is predicted as.
+    settings
+        As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
+    model, images, store, weights, class_names, preprocessing, device, progress
+        As for ``Study``.
+
+    Raises
+    ------
+    LayerError
+        If a layer does not exist or cannot be explained, or none of the model can.
+    ClassError
+        If a class is unknown, or predicted for no image of the pool.
+    WhyclassError
+        Of another kind as for ``Study``.
+    """
+    progress, settings = progress or Progress(), choosing.cheap(settings or Settings())
+    given = classes if isinstance(classes, int) else tuple(classes)
+    asked = choosing.Asked(
+        tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
+    )
+    with progress.step("load"):
+        loaded = opened(model, weights, class_names, preprocessing, device)
+        pool = data.pool(images)
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
+            return _chosen(loaded, pool, folder, settings, asked, progress)
+    return _chosen(loaded, pool, store, settings, asked, progress)
 
 
-def _task(split: Split, names: tuple[str, ...]) -> Task:
-    with torch.no_grad():
-        return task_of(split.head(split.trunk(split.example), split.example), names)
+def _chosen(
+    loaded: models.Loaded,
+    pool: data.Pool,
+    folder: str | Path,
+    settings: Settings,
+    asked: choosing.Asked,
+    progress: Progress,
+) -> LayerChoice:
+    """The choice from the store, or made and kept."""
+    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
+    key = key_of(
+        model=loaded.name,
+        weights=fingerprint,
+        names=list(loaded.class_names),
+        pool=[pool.name, pool.digest],
+        preprocessing=loaded.preprocessing.describe(),
+        settings=plain(settings, (*OF_PAIRS, *OF_PICTURES, "concepts")),
+        asked=dataclasses.asdict(asked),
+        versions=versions() | {"device": example.device.type},
+        format=FORMAT,
+    )
+    file = Store(Path(folder)).record("choices", key)
+    if (found := kept(LayerChoice, file, progress)) is not None:
+        return found
+
+    def at(layer: str, own: data.Pool) -> Study:
+        return Study(loaded, layer, own, folder, settings, progress=progress)
+
+    with progress.step("load"):
+        infos = _candidates(loaded, example, asked)
+    made = choosing.choose(at, infos, pool, asked)
+    made.save(file)
+    return made
 
 
-def _loaded(
-    model: Any, weights: Any, class_names: Any, preprocessing: Preprocessing | None, device: str
-) -> models.Loaded:
-    where = _device(device)
-    if isinstance(model, str):
-        loaded = models.load(model, weights)
-        loaded = dataclasses.replace(loaded, model=loaded.model.to(where or "cpu"))
-    elif isinstance(model, (nn.Module, models.Loaded)):
-        if weights is not None:
-            raise ModelError("weights are for a model given by name; load them into the module yourself")
-        held = model if isinstance(model, models.Loaded) else models.described(type(model).__name__, model)
-        loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
-    else:
-        raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")
-    if preprocessing is not None:
-        loaded = dataclasses.replace(loaded, preprocessing=preprocessing)
-    if class_names is not None:
-        path = isinstance(class_names, (str, Path))
-        names = models.read_class_names(Path(class_names)) if path else tuple(class_names)
-        loaded = dataclasses.replace(loaded, class_names=names)
-    return loaded
-
-
-def _device(name: str) -> torch.device | None:
-    """The device asked for; under ``auto`` a GPU where there is one, else None."""
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device("cuda") if present["cuda"] else None
-    if name not in present:
-        raise SettingsError(f"device is {name!r}; choose one of auto, {', '.join(present)}")
-    if not present[name]:
-        raise SettingsError(f"this machine has no {name}; choose --device cpu or auto")
-    return torch.device(name)
-
-
-def _moved(model: nn.Module, device: torch.device | None) -> nn.Module:
-    parameter = next(model.parameters(), None)
-    if device is None or parameter is None or parameter.device.type == device.type:
-        return model
-    return copy.deepcopy(model).to(device)
+def _candidates(loaded: models.Loaded, example: Tensor, asked: choosing.Asked) -> list[LayerInfo]:
+    """The layers asked for, or those that stand for the model's stages."""
+    infos = survey(loaded.model, example)
+    by_name = {info.name: info for info in infos}
+    for layer in asked.layers:
+        if layer not in by_name or by_name[layer].problem:
+            split(loaded.model, layer, example)  # says what is wrong with it, and what could be meant
+    found = [by_name[layer] for layer in asked.layers] or choosing.candidates(loaded.model, infos)
+    if not found:
+        raise LayerError(
+            f"{loaded.name} has no layer to choose with a grid of 4 x 4 cells or more; name candidates "
+            "yourself ('whyclass layers --all' lists every layer with what is wrong with it)"
+        )
+    return found
 
 
 def _rival(alone: Explanation) -> int:
@@ -446,7 +528,3 @@ def _rival(alone: Explanation) -> int:
             "won; say which class to contrast it with"
         )
     return alone.rival.index
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}

@@ -35,7 +35,7 @@ from whyclass.records import (
     Strip,
 )
 from whyclass.scene import Scene
-from whyclass.settings import OF_PAIRS, plain
+from whyclass.settings import OF_PAIRS, OF_PICTURES, plain
 from whyclass.store import key_of
 from whyclass.study import drawing, explaining
 from whyclass.study.subject import Subject, subject
@@ -69,6 +69,8 @@ class Asked:
         Processes for the factorisations; with 1 they are done here.
     every_pair
         Shift between all ordered pairs, instead of the paper's draw.
+    name
+        What the run is called while it works.
     """
 
     classes: tuple[int, ...]
@@ -76,6 +78,7 @@ class Asked:
     tests: tuple[str, ...]
     workers: int
     every_pair: bool
+    name: str = "audit"
 
 
 def audit(scene: Scene, asked: Asked) -> None:
@@ -91,7 +94,7 @@ def audit(scene: Scene, asked: Asked) -> None:
     work = sum(_work(own) for own in speaking) + FINDING * len(todo)
     if pairs:
         work += drawing.work(scene, asked.classes, asked.every_pair)
-    with scene.progress.whole("audit", work) as report:
+    with scene.progress.whole(asked.name, work) as report:
         problems = _speak(scene, speaking, set(todo), asked.workers, report)
         for start in range(0, len(todo), SEARCHED):
             _findings(scene, todo[start : start + SEARCHED], problems, report)
@@ -123,7 +126,7 @@ def is_of(scene: Scene, found: Audit) -> bool:
 
 def settings_of(scene: Scene) -> dict[str, Any]:
     """The settings that a finding depends on."""
-    return plain(scene.settings, OF_PAIRS)
+    return plain(scene.settings, OF_PAIRS + OF_PICTURES)
 
 
 def finding_file(scene: Scene, target: int) -> Path:

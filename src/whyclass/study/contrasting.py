@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
-from whyclass import contrast, data
+from whyclass import contrast
 from whyclass.concepts import factorise
 from whyclass.contrast import Accuracy, Cells, Hyperplanes
 from whyclass.errors import AttributionError
@@ -15,6 +16,7 @@ from whyclass.records import (
     ClassImage,
     Concept,
     Contrast,
+    Crop,
     Explanation,
     Hyperplane,
     Insertion,
@@ -192,11 +194,18 @@ def _insertions(scene: Scene, duel: Duel, concepts: Sequence[Concept]) -> tuple[
     """The best crop of each concept, inserted into the other class's images."""
     if not concepts:
         return ()
-    patches = [scene.preprocessing.tensor(data.decode(concept.including[0].picture)) for concept in concepts]
+    patches = [_pixels(scene, concept.including[0]) for concept in concepts]
     origins = [f"best crop of concept {k + 1}" for k in range(len(concepts))]
     height, width = patches[0].shape[1:]
     box = probes.placed((height, width), scene.preprocessing.crop, PLACE)
     return probes.insertions(duel, patches, origins, box)
+
+
+def _pixels(scene: Scene, crop: Crop) -> Tensor:
+    """A crop of the pool as the model sees it, (C, u, v)."""
+    position = next(p for p, item in enumerate(scene.index.items) if item.path == crop.image.path)
+    left, top, right, bottom = crop.box
+    return scene.read([position])[0].tensor[:, top:bottom, left:right]
 
 
 def _sources(scene: Scene, sides: Sequence[Side]) -> tuple[ClassImage, ...]:

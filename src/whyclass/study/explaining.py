@@ -25,6 +25,7 @@ from whyclass.records import (
 )
 from whyclass.scene import Scene
 from whyclass.settings import plain
+from whyclass.study.picturing import drawn
 from whyclass.study.subject import Subject
 
 WORST = 1e6
@@ -34,6 +35,8 @@ SIGNED = {
     "split": "Activations of this layer are signed; positive and negative parts were factorised as channels "
     "of their own, and concepts are directions of both signs.",
     "clip": "Activations of this layer are signed, and their negative part was left out of the concepts.",
+    "semi": "Activations of this layer are signed and were factorised as they are (semi-NMF); concepts are "
+    "directions of both signs.",
 }
 """What a reader must know of a layer with signed activations, by `Settings.signed`."""
 
@@ -61,6 +64,7 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
     found = show(scene, own, factors)
+    concepts, drawn_test = drawn(own, found.concepts)
     return Explanation(
         model=scene.model_info(),
         pool=scene.pool_info(),
@@ -68,7 +72,8 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
         images=found.images,
-        concepts=found.concepts,
+        concepts=concepts,
+        drawn_test=drawn_test,
         prediction_test=found.test,
         rival=rival(found.test),
         completeness=completeness(own.evidence.errors),

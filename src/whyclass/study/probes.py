@@ -246,9 +246,9 @@ def placed(patch: tuple[int, int], image: tuple[int, int], at: str) -> Box:
 
 
 def filling(scene: Scene) -> Tensor:
-    """Value (1, 3, 1, 1) of a masked pixel, normalised."""
+    """Value (1, C, 1, 1) of a masked pixel, normalised."""
     if scene.settings.fill == "zero":
-        return torch.zeros(1, 3, 1, 1)
+        return torch.zeros(1, scene.preprocessing.channels, 1, 1)
     return scene.preprocessing.constant("white")[:, :, :1, :1]
 
 

@@ -1,0 +1,120 @@
+"""The layers of a model, and the choice of one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from whyclass import codec, models, report
+from whyclass.cli.audits import class_list, split_list
+from whyclass.cli.options import Later, app, print_record, with_choice
+from whyclass.cli.shown import out
+from whyclass.errors import SettingsError
+from whyclass.split import survey
+from whyclass.study.choosing import CLASSES, SAMPLE
+from whyclass.study.opening import example_image
+
+
+@app.command()
+@with_choice
+def layers(
+    later: Later,
+    net: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="torchvision:NAME, timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="also layers with signed activations, and those that cannot be used")
+    ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="test which layer is best; needs --images and --store")
+    ] = False,
+    candidates: Annotated[
+        str | None, typer.Option("--layers", help="candidates, with commas; default: the ends of the stages")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help=f"how many to draw (default {CLASSES}), or names or indexes, with commas, or a file of them"
+        ),
+    ] = None,
+    concepts: Annotated[
+        str | None, typer.Option(help="numbers of concepts to try, with commas: 3,6,9; default: the setting")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(help=f"images that crops are searched in; default {SAMPLE}")
+    ] = None,
+) -> None:
+    """List a model's layers with their output shapes and crop sizes, which needs no weights; or choose one.
+
+    With --choose the prediction test is run at several layers on a sample of classes, and the layer with
+    the smallest crops that score as well as the best is chosen: what --layer auto takes.
+    """
+    given = {"layers": candidates, "classes": classes, "concepts": concepts, "sample": sample}
+    name = net or later.given.get("model")
+    if name is None:
+        raise typer.BadParameter("Missing argument 'MODEL'.")
+    if net and later.given.get("model"):
+        raise typer.BadParameter("MODEL is given twice, as an argument and as --model.")
+    if choose:
+        _choose(later, name, {option: value for option, value in given.items() if value is not None})
+        return
+    asked = given | {key: later.given[key] for key in ("images", "store")}
+    unused = [option for option, value in asked.items() if value]
+    if unused:
+        raise typer.BadParameter(f"--{unused[0]} is for --choose.")
+    _list(name, later.given["crop"], everything, later.given["as_json"])
+
+
+def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
+    with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
+        loaded = models.load(name, crop=crop, pretrained=False)
+        infos = survey(loaded.model, example_image(loaded.preprocessing))
+    chosen = [info for info in infos if everything or not (info.problem or info.signed)]
+    chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
+    if as_json:
+        print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
+        return
+    table = Table("layer", "kind", "output", "crop (px)", *(["remark"] if everything else []))
+    for info in chosen:
+        shape = " x ".join(map(str, info.shape[1:]))
+        side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
+        why = info.problem or ("signed activations: see the setting 'signed'" if info.signed else "")
+        row = [info.name, info.kind, shape, side, *([why] if everything else [])]
+        table.add_row(*map(escape, row))
+    out.print(table)
+    if (hidden := len(infos) - len(chosen)) > 0:
+        out.print(f"{hidden} more are signed or cannot be explained; --all lists them with the reason.")
+
+
+def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
+    if missing := [option for option in ("images", "store") if not later.given.get(option)]:
+        raise typer.BadParameter(f"--choose needs --{' and --'.join(missing)}.")
+    asked: dict[str, Any] = dict(given)
+    if candidates := given.get("layers"):
+        asked["layers"] = split_list(str(candidates))
+    if classes := given.get("classes"):
+        asked["classes"] = int(classes) if str(classes).strip().isdecimal() else class_list(str(classes))
+    if concepts := given.get("concepts"):
+        asked["concepts"] = [_number(part) for part in split_list(str(concepts))]
+    with redirect_stdout(sys.stderr):
+        opened = later.open(model=name)
+        found, page = opened.choose(**asked)
+    print_record(found, {"page": str(page)}, opened.progress, opened.as_json)
+    if not opened.as_json:
+        out.print(report.choice.table(found), highlight=False, markup=False)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"--concepts has {text!r}; needed are numbers such as 3,6,9") from error
