@@ -18,6 +18,7 @@ from whyclass.models import Loaded
 from whyclass.pictures import outlined
 from whyclass.split import split
 from whyclass.study import Study
+from whyclass.study.explaining import rival
 from whyclass.study.probes import Duel
 from whyclass.study.subject import subject
 from whyclass.tasks import class_map, logit
@@ -195,8 +196,10 @@ def test_two_classes_are_contrasted_from_images_that_show_only_one(study):
     assert sweep.n == len(rows)
     assert sweep.steps[0].target == pytest.approx(each[rows, HAWK].max((1, 2)).mean(), abs=1e-4)
     assert sweep.steps[0].share == pytest.approx(each[rows, HAWK].mean(), abs=1e-4)
-    told = any("where it is already" in warning for warning in found.warnings)
-    assert told == (not alone or not [p for p in subject(study._scene(), HAWK).chosen if not owls[p]])
+    other = [p for p in subject(study._scene(), HAWK).chosen if not owls[p]]
+    told = sum("where it is already" in warning for warning in found.warnings)
+    assert told == (not alone) + (not other)
+    assert not sweep.swapped or sweep.steps[0].winner.name != "hawk"
     shown = report.page(found)
     assert "Mean over the map" in shown
     assert "“owl” in yellow" in shown
@@ -225,6 +228,45 @@ def test_every_class_is_audited(study):
     alone = study.explain("owl").prediction_test.including
     assert found.classes[0].including.score == pytest.approx(alone.score)
     assert len(found.shifts) == 2
+    wanted = {s.source.name: (s.pairs[0].moved.n, s.pairs[0].target.score) for s in found.shifts}
+    pairs = study.pairs(["hawk", "owl"]).pairs
+    for pair in pairs:
+        n, default = wanted[pair.shifting.source.name]
+        assert n == pair.shifting.n
+        assert default == pytest.approx(pair.shifting.steps[0].target)
+    swaps = {s.source.name: s.pairs[0].moved.swapped for s in found.shifts}
+    assert swaps == {pair.shifting.source.name: pair.shifting.swapped for pair in pairs}
+
+
+def test_large_maps_are_finished_a_few_images_at_a_time(study, folder, pool, monkeypatch):
+    monkeypatch.setattr("whyclass.split.OUTPUT_BYTES", 3 * 4 * study.split.outputs)
+    assert study.split.together(32) == 3
+    few = Study(dense(), world.LAYER, pool, folder / "few", quick())
+    assert np.allclose(few.index().outputs, study.index().outputs, atol=1e-5)
+    steps = few.contrast("hawk", "owl").a.shifting.steps
+    wanted = study.contrast("hawk", "owl").a.shifting.steps
+    assert [s.target for s in steps] == pytest.approx([s.target for s in wanted], abs=1e-3)
+
+
+def test_the_background_is_no_class_to_be_audited(pool, folder):
+    names = ("background", *demo.loaded().class_names[1:])
+    with_background = Study(replace(dense(), class_names=names), world.LAYER, pool, folder / "b", quick())
+    scene = with_background._scene()
+    assert scene.task.background == 0
+    assert scene.index.counting(0).any()
+    assert 0 not in scene.classes()
+    assert with_background.explain("background").target.index == 0  # it can be asked for
+
+
+def test_the_class_that_won_is_never_the_class_itself(study):
+    tests = study.explain("owl").prediction_test
+    owl, other = tests.including.top[0], tests.including.top[1]
+    lost = replace(
+        tests.including, predicted=False, top=(replace(owl, index=OWL), replace(other, index=HAWK))
+    )
+    assert rival(replace(tests, including=lost), OWL).index == HAWK
+    alone = replace(lost, top=lost.top[:1])
+    assert rival(replace(tests, including=alone, excluding=None), OWL) is None
 
 
 def test_a_class_that_no_map_shows_is_named(folder, pool):

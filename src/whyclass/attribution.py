@@ -119,7 +119,7 @@ def smoothgrad(
         within = dense and settings.target == "confident"
         wanted = _confident(split, image, target) if within else logit(target)
         against = replace(baseline, tape=None) if within else baseline
-        for copies in noisy_copies(image, digest, settings).split(BATCH):
+        for copies in noisy_copies(image, digest, settings).split(split.together(BATCH)):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)

@@ -127,9 +127,7 @@ def shift(
     n, *shape = activations.shape
     t = torch.tensor(steps, dtype=torch.float32).to(split.example)[:, None, None, None, None]
     normal = torch.from_numpy(w).to(split.example)[:, None, None]
-    # what a segmentation net gives for an image may be far larger than its activations
-    each = max(int(np.prod(shape)), split.outputs)
-    rows = max(1, SHIFTED_BYTES // (4 * len(steps) * each))
+    rows = max(1, SHIFTED_BYTES // (4 * len(steps) * int(np.prod(shape))))
     found = []
     with torch.no_grad():
         for start in range(0, n, rows):
@@ -139,7 +137,10 @@ def shift(
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             theirs = images[start : start + rows].to(split.example)
             theirs = theirs.repeat(len(steps), 1, 1, 1) if split.bypassed else theirs
-            scores = scores_of(split.head(x, theirs))
+            few = split.together(len(x))
+            parts = [slice(at, at + few) for at in range(0, len(x), few)]
+            # where nothing bypasses the layer the head looks at no image
+            scores = np.concatenate([scores_of(split.head(x[part], theirs[part])) for part in parts])
             found.append(scores.reshape(len(steps), len(block), -1))
     return np.concatenate(found, 1)
 

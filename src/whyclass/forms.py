@@ -59,14 +59,14 @@ class Form:
 def form_of(shape: tuple[int, ...], image: tuple[int, int]) -> Form | None:
     """The form of an output of a shape, for images of (height, width); None where it is no map.
 
-    Four dimensions are channels last where only the first two of the last three agree, as in the
+    Four dimensions are channels last where the first two of the last three, and not the last two, have the
     proportions of the image; a map is in those proportions up to ``MARGIN`` cells, else it is queries,
     windows or the like. Tokens are those of a grid in the image's proportions behind as few others
     as may be.
     """
     if len(shape) == 4:
         _, a, b, c = shape
-        if b != c and a * image[1] == b * image[0]:
+        if b * image[1] != c * image[0] and a * image[1] == b * image[0]:
             return Form("channels last", (c, a, b))
         if _proportional(b, c, image):
             return Form("map", (a, b, c))

@@ -80,9 +80,12 @@ class Index:
 
     def counting(self, target: int) -> np.ndarray:
         """Mask (N,) of the images that count for a class (`Task.counts`)."""
-        if not self.task.dense:
-            return np.asarray(self.predicted == target)
-        return self.usable & self.task.counts(np.asarray(self.outputs), target)
+        return self._shown[:, target] if self.task.dense else np.asarray(self.predicted == target)
+
+    @cached_property
+    def _shown(self) -> np.ndarray:
+        """Which images (N, K) a segmentation net shows each class in."""
+        return self.usable[:, None] & self.task.shows(np.asarray(self.outputs))
 
     def scores_of(self, target: int) -> np.ndarray:
         """Score of one class for each image, shape (N,); NaN for skipped ones."""
@@ -223,8 +226,12 @@ def _compute(plan: Plan, trunk: Trunk, block: list[Sample | DataError]) -> tuple
         rows = [row for row, _ in good]
         images = torch.stack([tensor for _, tensor in good]).to(split.example)
         with torch.no_grad():
-            activations = trunk(images)
-            outputs[rows] = summary(split.head(activations, images)).float().cpu().numpy()
+            activations, few = trunk(images), split.together(BATCH)
+            found = [
+                summary(split.head(a, own)).float().cpu()
+                for a, own in zip(activations.split(few), images.split(few), strict=True)
+            ]
+            outputs[rows] = torch.cat(found).numpy()
             cells[rows] = pooled_cells(activations, plan.side).half().cpu().numpy()
         if np.isnan(outputs[rows]).any():
             raise ModelError(

@@ -75,10 +75,11 @@ class Scene:
         return Prediction(int(index), self.name(int(index)), float(score))
 
     def classes(self) -> list[int]:
-        """The classes that some image of the pool counts for, rising."""
+        """The classes that some image of the pool counts for, rising; no background, which says nothing."""
         if not self.task.dense:
             return np.unique(self.index.predicted[self.index.usable]).tolist()
-        return [k for k in range(self.task.classes) if self.index.counting(k).any()]
+        some = range(self.task.classes)
+        return [k for k in some if k != self.task.background and self.index.counting(k).any()]
 
     def source(self, position: int) -> Source:
         """What an image of the pool is, and what the model predicts for it."""
@@ -121,7 +122,7 @@ class Scene:
         return np.concatenate(found)
 
     def _blocks(self, images: Tensor) -> Iterable[Tensor]:
-        return (block.to(self.split.example) for block in images.split(BATCH))
+        return (block.to(self.split.example) for block in images.split(self.split.together(BATCH)))
 
     @property
     def names_digest(self) -> str:

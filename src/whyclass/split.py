@@ -23,6 +23,10 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 Outputs = dict[nn.Module, tuple[Any, ...]]
 
 
+OUTPUT_BYTES = 256 << 20
+"""Of the model's output for images that are finished together: a map of logits may be very large."""
+
+
 class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
     """Carries the layer's output out of the model."""
 
@@ -98,6 +102,10 @@ class Split:
     signed: bool = False
     form: Form | None = None
     outputs: int = 1
+
+    def together(self, most: int) -> int:
+        """For how many images at most the model is finished at a time, so that its output stays small."""
+        return max(1, min(most, OUTPUT_BYTES // (4 * self.outputs)))
 
     def trunk(self, images: Tensor) -> Tensor:
         """Activations at the layer, shape (n, c, h, w), of ``images`` (n, channels, S, T); stops there.

@@ -208,7 +208,7 @@ def result(found: Finding, file: str) -> ClassResult:
 
 
 def _test(test: PredictionTest) -> Trial:
-    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control)
+    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control, test.share)
 
 
 def _ordered(audit: Audit) -> Audit:
@@ -257,6 +257,11 @@ def _tested(audit: Audit, label: str, tests: Sequence[Trial]) -> Iterable[Row]:
 
 
 def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
+    if audit.model.task == "segmentation":
+        yield (
+            f"{audit.model.layer}: the model segments; a score is the largest softmax over the map, and a "
+            "class counts as predicted where its softmax exceeds one half somewhere."
+        )
     done, of = len(audit.classes), audit.n_classes
     if done < of:
         yield f"{audit.model.layer}: {done} of the {of} classes that the pool's images are predicted as."
@@ -339,9 +344,10 @@ def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
 
 
 def swaps(pair: AuditedPair, least: float) -> bool:
-    """Whether the target wins at the best step, with a mean score of at least ``least``."""
+    """Whether the target wins at the best step, and not before, with a mean score of at least ``least``."""
     found = pair.moved
-    return bool(found.at and found.winner.index == pair.target.index and found.highest >= least)
+    won = found.at and found.winner.index == pair.target.index if found.swapped is None else found.swapped
+    return bool(won and found.highest >= least)
 
 
 def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:

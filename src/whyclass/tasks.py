@@ -83,7 +83,13 @@ class Task:
 
         They are predicted as it; where images are segmented, its softmax exceeds one half somewhere.
         """
-        return np.asarray(scores[..., target] > HALF if self.dense else self.winner(scores) == target)
+        if self.dense:
+            return np.asarray(self.shows(scores)[..., target])
+        return np.asarray(self.winner(scores) == target)
+
+    def shows(self, scores: np.ndarray) -> np.ndarray:
+        """Whether each class (..., K) is somewhere on the map, by scores (..., 2K)."""
+        return np.asarray(scores[..., : self.classes] > HALF)
 
     def share(self, scores: np.ndarray, target: int) -> float | None:
         """A class's mean over the map, by scores (columns,); None for a classifier."""
@@ -93,10 +99,9 @@ class Task:
         """What the classes are ranked by, (..., K)."""
         if not self.dense:
             return scores
-        largest, mean = scores[..., : self.classes], scores[..., self.classes :]
-        rank: np.ndarray = mean + 2 * (largest > HALF)
+        rank: np.ndarray = scores[..., self.classes :] + 2 * self.shows(scores)
         if self.background is not None:
-            rank[..., self.background] -= 1  # below all that are there, above all that are not
+            rank[..., self.background] -= 1  # below all others that are there
         return rank
 
 

@@ -111,8 +111,11 @@ class Finding(Record):
 class Moved:
     """How far a target's score in the images of a source can be moved along one direction or its like.
 
-    ``highest`` is the largest mean score over the steps, ``at`` the step, ``winner`` the argmax of the
-    mean scores there; ``low`` and ``high`` are the 95 % interval of ``highest`` over the images.
+    ``highest`` is the largest mean score over the steps, ``at`` the step, ``winner`` what the images are
+    called there by their mean scores; ``low`` and ``high`` are the 95 % interval of ``highest`` over images.
+    ``swapped`` says that the winner is the target, and was not at the first step; ``n`` counts the images,
+    and ``share`` is, of a segmentation net, the target's mean over maps and images. Records from before these
+    three were kept hold None.
     """
 
     highest: float
@@ -120,6 +123,9 @@ class Moved:
     high: float
     at: float
     winner: Prediction
+    swapped: bool | None = None
+    n: int | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -214,13 +220,14 @@ class Planes(Record):
 
 @dataclass(frozen=True)
 class Trial:
-    """One prediction test of a class in few numbers; ``winner`` is the argmax."""
+    """One prediction test in few numbers, see ``PredictionTest``; ``winner`` is the first of its ``top``."""
 
     score: float
     predicted: bool
     winner: Prediction
     layout: str
     control: Control | None
+    share: float | None = None
 
 
 @dataclass(frozen=True)

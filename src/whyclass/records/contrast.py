@@ -93,8 +93,8 @@ class Step:
 
     ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
     its 95 % interval over images (bootstrap); ``source`` that of the class the images are predicted as;
-    ``winner`` the class of the highest mean score. ``share`` is, of a segmentation net, the mean of the class
-    sought over maps and images.
+    ``winner`` what images are called by the mean scores. ``share`` is, of a segmentation net, the mean of the
+    class sought over maps and images.
     """
 
     at: float
@@ -164,11 +164,15 @@ class Sweep:
 
 @dataclass(frozen=True)
 class MeanScores:
-    """Mean softmax scores of the class sought and of the images' own class, and the class that won."""
+    """Mean softmax scores of the class sought and of the images' own class, and what that calls the images.
+
+    ``share`` is, of a segmentation net, the mean of the class sought over maps and images.
+    """
 
     target: float
     source: float
     winner: Prediction
+    share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ class PredictionTest:
         Whether the class is the argmax; of a segmentation net, whether its softmax exceeds one half
         somewhere.
     top
-        The five highest classes, highest first (fewer when the model has fewer).
+        The five highest classes, highest first (fewer when the model has fewer); of a segmentation net those
+        that cover most first.
     layout
         ``"stacked"``: along the height at native size; ``"mosaic"``: a near-square grid resized
         to the model's input.

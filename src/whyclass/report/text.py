@@ -18,6 +18,7 @@ from whyclass.records import (
     Control,
     Explanation,
     PredictionTest,
+    Shifts,
     Trial,
 )
 
@@ -74,7 +75,7 @@ def verdict(explanation: Explanation) -> Verdict:
 def outcome(test: PredictionTest | Trial) -> Outcome:
     """What one prediction test says: passed, failed, no better than chance, or unchecked.
 
-    It passes when the class is the argmax, its score lies above the 97.5 % quantile of random
+    It passes when the class is predicted, its score lies above the 97.5 % quantile of random
     crops, and fewer than half of the random draws are predicted as the class.
     """
     control = test.control
@@ -199,6 +200,16 @@ def control_line(control: Control) -> str:
         f"{score(control.mean)} on average, 95% of draws between {score(control.low)} and "
         f"{score(control.high)}, predicted as the class in {percent(control.predicted)} "
         f"(n = {count(control.n)})"
+    )
+
+
+def moved_images(shift: Shifts) -> str:
+    """How many images a source's tests were made on: ``60 images``, or ``12 to 60 images`` by pair."""
+    each = [pair.moved.n if pair.moved.n is not None else shift.n for pair in shift.pairs] or [shift.n]
+    return (
+        f"{count(min(each))} to {count(max(each))} images"
+        if min(each) < max(each)
+        else f"{count(each[0])} images"
     )
 
 

@@ -273,7 +273,7 @@ def _finding(own: Subject, pictures: Pictures, places: explaining.Places, tests:
         residual=factors.residual,
         concepts=concepts,
         prediction_test=tests,
-        rival=explaining.rival(tests),
+        rival=explaining.rival(tests, own.target),
         examples=tuple(pictures.small(int(own.chosen[row]), SMALL) for row in rows),
         thumbnail=pictures.strip([nearest[0] for nearest in places["including"]], THUMB),
         warnings=tuple(explaining.warnings_of(own, factors)),

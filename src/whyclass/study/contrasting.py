@@ -51,7 +51,11 @@ def contrast_of(
     planes = fit(scene, {a.target: a.cells, b.target: b.cells}, [(a.target, b.target)])
     w, bias = planes.weights[0], float(planes.biases[0])
     plane = Hyperplane(w, bias, separation(planes.training, 0), held_out(planes, 0))
-    sides = (_side(scene, a, b, (w, bias), alone[0]), _side(scene, b, a, (-w, -bias), alone[1]))
+    outline = (a.target, b.target)  # in the same colours on both sides
+    sides = (
+        _side(scene, a, b, (w, bias), alone[0], outline),
+        _side(scene, b, a, (-w, -bias), alone[1], outline),
+    )
     return Contrast(
         model=scene.model_info(),
         pool=scene.pool_info(),
@@ -155,14 +159,19 @@ def separation(found: Accuracy, row: int) -> Separation:
 
 
 def _side(
-    scene: Scene, own: Subject, other: Subject, plane: tuple[np.ndarray, float], alone: Explanation
+    scene: Scene,
+    own: Subject,
+    other: Subject,
+    plane: tuple[np.ndarray, float],
+    alone: Explanation,
+    outline: Sequence[int],
 ) -> Side:
     """What speaks for ``own`` against ``other``, where the plane's normal points to ``own``."""
     w, b = plane
     weights = contrast.against(own.activations, w, b)
     tests = scene.settings.tests
     duel = Duel(other, own.target, w, b)
-    concepts, images, tested = _concepts(scene, own, weights, alone)
+    concepts, images, tested = _concepts(scene, own, weights, alone, outline)
     return Side(
         explanation=alone,
         concepts=concepts,
@@ -176,7 +185,7 @@ def _side(
 
 
 def _concepts(
-    scene: Scene, own: Subject, weights: np.ndarray, alone: Explanation
+    scene: Scene, own: Subject, weights: np.ndarray, alone: Explanation, outline: Sequence[int]
 ) -> tuple[tuple[Concept, ...], tuple[ClassImage, ...], PredictionTests | None]:
     with scene.progress.step("concepts"):
         try:
@@ -186,7 +195,7 @@ def _concepts(
     known = alone.prediction_test
     same = len(factors.concepts) == len(alone.concepts)  # then random crops of the class are known already
     controls = (known.including.control, known.excluding.control if known.excluding else None)
-    found = show(scene, own, factors, controls if same else (None, None))
+    found = show(scene, own, factors, controls if same else (None, None), outline)
     return found.concepts, found.images, found.test
 
 

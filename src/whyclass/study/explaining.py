@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
         concepts=concepts,
         drawn_test=drawn_test,
         prediction_test=found.test,
-        rival=rival(found.test),
+        rival=rival(found.test, own.target),
         completeness=completeness(own.evidence.errors),
         warnings=tuple(warnings_of(own, factors)),
         settings=plain(scene.settings),
@@ -84,11 +84,16 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
 
 
 def show(
-    scene: Scene, own: Subject, factors: Factors, controls: tuple[Control | None, ...] = (None, None)
+    scene: Scene,
+    own: Subject,
+    factors: Factors,
+    controls: tuple[Control | None, ...] = (None, None),
+    outline: Sequence[int] = (),
 ) -> Shown:
     """The concepts' nearest crops and heat maps, and the prediction test with and without the class's images.
 
-    ``controls`` are those of both tests, where they are known from as many concepts of the same class.
+    ``controls`` are those of both tests, where they are known from as many concepts of the same class. Of a
+    segmentation net the classes to ``outline`` are those on whole images; the class itself unless told.
     """
     index, settings = scene.index, scene.settings
     masks = masks_of(scene, own.target)
@@ -96,7 +101,9 @@ def show(
         (places,) = crops.nearest(index, [query(scene, factors, masks)], settings.crops, advance)
     samples = own.samples
     with scene.progress.step("prediction test"):
-        pictures = Pictures(scene, [own.target], dict(zip(own.chosen.tolist(), samples, strict=True)))
+        pictures = Pictures(
+            scene, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
+        )
         tests = both_tests(pictures, own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
@@ -152,10 +159,11 @@ def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictu
     return tuple(concept(k) for k in range(len(factors.concepts)))
 
 
-def rival(tests: PredictionTests) -> Prediction | None:
+def rival(tests: PredictionTests, target: int) -> Prediction | None:
     """The class that won where a test failed, the first of the two that did; None where both passed."""
     failed = (test for test in (tests.including, tests.excluding) if test and not test.predicted)
-    return next((test.top[0] for test in failed), None)
+    # of a segmentation net the class itself may come first and yet be nowhere on the map
+    return next((one for test in failed for one in test.top if one.index != target), None)
 
 
 def completeness(errors: np.ndarray) -> Completeness:

@@ -163,7 +163,8 @@ def best_mask(duel: Duel) -> Moved:
 def _moved(duel: Duel, at: Sequence[float], scores: np.ndarray) -> Moved:
     steps = _steps(duel, at, scores)
     best = max(steps, key=lambda step: step.target)  # of equal ones the first
-    return Moved(best.target, best.low, best.high, best.at, best.winner)
+    swapped = best.winner.index == duel.target != steps[0].winner.index
+    return Moved(best.target, best.low, best.high, best.at, best.winner, swapped, duel.n, best.share)
 
 
 def _silent(done: int) -> None:
@@ -361,7 +362,9 @@ def random_crop(image: Tensor, size: tuple[int, int], generator: np.random.Gener
 
 def _means(duel: Duel, scores: np.ndarray) -> MeanScores:
     mean = scores.mean(0)
-    return MeanScores(float(mean[duel.target]), float(mean[duel.source.target]), _winner(duel.scene, mean))
+    share = duel.scene.task.share(mean, duel.target)
+    winner = _winner(duel.scene, mean)
+    return MeanScores(float(mean[duel.target]), float(mean[duel.source.target]), winner, share)
 
 
 def _winner(scene: Scene, mean: np.ndarray) -> Prediction:
