@@ -177,7 +177,7 @@ def test_only_what_was_not_changed_is_made_cheap():
 # ---------------------------------------------------------------- classes and images
 
 
-def scene_of(predicted: list[int], seed: int = 0) -> SimpleNamespace:
+def scene_of(predicted: list[int], seed: int = 0, background: int | None = None) -> SimpleNamespace:
     own = np.array(predicted)
     items = tuple(data.Item(f"{number}.png", f"digest {number}") for number in range(len(own)))
     index = SimpleNamespace(predicted=own, usable=own >= 0, items=items, counting=lambda k: own == k)
@@ -185,6 +185,7 @@ def scene_of(predicted: list[int], seed: int = 0) -> SimpleNamespace:
     return SimpleNamespace(
         index=index,
         pool=pool,
+        task=SimpleNamespace(background=background),
         settings=Settings(seed=seed, images=3),
         classes=lambda: np.unique(own[own >= 0]).tolist(),
     )
@@ -202,6 +203,13 @@ def test_classes_are_drawn_among_those_with_enough_images():
 def test_where_few_have_enough_the_most_predicted_are_taken():
     assert classes_of(scene_of([0, 1, 1, 1, 2, 2, -1, -1]), 2) == [1, 2]
     assert classes_of(scene_of([0, 1, 1]), 8) == [0, 1]
+
+
+def test_the_background_is_not_drawn():
+    assert classes_of(scene_of([0] * 30 + [1] * 20 + [2] * 10, background=0), 3) == [1, 2]
+    assert classes_of(scene_of([0] * 5 + [1, 2, 2], background=0), 1) == [2]
+    with pytest.raises(ClassError, match="shows a class but the background"):
+        classes_of(scene_of([0] * 5, background=0), 3)
 
 
 def test_the_sample_holds_the_images_that_classes_are_explained_by():
@@ -302,9 +310,21 @@ def test_concepts_are_tried_on_the_same_evidence(made, pool, tmp_path, monkeypat
     assert found.candidates[0].including != found.candidates[1].including
 
 
-def test_a_sample_is_searched_and_said(pool, tmp_path):
-    found = chosen(pool, tmp_path / "store", sample=30, layers=["stage3"], classes=["hawk"])
-    assert (found.sample, found.pool.size) == (30, N * len(NAMES))
+def test_a_sample_is_searched_and_said_and_its_index_lies_apart(pool, tmp_path, monkeypatch):
+    store, progress = tmp_path / "store", Notes()
+    monkeypatch.setattr(choosing, "ENOUGH", 7)
+    changes = {"sample": 20, "layers": ["stage3"], "classes": ["hawk"]}
+    found = chosen(pool, store, **changes, progress=progress)
+    assert (found.sample, found.pool.size) == (20, N * len(NAMES))
+    (hawk,) = found.chosen.classes
+    assert hawk.n_predicted < 7  # in the sample; of the pool's there are enough
+    assert not any("fewer than" in warning for warning in found.warnings)
+    chosen(pool, store, **changes | {"sample": 25}, progress=progress)
+    assert progress.notes == []
+    explaining = Notes()
+    Study(demo.loaded(), "stage3", pool, store, quick(), progress=explaining).index()
+    assert explaining.notes == []
+    assert "index" not in explaining.seconds  # the pass over the whole pool serves explanations too
 
 
 def test_auto_takes_the_choice_and_explains_as_if_it_were_named(made, pool, monkeypatch):

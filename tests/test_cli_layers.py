@@ -50,6 +50,13 @@ def test_a_number_of_classes_is_drawn_and_the_model_may_be_an_argument(given):
     assert len(ran.json["candidates"][0]["classes"]) == 2
 
 
+def test_one_index_is_told_from_a_count_by_a_comma(given):
+    ran = whyclass("layers", "--choose", *given, "--layers", "stage3", "--classes", "1,", "--json")
+    assert [one["target"]["name"] for one in ran.json["candidates"][0]["classes"]] == ["hawk"]
+    shown = " ".join(whyclass("layers", "--help").out.replace("│", " ").split())
+    assert "a comma makes it an index: 207," in shown
+
+
 def test_auto_takes_the_choice_and_tells_it(given, monkeypatch):
     monkeypatch.setattr(choosing, "candidates", lambda model, infos: [i for i in infos if i.name == "stage3"])
     ran = whyclass("explain", "--layer", "auto", *given, "--class", "hawk", "--json")
@@ -72,6 +79,15 @@ def test_auto_takes_the_choice_and_tells_it(given, monkeypatch):
         (("net.py:net", "--choose", "--store", "x"), 2, "--choose needs --images."),
         (("net.py:net", "--classes", "3"), 2, "--classes is for --choose"),
         (("net.py:net", "--images", "x"), 2, "--images is for --choose"),
+        (("net.py:net", "--set", "images=6"), 2, "--set is for --choose"),
+        (("net.py:net", "--preset", "fast"), 2, "--preset is for --choose"),
+        (("net.py:net", "--weights", "x"), 2, "--weights is for --choose"),
+        (("net.py:net", "--class-names", "x"), 2, "--class-names is for --choose"),
+        (("net.py:net", "--resize", "0"), 2, "--resize is for --choose"),
+        (("net.py:net", "--mean", "0"), 2, "--mean is for --choose"),
+        (("net.py:net", "--std", "1"), 2, "--std is for --choose"),
+        (("net.py:net", "--seed", "1"), 2, "--seed is for --choose"),
+        (("net.py:net", "--device", "cpu"), 2, "--device is for --choose"),
         (("net.py:net", "--model", "net.py:net"), 2, "MODEL is given twice"),
     ],
 )

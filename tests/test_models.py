@@ -529,11 +529,14 @@ class AutoImageProcessor:
 """
 
 
-def test_the_recipe_for_transformers_gives_what_its_model_and_processor_say(tmp_path, file, monkeypatch):
+@pytest.mark.parametrize("size", ['{"shortest_edge": 70}', '{"height": 70, "width": 70}'])
+def test_the_recipe_for_transformers_gives_what_its_model_and_processor_say(
+    size, tmp_path, file, monkeypatch
+):
     text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
     recipe = text.split("## Recipe: transformers")[1].split("```python\n")[1].split("```")[0]
     (tmp_path / "net.py").write_text(recipe)
-    (tmp_path / "transformers.py").write_text(STAND_IN)
+    (tmp_path / "transformers.py").write_text(STAND_IN.replace('{"shortest_edge": 70}', size))
     monkeypatch.delitem(sys.modules, "transformers", raising=False)
     found = load(f"{tmp_path}/net.py:classifier")
     monkeypatch.delitem(sys.modules, "transformers")  # whoever comes next gets the real one
@@ -626,6 +629,20 @@ def test_a_fingerprint_of_odd_parameters_is_found():
     model.register_buffer("halved", torch.zeros(2, dtype=torch.bfloat16))
     model.register_buffer("yes", torch.tensor([True]))
     assert len(fingerprint(model)) == 32
+
+
+def test_a_fingerprint_does_not_depend_on_the_folder_a_model_of_transformers_came_from(file):
+    def made(**attributes):
+        torch.manual_seed(0)
+        model = load(f"{file}:build").model
+        for name, value in attributes.items():
+            setattr(model, name, value)
+        return fingerprint(model)
+
+    here = made(name_or_path="/here/my-vit", loss_type=None, scale=1.0)
+    assert made(name_or_path="hub/my-vit", loss_type="ForImageClassification", scale=1.0) == here
+    assert made(name_or_path="/here/my-vit", loss_type=None, scale=2.0) != here
+    assert made(loss_type="one") != made(loss_type="two")  # of another model's it is not known what it does
 
 
 # ---------------------------------------------------------------- timm

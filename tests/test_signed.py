@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from planted import quick
-from whyclass import Settings, checks, demo, world
+from whyclass import Settings, checks, concepts, demo, world
 from whyclass.concepts import factorise
 from whyclass.report import page
 from whyclass.settings import SIGNED
@@ -149,6 +150,47 @@ def test_semi_factorisation_is_the_same_on_any_number_of_threads_and_no_worse_fo
     one, two = (factorise(mixtures, EVERY, mixed("semi"), threads=threads) for threads in (1, 3))
     assert np.array_equal(one.concepts, two.concepts)
     assert one.residual <= factorise(mixtures, EVERY, mixed("semi", starts=1)).residual
+
+
+def peak_of(work) -> int:
+    """Bytes that are in use at most while something is done, beyond those from before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def signed_cells() -> tuple[np.ndarray, np.ndarray]:
+    """Activations (16, 256, 10, 10) of both signs, and scores."""
+    activations = np.random.default_rng(4).normal(size=(16, 256, 10, 10)).astype(np.float32)
+    return activations, np.ones((16, 10, 10), np.float32)
+
+
+def test_starts_of_the_semi_factorisation_share_the_cells():
+    activations, scores = signed_cells()
+    settings = mixed("semi", starts=8, iterations=3)
+    peak = peak_of(lambda: factorise(activations, scores, settings, threads=8))
+    # cells in both precisions, directions, a clustering's copy of these, and embeddings of each start
+    assert peak < 13 * activations.nbytes
+
+
+@pytest.mark.parametrize(("signed", "most"), [("split", 3.2), ("clip", 1.2), ("semi", 1.2)])
+def test_cells_are_made_without_copies(signed, most, monkeypatch):
+    class EnoughError(Exception):
+        pass
+
+    def stop(X, settings, threads):
+        raise EnoughError
+
+    def work():
+        with pytest.raises(EnoughError):
+            factorise(activations, scores, mixed(signed))
+
+    monkeypatch.setattr(concepts, "_nmf", stop)
+    activations, scores = signed_cells()
+    assert peak_of(work) < most * activations.nbytes
 
 
 def test_more_signed_concepts_than_the_cells_hold_are_left_out():

@@ -17,6 +17,8 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -55,18 +57,39 @@ def factorise(
         raise AttributionError(
             "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
         )
-    X = activations.transpose(0, 2, 3, 1).reshape(-1, c)[kept] * weights[kept, None]
-    X = SIGNED[settings.signed](X) if (X < 0).any() else X
-    largest = np.abs(X).max()
-    X = (X / largest).astype(np.float32) if largest > 0 else X.astype(np.float32)
+    X = _scored(activations, weights)
+    X = SIGNED[settings.signed](X) if X.min() < 0 else X
+    largest = max(X.max(), -X.min())
+    if largest > 0:
+        X /= largest
+    X = X.astype(np.float32, copy=False)
     W, H, converged = _nmf(X, settings, threads or os.cpu_count() or 1)
-    residual = float(np.linalg.norm(X - W @ H) / max(np.linalg.norm(X), np.finfo(float).tiny))
+    left = W @ H
+    np.subtract(X, left, out=left)
+    residual = float(np.linalg.norm(left) / max(np.linalg.norm(X), np.finfo(float).tiny))
     W, H, shares = _ordered(W, H, c)
     if not len(H):
         raise AttributionError("the cells with a positive attribution are all zero; try another layer")
     embeddings = np.zeros((weights.size, len(H)), np.float32)
     embeddings[kept] = W
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
+
+
+def _scored(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cells (m, c) of activations (n, c, h, w) whose weight, of (n*h*w,), is positive, times it.
+
+    Image by image: of a whole pool's activations there is then no second copy.
+    """
+    n, c = activations.shape[:2]
+    of_images = weights.reshape(n, -1)
+    X = np.empty(((weights > 0).sum(), c), np.result_type(activations, weights))
+    start = 0
+    for image, own in zip(activations, of_images, strict=True):
+        kept = np.flatnonzero(own > 0)
+        rows = X[start : start + len(kept)]
+        np.multiply(image.reshape(c, -1)[:, kept].T, own[kept, None], out=rows)
+        start += len(kept)
+    return X
 
 
 def strongest(embeddings: np.ndarray, count: int) -> list[int]:
@@ -79,14 +102,18 @@ def strongest(embeddings: np.ndarray, count: int) -> list[int]:
     return sorted(list(turns)[:count])
 
 
-def _semi_nmf(X: np.ndarray, settings: Settings, start: int) -> Found:
-    """Semi-NMF of a matrix of any sign: ``X ~ W H``, ``W >= 0`` (Ding, Li and Jordan, 2010).
+def _semi_nmf(
+    X: np.ndarray, length: np.ndarray, unit: np.ndarray, alone: Lock, settings: Settings, start: int
+) -> Found:
+    """Semi-NMF of a float64 matrix of any sign: ``X ~ W H``, ``W >= 0`` (Ding, Li and Jordan, 2010).
 
     Rounds of exact least squares for H, and of descent along each coordinate of W in turn; none of either
     raises the error. Their multiplicative rule for W has the same fixed points and takes more rounds.
+
+    ``length`` (m, 1) and ``unit`` (m, c) are the rows' norms and directions; all starts read the same ones.
     """
-    X = X.astype(np.float64)  # of float32's sums the error below would be too rough to stop by
-    W = _clustered(X, settings, start)
+    with alone:  # each clustering copies all directions
+        W = _clustered(length, unit, settings, start)
     total = float(np.vdot(X, X))
     error = total
     for _ in range(settings.iterations):
@@ -101,16 +128,22 @@ def _semi_nmf(X: np.ndarray, settings: Settings, start: int) -> Found:
     return error, W, H, False
 
 
-def _clustered(X: np.ndarray, settings: Settings, start: int) -> np.ndarray:
+def _directions(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Norms (m, 1) of the rows, and the rows divided by them."""
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    return length, X / np.maximum(length, np.finfo(float).tiny)
+
+
+def _clustered(length: np.ndarray, unit: np.ndarray, settings: Settings, start: int) -> np.ndarray:
     """Embeddings to begin with: each cell holds the one cluster of directions that it lies in.
 
     Concepts of any sign fit as well from a wider cone than the cells fill; begun from clusters, as in the
     paper, they end where cells are, and begun at random they need not.
     """
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    clusters = KMeans(min(settings.concepts, len(X)), n_init=1, random_state=(settings.seed + start) % 2**32)
+    count = min(settings.concepts, len(unit))
+    clusters = KMeans(count, n_init=1, random_state=(settings.seed + start) % 2**32)
     with threadpool_limits(1, user_api="openmp"):  # sums of several threads come in any order
-        labels = clusters.fit_predict(X / np.maximum(length, np.finfo(float).tiny))
+        labels = clusters.fit_predict(unit)
     return length * (labels[:, None] == np.arange(settings.concepts))
 
 
@@ -135,26 +168,35 @@ def _nmf(X: np.ndarray, settings: Settings, threads: int) -> tuple[np.ndarray, n
     They run side by side, and the products of each on one thread: as fast as the other way round, and
     the number of processors changes no bit of the result.
     """
-    solver = _semi_nmf if (X < 0).any() else _plain_nmf
+    solver: Callable[[Settings, int], Found] = partial(_plain_nmf, X)
+    if X.min() < 0:
+        X = X.astype(np.float64)  # of float32's sums the error of a round would be too rough to stop by
+        solver = partial(_semi_nmf, X, *_directions(X), Lock())
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told by n_iter_
         with ThreadPoolExecutor(min(settings.starts, threads)) as pool:
-            found = list(pool.map(lambda start: solver(X, settings, start), range(settings.starts)))
+            found = list(pool.map(lambda start: solver(settings, start), range(settings.starts)))
     _, W, H, converged = min(found, key=lambda one: one[0])
     return W, H, converged
 
 
 def _split(X: np.ndarray) -> np.ndarray:
     """The positive and the negative part side by side, (m, 2c)."""
-    return np.concatenate([np.maximum(X, 0), np.maximum(-X, 0)], 1)
+    c = X.shape[1]
+    parts = np.empty((len(X), 2 * c), X.dtype)
+    np.maximum(X, 0, out=parts[:, :c])
+    np.maximum(np.negative(X, out=X), 0, out=parts[:, c:])
+    return parts
 
 
 SIGNED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "split": _split,
-    "clip": lambda X: np.maximum(X, 0),
+    "clip": lambda X: np.maximum(X, 0, out=X),
     "semi": lambda X: X,
 }
-"""What is factorised of a signed matrix (m, c), by `Settings.signed`; semi-NMF takes it as it is."""
+"""What is factorised of a signed matrix (m, c), by `Settings.signed`; semi-NMF takes it as it is.
+
+The matrix itself may be written over."""
 
 
 def _ordered(W: np.ndarray, H: np.ndarray, c: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

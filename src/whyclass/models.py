@@ -255,7 +255,8 @@ def _from_metadata(entry: Any) -> Preprocessing:
     """The preprocessing that a torchvision weights entry names."""
     given = entry.transforms()
     resize = given.resize_size[0]
-    crop = getattr(given, "crop_size", given.resize_size)  # segmentation nets see the whole image: no crop
+    # torchvision's segmentation nets crop nothing; here it is the centre square, since images share a size
+    crop = getattr(given, "crop_size", given.resize_size)
     crop = (crop[0], crop[-1])
     return Preprocessing(resize, crop, tuple(given.mean), tuple(given.std), given.interpolation.value)
 

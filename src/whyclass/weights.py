@@ -27,6 +27,11 @@ COMPANIONS = ("normalizer.", "attacker.")
 preprocessing here, and the same model once more inside the attack."""
 
 
+OF_THE_HUB = ("name_or_path", "loss_type")
+"""Attributes of transformers' models that cannot change their output: where the weights were read from, and
+the loss that they are trained with."""
+
+
 def fingerprint(model: nn.Module) -> str:
     """Hash of a model's weights, structure and own source: what results of it are kept under."""
     total = hashlib.blake2b(digest_size=16)
@@ -50,8 +55,13 @@ def _attributes(model: nn.Module) -> dict[str, Any]:
         f"{path}.{name}": value
         for path, module in model.named_modules()
         for name, value in vars(module).items()
-        if isinstance(value, plain) and name != "training"
+        if isinstance(value, plain) and name not in _silent(module)
     }
+
+
+def _silent(module: nn.Module) -> tuple[str, ...]:
+    """Names of a module's attributes that say nothing of its output; in another's, a loss_type might."""
+    return ("training", *(OF_THE_HUB if "name_or_path" in vars(module) else ()))
 
 
 def _source(kind: type) -> str:

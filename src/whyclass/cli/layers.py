@@ -44,13 +44,18 @@ def layers(
         str | None,
         typer.Option(
             help=f"how many to draw (default {CLASSES}), or names or indexes, with commas, or a file of them"
+            "; one number is a count, and a comma makes it an index: 207,"
         ),
     ] = None,
     concepts: Annotated[
         str | None, typer.Option(help="numbers of concepts to try, with commas: 3,6,9; default: the setting")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(help=f"images that crops are searched in; default {SAMPLE}")
+        int | None,
+        typer.Option(
+            help=f"images that crops are searched in; default {SAMPLE}; all that the classes are explained "
+            "by are among them, even if more"
+        ),
     ] = None,
 ) -> None:
     """List a model's layers with their output shapes and crop sizes, which needs no weights; or choose one.
@@ -67,8 +72,8 @@ def layers(
     if choose:
         _choose(later, name, {option: value for option, value in given.items() if value is not None})
         return
-    asked = given | {key: later.given[key] for key in ("images", "store")}
-    unused = [option for option, value in asked.items() if value]
+    unused = [option for option, value in given.items() if value is not None]
+    unused += later.changed(besides=("model", "crop", "as_json", "quiet"))
     if unused:
         raise typer.BadParameter(f"--{unused[0]} is for --choose.")
     _list(name, later.given["crop"], everything, later.given["as_json"])

@@ -179,6 +179,15 @@ class Later:
         """What they name, opened."""
         return _opened(**self.given | changes)
 
+    def changed(self, besides: tuple[str, ...]) -> list[str]:
+        """Names of the options that were given another value than their default, but for some."""
+        spelt = {"variant": "preset", "change": "set"}
+        return [
+            spelt.get(one.name, one.name).replace("_", "-")
+            for one in map(_optional, _parameters(_opened))
+            if one.name not in besides and self.given[one.name] not in (one.default, [], ())
+        ]
+
 
 def with_choice(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a model and a pool, none required; it is called with them first."""

@@ -436,12 +436,13 @@ def choose_layer(
         Module paths of the candidates; the default are the ends of the model's stages, at most four.
     classes
         How many are drawn with the seed among those predicted for at least ten images, or their names
-        or indexes.
+        or indexes. A class that says that there is nothing (a segmentation net's background) is not drawn.
     concepts
         Numbers of concepts to try at each layer; the default is the settings' own.
     sample
-        Crops come from at most so many images, drawn with the seed. One pass over the whole pool, at one of
-        the layers, finds what each image is predicted as.
+        Crops come from so many images, drawn with the seed: from all that the classes are explained by,
+        even where these alone are more, filled up with others. One pass over the whole pool, at one of the
+        layers, finds what each image is predicted as.
     settings
         As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
     model, images, store, weights, class_names, preprocessing, device, progress
@@ -496,7 +497,9 @@ def _chosen(
         return found
 
     def at(layer: str, own: data.Pool) -> Study:
-        return Study(loaded, layer, own, folder, settings, progress=progress)
+        # beside the pool's own index, one of a sample would look like that of a pool that has changed
+        place = folder if own is pool else Path(folder, choosing.FOLDER, own.digest)
+        return Study(loaded, layer, own, place, settings, progress=progress)
 
     with progress.step("load"):
         infos = _candidates(loaded, example, asked)

@@ -17,7 +17,7 @@ from torch import nn
 from whyclass import tables
 from whyclass.classes import resolve
 from whyclass.data import Pool
-from whyclass.errors import SettingsError
+from whyclass.errors import ClassError, SettingsError
 from whyclass.grid import crop_size, pooled_shape
 from whyclass.records import Average, Candidate, ClassResult, Finding, LayerChoice, Trial
 from whyclass.scene import Scene
@@ -68,7 +68,7 @@ class Asked:
     concepts
         Numbers of concepts, each tried at each layer.
     sample
-        At most so many images are searched for crops.
+        So many images are searched for crops, or all that the classes are explained by, where these are more.
     """
 
     layers: tuple[str, ...]
@@ -172,8 +172,19 @@ def _spaced(row: Sequence[LayerInfo], most: int) -> list[LayerInfo]:
 
 
 def classes_of(scene: Scene, count: int) -> list[int]:
-    """Classes drawn with the seed among those predicted for ``ENOUGH`` images, else the most predicted."""
-    found = np.array(scene.classes())
+    """Classes drawn with the seed among those predicted for ``ENOUGH`` images, else the most predicted.
+
+    Raises
+    ------
+    ClassError
+        If no image of the pool shows anything but a segmentation net's background.
+    """
+    found = np.array([k for k in scene.classes() if k != scene.task.background])
+    if not found.size:
+        raise ClassError(
+            "no image of the pool shows a class but the background; needed are images that show others, or "
+            "name the classes"
+        )
     counts = np.array([scene.index.counting(k).sum() for k in found.tolist()])
     enough = found[counts >= ENOUGH].tolist()
     if len(enough) < count:
@@ -223,12 +234,13 @@ def choose(
     sample = sample_of(scene, classes, asked.sample)
     found: list[Candidate] = []
     for number, info in enumerate(infos, 1):
-        own = at(info.name, sample)._scene()
+        own = replace(at(info.name, sample)._scene(), store=Store(first.store.folder / FOLDER))
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
     found.sort(key=_area)
     chosen, why = pick(found)
+    images = [int(scene.index.counting(k).sum()) for k in classes]
     model = scene.model_info()
     return LayerChoice(
         model=replace(model, layer=chosen.layer, shape=chosen.shape),
@@ -238,7 +250,7 @@ def choose(
         candidates=tuple(found),
         chosen=chosen,
         why=why,
-        warnings=tuple(_warnings(found, chosen, count)),
+        warnings=tuple(_warnings(found, chosen, count, images)),
         settings=auditing.settings_of(scene) | {"concepts": chosen.concepts},
         versions=scene.versions,
     )
@@ -291,7 +303,7 @@ def _told(one: Candidate) -> str:
 def _candidate(scene: Scene, classes: Sequence[int], concepts: int, told: str) -> Candidate:
     """The prediction test of all classes at a layer, kept class by class."""
     settings = replace(scene.settings, concepts=concepts)
-    scene = replace(scene, settings=settings, store=Store(scene.store.folder / FOLDER))
+    scene = replace(scene, settings=settings)
     mine = tuple(classes)
     auditing.audit(scene, auditing.Asked(mine, mine, ("prediction",), 1, False, told))
     files = [auditing.finding_file(scene, k) for k in mine]
@@ -341,8 +353,10 @@ def averaged(tests: Sequence[Trial | None], seed: int) -> Average:
     )
 
 
-def _warnings(found: Sequence[Candidate], chosen: Candidate, wanted: int) -> Iterable[str]:
-    """What a reader must see beside a choice."""
+def _warnings(
+    found: Sequence[Candidate], chosen: Candidate, wanted: int, images: Sequence[int]
+) -> Iterable[str]:
+    """What a reader must see beside a choice; ``images`` of the whole pool are predicted as each class."""
     if all(_decisive(one).above is False for one in found):
         yield (
             "At no candidate layer do the concepts' crops do better than random crops. The model may not "
@@ -354,10 +368,9 @@ def _warnings(found: Sequence[Candidate], chosen: Candidate, wanted: int) -> Ite
         yield "No class leaves an image that is not predicted as it, so the weaker test decided."
     if len(chosen.classes) < wanted:
         yield f"Only {len(chosen.classes)} of {wanted} classes are predicted for an image of the pool."
-    few = [one for one in chosen.classes if one.n_predicted < ENOUGH]
-    if few:
+    if few := sum(count < ENOUGH for count in images):
         yield (
-            f"{len(few)} of {len(chosen.classes)} classes are predicted for fewer than {ENOUGH} images; what "
+            f"{few} of {len(chosen.classes)} classes are predicted for fewer than {ENOUGH} images; what "
             "is found from so few is unsure."
         )
     for one in found:

@@ -70,7 +70,7 @@ class Subject:
 
     @cached_property
     def images(self) -> Tensor:
-        """Shape (n, 3, S, T), normalised."""
+        """Shape (n, C, S, T), normalised: C channels of S x T pixels."""
         return torch.stack([sample.tensor for sample in self.samples])
 
     @cached_property
