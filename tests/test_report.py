@@ -63,6 +63,19 @@ AGAIN = {
 }
 
 
+@pytest.mark.parametrize("predicted", [True, False])
+def test_drawn_pictures_tell_the_class_unless_it_comes_first(predicted):
+    """A segmentation net can say several classes of one image."""
+    made = small()
+    second = replace(made.prediction_test.including, **{**FAILED, "predicted": predicted})
+    said = text.drawn_result(replace(made, drawn_test=second))
+    assert said.startswith("The model says “sax” (0.40) and gives “French horn” 0.12. ")
+    first = replace(second, top=second.top[::-1])
+    assert text.drawn_result(replace(made, drawn_test=first)).startswith(
+        "The model says “French horn” (0.12). "
+    )
+
+
 def test_verdict_when_both_tests_pass():
     judged = verdict(small())
     assert judged.level == "trust"

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 import nets
 from planted import quick
 from whyclass import codec, data, demo, report, world
-from whyclass.data import Preprocessing
-from whyclass.errors import LayerError, ModelError
+from whyclass.crops import Query, nearest
+from whyclass.data import Item, Preprocessing
+from whyclass.errors import LayerError, ModelError, SettingsError
+from whyclass.index import Index, pooled_cells
 from whyclass.split import split
 from whyclass.study import Study
+from whyclass.tasks import Task
 from whyclass.visualise import (
     Fourier,
     Generator,
@@ -53,6 +56,23 @@ def test_the_objective_is_dot_times_cosine_of_every_cell():
         wanted.append(sum(each) / len(each))
     assert np.allclose(direction(vectors)(x), wanted, atol=1e-5)
     assert torch.allclose(direction(3 * vectors)(x), direction(vectors)(x))
+
+
+def test_clipped_directions_know_only_positive_activations():
+    x, vectors = random(2, 5, 3, 4), random(2, 5, seed=1).abs()
+    assert torch.equal(direction(vectors, clipped=True)(x), direction(vectors)(x.clamp(min=0)))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_pictures_cosine_is_measured_as_that_of_a_crop(clipped):
+    x, vectors = random(2, 5, 4, 6), random(2, 5, seed=1).abs()
+    cells = pooled_cells(x, 2).numpy()
+    index = Index((Item("a", "a"), Item("b", "b")), np.zeros((2, 2), np.float32), cells, (2, 3), {}, Task(2))
+    unit = (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
+    masks = {name: np.arange(2) == row for row, name in enumerate("ab")}
+    (places,) = nearest(index, [Query(unit, masks, clipped)], 1)
+    wanted = [places[name][row][0].cosine for row, name in enumerate("ab")]
+    assert np.allclose(best_cosines(x, vectors, 2, clipped), wanted, atol=1e-6)
 
 
 def test_a_direction_of_another_layer_is_refused():
@@ -103,6 +123,31 @@ def test_what_is_moved_is_the_picture_itself(monkeypatch):
     assert torch.allclose(moved(pixels, [torch.Generator()]), pixels, atol=1e-4)
 
 
+def spread(pixels: Tensor) -> tuple[float, float]:
+    """Direction (radians from x, modulo pi) and length of the one bar in a grey picture (1, C, S, T)."""
+    weight = (pixels[0, 0].double() - 0.5).abs()
+    y, x = torch.meshgrid(*(torch.arange(side).double() for side in weight.shape), indexing="ij")
+    weight, points = weight / weight.sum(), torch.stack([x, y])
+    points = points - (points * weight).sum((1, 2), keepdim=True)
+    lengths, axes = torch.linalg.eigh(torch.einsum("ahw,bhw,hw->ab", points, points, weight))
+    return math.atan2(axes[1, 1], axes[0, 1]) % math.pi, float(lengths[1].sqrt())
+
+
+def test_a_picture_that_is_not_square_is_turned_and_not_sheared(monkeypatch):
+    for name, value in {"JITTER": 0.0, "DEGREES": 30.0, "SCALES": (1.0, 1.0)}.items():
+        monkeypatch.setattr(f"whyclass.visualise.{name}", value)
+    numbers = torch.rand(4, generator=torch.Generator().manual_seed(1))
+    angle = (2 * float(numbers[0]) - 1) * math.radians(30)
+    assert abs(angle) > 0.2
+    for rows, columns in [((30, 34), (76, 116)), ((12, 52), (94, 98))]:  # a bar along x, one along y
+        bar = torch.full((1, 3, 64, 192), 0.5)
+        bar[..., slice(*rows), slice(*columns)] = 1
+        turned = moved(bar, [torch.Generator().manual_seed(1)])
+        (before, length), (after, kept) = spread(bar), spread(turned)
+        assert math.remainder(before - after - angle, math.pi) == pytest.approx(0, abs=0.01)
+        assert kept == pytest.approx(length, rel=0.01)
+
+
 # ---------------------------------------------------------------- the optimisation
 
 
@@ -114,7 +159,7 @@ def test_a_picture_comes_closer_to_its_direction_than_noise(planted):
     found = draw(planted, vectors, space, world.PREPROCESSING, steps=24, advance=told.append)
     assert (found.values > noise.values).all()
     assert (found.cosines > noise.cosines + 0.1).all()
-    assert (found.steps, found.problem, told) == (24, "", [1] * 24)
+    assert (found.steps, found.problems, told) == ((24, 24), ("", ""), [1] * 24)
     with torch.no_grad():
         assert torch.allclose(best_cosines(planted.trunk(found.images), vectors, 2), found.cosines, atol=1e-5)
     again = draw(planted, vectors, space, world.PREPROCESSING, steps=24)
@@ -133,6 +178,13 @@ def test_a_photograph_can_be_where_it_begins(planted):
     assert (found.images - scene).abs().mean() < (found.images + scene).abs().mean()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_images_to_begin_from_as_directions(planted, count):
+    images = torch.zeros(count, 3, world.SIZE, world.SIZE)
+    with pytest.raises(SettingsError, match=f"images to begin from: {count}; directions: 2; give one"):
+        draw(planted, random(2, 64), Fourier(world.PREPROCESSING, images), world.PREPROCESSING, steps=0)
+
+
 def test_the_model_is_left_as_it_was(planted):
     before = {name: value.clone() for name, value in planted.model.state_dict().items()}
     draw(planted, channel(0, 64)[None], Fourier(world.PREPROCESSING), world.PREPROCESSING, steps=2)
@@ -140,37 +192,44 @@ def test_the_model_is_left_as_it_was(planted):
     assert all(p.grad is None and p.requires_grad for p in planted.model.parameters())
 
 
-class Failing(nets.Plain):
-    """Gives NaN from its ``after``-th call on."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.after, self.calls, self.counting = after, 0, False
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += self.counting
-        return super().forward(x * (math.nan if self.calls > self.after else 1))
+@pytest.fixture(scope="module")
+def stem():
+    cut = split(nets.seeded(nets.Plain()).eval(), "stem", random(1, 3, nets.SIDE, nets.SIDE))
+    return cut, torch.stack([channel(k, cut.shape[0]) for k in (0, 1)])
 
 
-def test_where_the_objective_is_no_number_the_last_good_picture_is_kept():
-    net = nets.seeded(Failing(3)).eval()
-    cut = split(net, "stem", random(1, 3, nets.SIDE, nets.SIDE))
-    net.counting = True
-    vector = channel(0, cut.shape[0])[None]
-    found = draw(cut, vector, Fourier(SMALL), SMALL, steps=9)
-    assert found.problem == "stopped at step 3 of 9, where the objective is not finite"
-    assert found.steps == 3
-    assert found.images.isfinite().all()
-    net.calls, net.counting = 0, False
-    assert torch.allclose(found.images, draw(cut, vector, Fourier(SMALL), SMALL, steps=2).images)
+@pytest.mark.parametrize("lost", [[1], [0, 1]], ids=["one", "all"])
+@pytest.mark.parametrize("at", [3, 5], ids=["midway", "last"])
+def test_where_the_objective_is_no_number_the_last_good_picture_is_kept(stem, monkeypatch, at, lost):
+    cut, vectors = stem
+    whole, early = (draw(cut, vectors, Fourier(SMALL), SMALL, steps=steps) for steps in (5, at - 1))
+
+    class Spoiled(torch.optim.Adam):
+        made = 0
+
+        def step(self) -> None:
+            super().step()
+            self.made += 1
+            if self.made == at:
+                self.param_groups[0]["params"][0].data[lost] = math.nan
+
+    monkeypatch.setattr(torch.optim, "Adam", Spoiled)
+    found = draw(cut, vectors, Fourier(SMALL), SMALL, steps=5)
+    for row in (0, 1):
+        reason = f"stopped at step {at} of 5, where the objective is not finite" if row in lost else ""
+        wanted = early if row in lost else whole
+        assert (found.steps[row], found.problems[row]) == (at if row in lost else 5, reason)
+        assert torch.allclose(found.images[row], wanted.images[row], atol=1e-6)
+        assert torch.allclose(found.values[row], wanted.values[row], atol=1e-6)
+        assert torch.allclose(found.cosines[row], wanted.cosines[row], atol=1e-6)
 
 
-def test_a_model_that_gives_no_number_from_the_start_is_refused():
-    net = nets.seeded(Failing(0)).eval()
-    cut = split(net, "stem", random(1, 3, nets.SIDE, nets.SIDE))
-    net.counting = True
-    with pytest.raises(ModelError, match="not finite at its start; does the model hold NaN"):
-        draw(cut, channel(0, cut.shape[0])[None], Fourier(SMALL), SMALL, steps=3)
+@pytest.mark.parametrize("steps", [0, 3])
+def test_an_objective_that_is_no_number_from_the_start_is_refused(stem, steps):
+    cut, vectors = stem
+    vectors = torch.stack([vectors[0], vectors[1] * math.nan])
+    with pytest.raises(ModelError, match="not finite for directions 1 of 2; does the model or the direction"):
+        draw(cut, vectors, Fourier(SMALL), SMALL, steps=steps)
 
 
 # ---------------------------------------------------------------- a decoder's latent space
@@ -185,12 +244,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.latent, self.size, self.reach = latent, size, reach
         self.register_buffer("basis", random(6, math.prod(size), seed=5))
+        self.register_buffer("inverse", torch.linalg.pinv(self.basis))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.reach * (z @ self.basis).sigmoid().unflatten(1, self.size)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return torch.linalg.lstsq(self.basis.T, torch.logit(pixels, 1e-4).flatten(1).T).solution.T
+        return torch.logit(pixels, 1e-4).flatten(1) @ self.inverse
 
 
 def test_a_decoders_latent_space_is_searched():
@@ -207,6 +267,22 @@ def test_a_decoder_begins_from_what_it_encodes():
     pixels = Decoder()(random(1, 6, seed=9))
     space = Generator(Decoder(), SMALL, normalised(pixels, SMALL))
     assert torch.allclose(space.pixels(space.start([])), pixels, atol=1e-2)
+
+
+def test_images_to_begin_from_need_a_decoder_that_encodes(monkeypatch):
+    monkeypatch.delattr(Decoder, "encode")
+    with pytest.raises(ModelError, match=r"has no method 'encode'.*; give it one, or begin without images"):
+        Generator(Decoder(), SMALL, torch.zeros(1, 3, nets.SIDE, nets.SIDE))
+
+
+def test_a_decoder_may_lie_on_another_device():
+    """As only one device is sure to be here, the other is "meta": it takes tensors and gives none back."""
+    decoder = Decoder()
+    space = Generator(decoder, SMALL, torch.zeros(1, 3, nets.SIDE, nets.SIDE))
+    decoder.to("meta")
+    assert space.start([0]).device.type == "meta"
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        space.pixels(torch.zeros(1, 6))
 
 
 def test_a_longer_latent_costs_more():
@@ -252,6 +328,21 @@ def test_each_concept_is_shown_with_what_it_would_draw(explained):
         assert float(cosine) == pytest.approx(concept.drawn.cosine, abs=0.02)  # 8 bits
     assert explained.drawn_test.picture.height == 6 * world.SIZE
     assert explained.drawn_test.control is None
+
+
+def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 3)
+    settings = quick(signed="clip", pictures="fourier", picture_steps=2)
+    found = Study(demo.loaded(), "stage3.4", pool, tmp_path / "store", settings).explain("owl")
+    for concept in found.concepts:
+        shown = world.PREPROCESSING.tensor(np.asarray(data.decode(concept.drawn.picture)))[None]
+        with torch.no_grad():
+            x = split(world.planted_net(), "stage3.4", shown).trunk(shown)
+        clipped, signed = (
+            float(best_cosines(x, torch.tensor(concept.vector)[None], 2, clip)) for clip in (True, False)
+        )
+        assert concept.drawn.cosine == pytest.approx(clipped, abs=0.02)  # 8 bits
+        assert abs(clipped - signed) > 0.05
 
 
 def test_pages_and_objects_tell_of_the_pictures(explained):

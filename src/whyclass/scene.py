@@ -66,6 +66,11 @@ class Scene:
         """What the model does."""
         return self.index.task
 
+    @property
+    def clipped(self) -> bool:
+        """Whether concepts know only the positive part of the layer's activations."""
+        return self.split.signed and self.settings.signed == "clip"
+
     def name(self, index: int) -> str:
         """A class's name."""
         return name_of(index, self.loaded.class_names)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import Preprocessing
-from .errors import LayerError, ModelError
+from .errors import LayerError, ModelError, SettingsError
 from .index import pooled_cells
 from .settings import seed_of
 from .split import Split, run
@@ -72,16 +73,16 @@ class Drawn:
     cosines
         Of each picture's best pooled cell with its direction, (n,), as crops have it.
     steps
-        How many steps were made.
-    problem
-        Empty, or why it stopped early; the pictures are those of the last good step.
+        How many steps each picture made.
+    problems
+        For each picture, empty, or why it stopped early; it is then that of its last good step.
     """
 
     images: Tensor = field(repr=False)
     values: Tensor
     cosines: Tensor
-    steps: int
-    problem: str = ""
+    steps: tuple[int, ...]
+    problems: tuple[str, ...]
 
 
 class Space(Protocol):
@@ -99,11 +100,12 @@ class Space(Protocol):
         """What is taken off the objective, (n,)."""
 
 
-def direction(vectors: Tensor, power: float = POWER) -> Objective:
+def direction(vectors: Tensor, power: float = POWER, clipped: bool = False) -> Objective:
     """``dot(x, H) cos(x, H)^power`` of each cell, averaged over cells; one direction (c,) for each picture.
 
     Concept vectors, hyperplane normals and, as unit vectors, channels are directions (method, section 4).
-    Cells are judged one by one, since the mean of cells may point where none of them does.
+    Cells are judged one by one, since the mean of cells may point where none of them does. ``clipped``
+    directions know only positive activations, and so only the positive part of cells is judged by them.
     """
     unit = F.normalize(vectors, dim=1)
 
@@ -113,6 +115,7 @@ def direction(vectors: Tensor, power: float = POWER) -> Objective:
                 f"the direction has {unit.shape[1]} channels and the layer {x.shape[1]}; draw it at the "
                 "layer it was found at"
             )
+        x = x.clamp(min=0) if clipped else x
         dot = torch.einsum("nchw,nc->nhw", x, unit.to(x))
         length = x.square().sum(1).add(1e-12).sqrt()
         return (dot * (dot / length).clamp(min=0.1).pow(power)).mean((1, 2))
@@ -177,14 +180,16 @@ class Generator:
     ----------
     decoder
         From ``z`` (n, *latent) to pixels (n, C, S, T), 0 to 1, of the model's size. Its attribute ``latent``
-        is an int or a shape; ``encode``, where it has one, gives ``z`` of pixels.
+        is an int or a shape; ``encode``, where it has one, gives ``z`` of pixels. It may lie on another
+        device than the model.
     images
         Normalised, to begin from by ``encode``, instead of noise.
 
     Raises
     ------
     ModelError
-        If it does not say its latent shape, or gives pixels of another size, channel count or range.
+        If it does not say its latent shape, gives pixels of another size, channel count or range, or has no
+        ``encode`` and is to begin from images.
     """
 
     rate = RATE["generator"]
@@ -194,31 +199,40 @@ class Generator:
     ) -> None:
         self._decoder, self._preprocessing = decoder, preprocessing
         self._latent = _latent(decoder)
-        encode = getattr(decoder, "encode", None)
-        self._images = images if callable(encode) else None
+        if images is not None and not callable(getattr(decoder, "encode", None)):
+            raise ModelError(
+                "the decoder has no method 'encode', which gives the z of the images to begin from; give it "
+                "one, or begin without images"
+            )
+        self._images = images
         self._check()
 
     def start(self, seeds: Sequence[int]) -> Tensor:
         """Draws of a normal distribution, or encodings of the images."""
         if self._images is not None:
             with torch.no_grad():
-                found: Tensor = self._decoder.encode(raw(self._images, self._preprocessing))  # type: ignore[operator]
+                pixels = self._own(raw(self._images, self._preprocessing))
+                found: Tensor = self._decoder.encode(pixels)  # type: ignore[operator]
             return found.clone()
         drawn = [torch.randn(self._latent, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(drawn)
 
     def pixels(self, z: Tensor) -> Tensor:
         """Pixels (n, C, S, T), 0 to 1."""
-        return run(self._decoder, z).clamp(0, 1)
+        return run(self._decoder, self._own(z)).to(z.device).clamp(0, 1)
 
     def cost(self, z: Tensor) -> Tensor:
         """The prior: squared length of ``z``, by its dimensions."""
         return PRIOR * z.square().flatten(1).mean(1)
 
+    def _own(self, tensor: Tensor) -> Tensor:
+        """On the decoder's device."""
+        return tensor.to(next(chain(self._decoder.parameters(), self._decoder.buffers()), tensor).device)
+
     def _check(self) -> None:
         wanted = (self._preprocessing.channels, *self._preprocessing.crop)
         with torch.no_grad():
-            pixels = run(self._decoder, self.start([0, 1]) if self._images is None else self.start([]))
+            pixels = run(self._decoder, self._own(self.start([0, 1])))
         if not isinstance(pixels, Tensor) or tuple(pixels.shape[1:]) != wanted:
             came = tuple(pixels.shape[1:]) if isinstance(pixels, Tensor) else type(pixels).__name__
             raise ModelError(
@@ -250,9 +264,15 @@ def draw(
     seed: int = 0,
     power: float = POWER,
     pool: int = 2,
+    clipped: bool = False,
     advance: Advance = lambda done: None,
 ) -> Drawn:
     """Optimise a picture for each direction (n, c), all in one batch through the trunk alone.
+
+    The same seed gives the same bytes on a CPU. On CUDA it does not: there the gradient of
+    ``F.grid_sample`` is summed in no fixed order, and small differences grow with the steps.
+
+    Where a picture's objective is no longer finite it keeps its last good step, and the others go on.
 
     Parameters
     ----------
@@ -266,46 +286,94 @@ def draw(
         Decides starts and transformations; a row's are the same whatever stands beside it.
     pool
         Side of the pooling before cosines are taken, as for crops.
+    clipped
+        Whether only the positive part of activations counts, as for crops (`crops.Query`).
 
     Raises
     ------
     LayerError
         If the directions belong to a layer of another number of channels.
+    SettingsError
+        If the space begins from another number of images than there are directions.
     ModelError
-        If already the first objective is not finite.
+        If the objective of a picture is not finite where it begins.
     """
-    device, objective = split.example.device, direction(vectors, power)
+    device, objective = split.example.device, direction(vectors, power, clipped)
     z = space.start([seed_of("picture", seed, str(row)) for row in range(len(vectors))]).to(device)
+    if len(z) != len(vectors):
+        raise SettingsError(
+            f"images to begin from: {len(z)}; directions: {len(vectors)}; give one image for each direction, "
+            "or none"
+        )
     z.requires_grad_()
     optimiser = torch.optim.Adam([z], space.rate)
     moves = [torch.Generator().manual_seed(seed_of("moves", seed, str(row))) for row in range(len(vectors))]
-    good, problem, done = z.detach().clone(), "", 0
+    good, stopped = z.detach().clone(), dict[int, int]()
+    going = torch.ones(len(vectors), dtype=torch.bool, device=device)
     for step in range(steps):
         with torch.enable_grad():
             seen = moved(space.pixels(z), moves)
             x = split.trunk(normalised(seen, preprocessing).contiguous(memory_format=torch.channels_last))
-            loss = -(objective(x) - space.cost(z)).sum()
-            (z.grad,) = torch.autograd.grad(loss, z)
-        if not (torch.isfinite(loss) and z.grad.isfinite().all()):
-            if step == 0:
-                raise ModelError("the objective is not finite at its start; does the model hold NaN?")
-            problem = f"stopped at step {step} of {steps}, where the objective is not finite"
+            values = objective(x) - space.cost(z)
+            (z.grad,) = torch.autograd.grad(-values.sum(), z)
+        sound = _finite(values, z.grad)
+        if step == 0:
+            _refuse(sound)
+        stopped |= dict.fromkeys(_rows(going & ~sound), step)
+        going &= sound
+        if not going.any():
             break
-        good.copy_(z.detach())
-        done = step + 1
+        # rows know nothing of each other: one that has stopped moves on unseen
+        good[going] = z.detach()[going]
         optimiser.step()
         advance(1)
-    else:
-        good.copy_(z.detach())
-    with torch.no_grad():
-        images = normalised(space.pixels(good), preprocessing)
+
+    def result(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images = normalised(space.pixels(z), preprocessing)
         x = split.trunk(images)
-        return Drawn(images.cpu(), objective(x).cpu(), best_cosines(x, vectors, pool).cpu(), done, problem)
+        return images, objective(x), best_cosines(x, vectors, pool, clipped)
+
+    with torch.no_grad():
+        last = torch.where(going.view(-1, *[1] * (z.ndim - 1)), z, good)
+        found = result(last)
+        if not (sound := _finite(*found)).all():  # the last step was made and not judged
+            stopped |= dict.fromkeys(_rows(going & ~sound), steps)
+            last[~sound] = good[~sound]
+            found = result(last)
+            _refuse(_finite(*found))
+    images, values, cosines = (part.cpu() for part in found)
+    made = tuple(stopped.get(row, steps) for row in range(len(vectors)))
+    problems = tuple(
+        f"stopped at step {made[row]} of {steps}, where the objective is not finite" if row in stopped else ""
+        for row in range(len(vectors))
+    )
+    return Drawn(images, values, cosines, made, problems)
 
 
-def best_cosines(x: Tensor, vectors: Tensor, pool: int) -> Tensor:
-    """Largest cosine (n,) of a pooled cell of each row with its direction, as crops are compared."""
+def _finite(*parts: Tensor) -> Tensor:
+    """Which rows (n,) hold only finite numbers in every part (n, ...)."""
+    return torch.stack([part.reshape(len(part), -1).isfinite().all(1) for part in parts]).all(0)
+
+
+def _rows(mask: Tensor) -> list[int]:
+    return torch.nonzero(mask).flatten().tolist()
+
+
+def _refuse(sound: Tensor) -> None:
+    if bad := _rows(~sound):
+        raise ModelError(
+            f"the objective is not finite for directions {', '.join(map(str, bad))} of "
+            f"{len(sound)}; does the model or the direction hold NaN?"
+        )
+
+
+def best_cosines(x: Tensor, vectors: Tensor, pool: int, clipped: bool = False) -> Tensor:
+    """Largest cosine (n,) of a pooled cell of each row with its direction, as crops are compared.
+
+    With ``clipped`` of the cell's positive part alone, as `crops.Query` has it.
+    """
     cells = pooled_cells(x, pool)
+    cells = F.normalize(cells.clamp(min=0), dim=2) if clipped else cells
     return torch.einsum("ngc,nc->ng", cells, F.normalize(vectors, dim=1).to(cells)).amax(1)
 
 
@@ -317,7 +385,8 @@ def moved(pixels: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     scale = SCALES[0] + numbers[:, 1] * (SCALES[1] - SCALES[0])
     shift = (2 * numbers[:, 2:] - 1) * 2 * JITTER
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    theta = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(-1, 2, 3)
+    aspect = pixels.shape[2] / pixels.shape[3]  # both sides of the grid are 2 long, whatever the picture's
+    theta = torch.stack([cos, -sin * aspect, shift[:, 0], sin / aspect, cos, shift[:, 1]], 1).view(-1, 2, 3)
     margin = [round(PADDING * side) for side in pixels.shape[2:]]
     padded = F.pad(pixels, (margin[1], margin[1], margin[0], margin[0]), value=0.5)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)

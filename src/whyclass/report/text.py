@@ -230,7 +230,8 @@ def drawn_result(explanation: Explanation) -> str:
     if test is None:
         return ""
     said = f"says “{test.top[0].name}” ({score(test.top[0].score)})" if test.top else "says nothing"
-    gives = "" if test.predicted else f" and gives {quoted(explanation)} {score_of(test)}"
+    first = bool(test.top) and test.top[0].index == explanation.target.index
+    gives = "" if first else f" and gives {quoted(explanation)} {score_of(test)}"
     return (
         f"The model {said}{gives}. These pictures were made to excite the layer; with no control the test "
         "decides nothing about the explanation."

@@ -140,7 +140,7 @@ def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
 
 def query(scene: Scene, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
     """What is searched for a class's concepts."""
-    return Query(factors.concepts, masks, scene.split.signed and scene.settings.signed == "clip")
+    return Query(factors.concepts, masks, scene.clipped)
 
 
 def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictures) -> tuple[Concept, ...]:

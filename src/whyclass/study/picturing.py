@@ -34,8 +34,8 @@ def drawn(own: Subject, concepts: tuple[Concept, ...]) -> tuple[tuple[Concept, .
             picture=data.encode(scene.preprocessing.undo(found.images[row])),
             cosine=float(found.cosines[row]),
             random=float(before.cosines[row]),
-            steps=found.steps,
-            problem=found.problem,
+            steps=found.steps[row],
+            problem=found.problems[row],
         )
         for row in range(len(concepts))
     ]
@@ -52,5 +52,6 @@ def _draw(scene: Scene, vectors: Tensor, steps: int) -> visualise.Drawn:
             steps=steps,
             seed=scene.settings.seed,
             pool=scene.settings.pool,
+            clipped=scene.clipped,
             advance=advance,
         )
