@@ -1,4 +1,4 @@
-"""Train a U-Net that tells tissues apart in H&E images of lung adenocarcinoma; minutes on two cores.
+"""Train a U-Net that tells tissues apart in H&E images of lung adenocarcinoma; minutes on a processor.
 
 The folder (WSSS4LUAD with pixel masks) has ``test`` and ``val``, each with ``images`` and ``masks`` of the
 same names. Split by image: trained on ``test`` (the larger part), judged on ``val``, which chose nothing.
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import segmentation_models_pytorch as smp
 import torch
+from net import CLASSES, build
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from torchvision.transforms import v2
 
 from whyclass.data import IMAGENET_MEAN, IMAGENET_STD
 
-CLASSES = ("tumour epithelium", "stroma", "normal", "background")
 CROP = 128
 """Side of a training crop in pixels, at the images' own scale."""
 
@@ -46,9 +45,9 @@ def mask(file: Path) -> Tensor:
     return torch.from_numpy(np.array(Image.open(file))).long()
 
 
-def build(encoder_weights: Path | None) -> nn.Module:
-    """U-Net on a ResNet-50; its encoder from a torchvision ResNet-50's weights, where given."""
-    model = smp.Unet("resnet50", encoder_weights=None, classes=len(CLASSES))
+def begin(encoder_weights: Path | None) -> nn.Module:
+    """The net before training; its encoder from a torchvision ResNet-50's weights, where given."""
+    model = build()
     if encoder_weights is not None:
         state = load_file(encoder_weights)
         model.encoder.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
@@ -80,7 +79,7 @@ def class_weights(pairs: list[Pair]) -> Tensor:
     return weights / weights.mean()
 
 
-def train(model: nn.Module, pairs: list[Pair], steps: int, size: int, seed: int) -> None:
+def train(model: nn.Module, pairs: list[Pair], steps: int, size: int, seed: int, out: Path) -> None:
     generator = np.random.default_rng(seed)
     loss_of = nn.CrossEntropyLoss(class_weights(pairs))
     rest = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
@@ -102,6 +101,15 @@ def train(model: nn.Module, pairs: list[Pair], steps: int, size: int, seed: int)
                 f"step {step} of {steps}, loss {total / 25:.3f}, {time.monotonic() - began:.0f} s", flush=True
             )
             total = 0.0
+        if step % 100 == 0 or step == steps:
+            save(model, out)
+
+
+def save(model: nn.Module, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()}, out / "unet.safetensors"
+    )
 
 
 @torch.no_grad()
@@ -135,19 +143,15 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with test and val")
     parser.add_argument("--encoder", type=Path, help="safetensors of a torchvision ResNet-50 on ImageNet")
     parser.add_argument("--out", type=Path, default=Path("runs/tissue"))
-    parser.add_argument("--steps", type=int, default=180)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="1 where others use the processor too")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    model = build(options.encoder)
-    train(model, read(options.data / "test"), options.steps, options.batch, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, options.out / "unet.safetensors")
-    (options.out / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    model = begin(options.encoder)
+    train(model, read(options.data / "test"), options.steps, options.batch, options.seed, options.out)
     counts = confusion(model, read(options.data / "val"))
     found = scores(counts)
     (options.out / "val.json").write_text(
