@@ -196,9 +196,12 @@ def test_two_classes_are_contrasted_from_images_that_show_only_one(study):
     assert sweep.n == len(rows)
     assert sweep.steps[0].target == pytest.approx(each[rows, HAWK].max((1, 2)).mean(), abs=1e-4)
     assert sweep.steps[0].share == pytest.approx(each[rows, HAWK].mean(), abs=1e-4)
-    other = [p for p in subject(study._scene(), HAWK).chosen if not owls[p]]
-    told = sum("where it is already" in warning for warning in found.warnings)
-    assert told == (not alone) + (not other)
+    hawk = subject(study._scene(), HAWK)
+    other = [p for p in hawk.chosen if not owls[p]]
+    told = found.warnings
+    assert len([w for w in told if "where it is already" in w]) == (not alone) + (not other)
+    both = [0 < len(rest) < len(all_) for rest, all_ in ((alone, chosen), (other, hawk.chosen))]
+    assert len([w for w in told if "rest on so few" in w]) == sum(both)
     assert not sweep.swapped or sweep.steps[0].winner.name != "hawk"
     shown = report.page(found)
     assert "Mean over the map" in shown

@@ -29,7 +29,7 @@ from whyclass.records import (
 from whyclass.scene import Scene
 from whyclass.settings import plain
 from whyclass.study import probes
-from whyclass.study.explaining import SEGMENTS, show
+from whyclass.study.explaining import FEW, SEGMENTS, show
 from whyclass.study.probes import Duel
 from whyclass.study.subject import Subject, subject
 
@@ -231,11 +231,21 @@ def _sources(scene: Scene, sides: Sequence[Side]) -> tuple[ClassImage, ...]:
     return tuple(found)
 
 
-def _shared(scene: Scene, side: Side, sides: Sequence[Side]) -> bool:
-    """Whether all images that the tests towards a side's class begin from show the class already."""
-    target = side.explanation.target.index
-    other = next(one.explanation.target.index for one in sides if one is not side)
-    return bool(scene.task.counts(scene.index.scores(subject(scene, other).chosen), target).all())
+def _shared(scene: Scene, side: Side, sides: Sequence[Side]) -> Iterable[str]:
+    """What a reader must know of the images that the tests towards a side's class begin from."""
+    mine = side.explanation.target
+    theirs = next(one.explanation.target for one in sides if one is not side)
+    both = scene.task.counts(scene.index.scores(subject(scene, theirs.index).chosen), mine.index)
+    if both.all():
+        yield (
+            f"Every image that shows “{theirs.name}” shows “{mine.name}” too, so the tests towards "
+            f"“{mine.name}” begin where it is already."
+        )
+    elif both.any() and (alone := int((~both).sum())) < FEW:
+        yield (
+            f"Only {alone} of {both.size} images that show “{theirs.name}” do not show “{mine.name}” too, "
+            f"and the tests towards “{mine.name}” rest on so few."
+        )
 
 
 def _warnings(scene: Scene, plane: Hyperplane, sides: Sequence[Side]) -> Iterable[str]:
@@ -254,11 +264,7 @@ def _warnings(scene: Scene, plane: Hyperplane, sides: Sequence[Side]) -> Iterabl
             f"{measured.balanced:.2f}); at this layer they may be the same."
         )
     for side, name, other in zip(sides, names, names[::-1], strict=True):
-        if _shared(scene, side, sides):
-            yield (
-                f"Every image that shows “{other}” shows “{name}” too, so the tests towards “{name}” begin "
-                "where it is already."
-            )
+        yield from _shared(scene, side, sides)
         if not side.concepts:
             yield (
                 f"No cell of the images of “{name}” lies on its side of the hyperplane: nothing at this "
