@@ -12,6 +12,11 @@ from PIL import Image
 torch.set_num_threads(1)  # the nets are tiny; threads would only wait for each other
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: on two processes the other one does all the rest meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_real.py")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

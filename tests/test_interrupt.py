@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from planted import files_of, leftovers, model_arguments, nth, quick_arguments, whyclass
-from whyclass import attribution, checks, cli, codec, concepts, crops, data, index, models, split, world
+from whyclass import attribution, checks, cli, codec, concepts, crops, data, index, split, study, world
 from whyclass import store as stores
 from whyclass.report import text
 
@@ -77,7 +77,7 @@ def press() -> None:
 
 
 POINTS = {
-    "while the model loads": (models, "fingerprint", 1),
+    "while the model loads": (study, "fingerprint_of", 1),
     "while the files are hashed": (data, "_file_digest", 50),
     "while the layer is looked for": (split, "survey", 1),
     "while the store is claimed": (os, "replace", 1),
