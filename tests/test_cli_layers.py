@@ -118,3 +118,9 @@ def test_the_list_takes_the_model_as_an_option_too(given):
     model = given[given.index("--model") + 1]
     one = whyclass("layers", model, "--crop", "96", "--json")
     assert whyclass("layers", "--model", model, "--crop", "96", "--json").json == one.json
+
+
+def test_no_layers_name_is_cut_off_however_narrow_the_terminal():
+    ran = whyclass("layers", "torchvision:lraspp_mobilenet_v3_large", "--crop", 64)
+    assert ran.code == 0
+    assert "backbone.15.block.2.activation" in ran.out

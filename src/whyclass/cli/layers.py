@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from whyclass import codec, models, report
 from whyclass.cli.audits import class_list, split_list
@@ -88,7 +88,9 @@ def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
         return
-    table = Table("layer", "kind", "output", "crop (px)", *(["remark"] if everything else []))
+    longest = max((len(info.name) for info in chosen), default=0)
+    named = Column("layer", no_wrap=True, min_width=longest)  # a name that is cut off cannot be given back
+    table = Table(named, "kind", "output", "crop (px)", *(["remark"] if everything else []))
     for info in chosen:
         shape = " x ".join(map(str, info.shape[1:]))
         side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
