@@ -202,6 +202,9 @@ OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "
 OF_PICTURES = ("pictures", "picture_steps")
 """Settings that only matter where pictures are drawn, which no audit does."""
 
+OF_NO_FINDING = OF_PAIRS + OF_PICTURES
+"""Settings that an audit's finding of a class does not depend on."""
+
 OF_NO_RESULT = ("tests", "budget", *OF_PICTURES)
 """Settings that decide what is computed, and not what comes out of a test but for rounding."""
 

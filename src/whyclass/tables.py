@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from . import codec
 from .errors import StoreError
 from .records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial
-from .settings import OF_PAIRS, OF_PICTURES
+from .settings import OF_NO_FINDING
 from .store import Store, key_of
 
 LEAST = (0.1, 0.2, 0.5)
@@ -161,7 +161,7 @@ SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
 
 def _settings(found: Finding | Shifts) -> dict[str, Any]:
     """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
-    return {name: value for name, value in found.settings.items() if name not in OF_PAIRS + OF_PICTURES}
+    return {name: value for name, value in found.settings.items() if name not in OF_NO_FINDING}
 
 
 def _alike(one: Audit, other: Audit) -> bool:

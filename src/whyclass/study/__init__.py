@@ -31,7 +31,7 @@ from whyclass.records import (
     Record,
 )
 from whyclass.scene import Scene, kept
-from whyclass.settings import OF_PAIRS, OF_PICTURES, Settings, plain
+from whyclass.settings import OF_NO_FINDING, Settings, plain
 from whyclass.split import LayerInfo, split, survey
 from whyclass.store import Store, key_of, open_store
 from whyclass.study import auditing, choosing, contrasting, explaining, probes
@@ -487,7 +487,7 @@ def _chosen(
         names=list(loaded.class_names),
         pool=[pool.name, pool.digest],
         preprocessing=loaded.preprocessing.describe(),
-        settings=plain(settings, (*OF_PAIRS, *OF_PICTURES, "concepts")),
+        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
         asked=dataclasses.asdict(asked),
         versions=versions() | {"device": example.device.type},
         format=FORMAT,

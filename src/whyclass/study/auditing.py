@@ -35,7 +35,7 @@ from whyclass.records import (
     Strip,
 )
 from whyclass.scene import Scene
-from whyclass.settings import OF_PAIRS, OF_PICTURES, plain
+from whyclass.settings import OF_NO_FINDING, plain
 from whyclass.store import key_of
 from whyclass.study import drawing, explaining
 from whyclass.study.subject import Subject, subject
@@ -126,7 +126,7 @@ def is_of(scene: Scene, found: Audit) -> bool:
 
 def settings_of(scene: Scene) -> dict[str, Any]:
     """The settings that a finding depends on."""
-    return plain(scene.settings, OF_PAIRS + OF_PICTURES)
+    return plain(scene.settings, OF_NO_FINDING)
 
 
 def finding_file(scene: Scene, target: int) -> Path:
