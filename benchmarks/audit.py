@@ -1,8 +1,9 @@
 """The audit of every class: against the plain way, and how time and memory grow.
 
-``plain`` reads the store of a finished audit of ResNet-50 and times both ways on a sample of its work, step
-by step in one run, then extrapolates with the audit's own counts. The plain way is what the paper
-describes: images one at a time in float32, Captum's ``NoiseTunnel(LayerDeepLift)`` on a copy with
+``plain`` times both ways on a sample of the work of an audit of ResNet-50, step by step in one run, then
+extrapolates with the counts of the whole: every class that is predicted for an image of the pool. What an
+audit kept in ``--store`` is used where it is there, the pass over the pool at least. The plain way is what
+the paper describes: images one at a time in float32, Captum's ``NoiseTunnel(LayerDeepLift)`` on a copy with
 separate ReLUs, one scikit-learn NMF for each class, one scan of the pool's cells for each class.
 
 ``growth`` audits pools of 1,000 to 4,000 pictures of the planted world, and 10 to 1,000 classes: the
@@ -39,12 +40,9 @@ from whyclass import attribution, concepts, crops, demo, world
 from whyclass.crops import Query
 from whyclass.fuse import noisy_precision
 from whyclass.models import Loaded
-from whyclass.records import Finding
 from whyclass.settings import Settings
-from whyclass.store import find_store
 from whyclass.study import Study
 from whyclass.study.subject import Subject, subject
-from whyclass.tables import collect
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
 
@@ -71,15 +69,16 @@ def plain(options: argparse.Namespace) -> None:
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
     )
     study = Study(loaded, options.layer, POOL, options.store)
-    audit = next(one for one in collect(find_store(options.store)) if one.model.layer == options.layer)
-    classes, images, pool = len(audit.classes), sum(c.n_images for c in audit.classes), audit.pool.size
-    print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
-    print(_floor(study.loaded.model, options.layer, images), flush=True)
     study._decode()
     scene = study._scene()
-    sample = [subject(scene, c.target.index) for c in audit.classes if c.n_images >= 5][:6]
-    rows = [_predictions(study, pool), *_attribution(study, sample, images), _nmf(sample, audit, classes)]
-    rows += [_scan(study, audit, classes), _tests(study, classes)]
+    every = [subject(scene, target) for target in scene.classes()]
+    classes, images, pool = len(every), sum(len(own.chosen) for own in every), int(scene.index.usable.sum())
+    print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
+    print(_floor(study.loaded.model, options.layer, images), flush=True)
+    sample = [own for own in every if len(own.chosen) >= 5]
+    some = every[:: max(1, classes // 20)]
+    rows = [_predictions(study, pool), *_attribution(study, sample, images), _nmf(some, classes)]
+    rows += [_scan(study, some, classes), _tests(study, classes)]
     print(f"{'step':24s}{'plain':>12s}{'whyclass':>12s}{'ratio':>8s}   sample")
     for name, slow, fast, note in rows:
         print(f"{name:24s}{slow:10.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
@@ -156,10 +155,8 @@ def _attribution(study: Study, sample: list[Subject], images: int) -> list[Measu
     return rows
 
 
-def _nmf(sample: list[Subject], audit: Any, classes: int) -> Measured:
-    """Both ways grow with the number of images: seconds a class are told by size."""
-    step = max(1, classes // 20)
-    chosen = [subject(sample[0].scene, c.target.index) for c in audit.classes[::step]]
+def _nmf(chosen: list[Subject], classes: int) -> Measured:
+    """Both ways, on classes of all sizes."""
     matrices = [(own.activations, own.evidence.scores) for own in chosen]
 
     def theirs() -> None:
@@ -171,7 +168,7 @@ def _nmf(sample: list[Subject], audit: Any, classes: int) -> Measured:
 
     def ours() -> None:
         for activations, scores in matrices:
-            concepts.factorise(activations, scores, sample[0].scene.settings)
+            concepts.factorise(activations, scores, chosen[0].scene.settings)
 
     scale = classes / len(chosen)
     return (
@@ -182,11 +179,9 @@ def _nmf(sample: list[Subject], audit: Any, classes: int) -> Measured:
     )
 
 
-def _scan(study: Study, audit: Any, classes: int) -> Measured:
+def _scan(study: Study, chosen: list[Subject], classes: int) -> Measured:
     index = study.index()
-    store = find_store(study.store.folder)
-    found = [Finding.load(store.folder / "findings" / c.file) for c in audit.classes[:60]]
-    vectors = [np.stack([concept.vector for concept in f.concepts]) for f in found if f.concepts]
+    vectors = [own.factors.concepts for own in chosen]
 
     def theirs() -> None:
         for own in vectors[:4]:

@@ -524,3 +524,19 @@ def test_a_large_batch_is_shifted_in_blocks_of_the_same_result(asked, twins, mon
     whole = checks.shift(asked.split, x, images, w, steps)
     monkeypatch.setattr(checks, "SHIFTED_BYTES", 1)
     np.testing.assert_allclose(checks.shift(asked.split, x, images, w, steps), whole, atol=1e-6)
+
+
+def test_what_speaks_for_each_class_is_drawn_too(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 3)
+    settings = quick(pictures="fourier", picture_steps=2, tests=())
+    found = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings).contrast("hawk", "owl")
+    for side in (found.a, found.b):
+        assert all(concept.drawn.steps == 2 for concept in side.concepts)
+        assert side.drawn_test.picture.height == side.drawn_control.picture.height
+        assert side.drawn_test.score != side.explanation.drawn_test.score
+    page = report.page(found)
+    assert page.count("drawn by the concept itself") == 4 * 6
+    assert page.count("to pictures of as many random directions") == 2
+    told = report.as_object(found)
+    assert told["drawn_test"]["score"] == found.a.drawn_test.score
+    assert told["concepts"][0]["drawn"]["cosine"] == found.a.concepts[0].drawn.cosine

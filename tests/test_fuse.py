@@ -9,7 +9,7 @@ from torch import Tensor
 
 import nets
 from whyclass import fuse
-from whyclass.fuse import fast_trunk
+from whyclass.fuse import fast_trunk, smooth_trunk
 from whyclass.split import split
 
 CASES = [
@@ -33,7 +33,7 @@ def difference(found: Tensor, wanted: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("make", "layer", "side"), CASES, ids=IDS)
-@pytest.mark.parametrize("build", [fuse._fused, fuse._plain])
+@pytest.mark.parametrize("build", [fuse._fused, fuse._folded, fuse._plain])
 def test_in_float32_a_copy_of_the_trunk_is_the_trunk(make, layer, side, build):
     own, x = cut(make, layer, side), nets.images(3, seed=5, side=side)
     with torch.no_grad():
@@ -64,6 +64,25 @@ def test_convolutions_are_really_fused(make, layer, side, monkeypatch):
     assert not any(name.endswith(("bn", "bn1", "bn2", "1.1")) for name in called)
     assert all("fused" in name for name in left)
     assert trunk.__qualname__.startswith("_fused")
+
+
+def gradient(trunk, images: Tensor) -> Tensor:
+    """Of the sum of weighted activations, at the images."""
+    images = images.clone().requires_grad_()
+    x = trunk(images)
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
+    return torch.autograd.grad((x * weights).sum(), images)[0]
+
+
+@pytest.mark.parametrize(("make", "layer", "side"), CASES, ids=IDS)
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 0.99999), (torch.bfloat16, 0.98)])
+def test_a_smooth_trunk_has_the_gradient_of_the_trunk(make, layer, side, dtype, least):
+    own, x = cut(make, layer, side), nets.images(3, seed=5, side=side)
+    trunk = smooth_trunk(own, dtype)
+    assert trunk.__qualname__.startswith("_folded")
+    cosine = nnf.cosine_similarity(gradient(trunk, x).flatten(1), gradient(own.trunk, x).flatten(1))
+    assert cosine.min() >= least
+    assert all(parameter.grad is None for parameter in own.model.parameters())
 
 
 @pytest.mark.parametrize("way", ["itself", "alias", "read", "alpha"])

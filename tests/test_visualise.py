@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import detector
 import nets
 from planted import quick
 from whyclass import codec, data, demo, report, world
@@ -18,6 +19,7 @@ from whyclass.errors import LayerError, ModelError, SettingsError
 from whyclass.index import Index, pooled_cells
 from whyclass.split import split
 from whyclass.study import Study
+from whyclass.study.picturing import _shuffled
 from whyclass.tasks import Task
 from whyclass.visualise import (
     Fourier,
@@ -326,8 +328,27 @@ def test_each_concept_is_shown_with_what_it_would_draw(explained):
         with torch.no_grad():
             cosine = best_cosines(cut.trunk(shown[None]), torch.tensor(concept.vector)[None], 2)
         assert float(cosine) == pytest.approx(concept.drawn.cosine, abs=0.02)  # 8 bits
-    assert explained.drawn_test.picture.height == 6 * world.SIZE
-    assert explained.drawn_test.control is None
+    assert explained.drawn_test.picture.height == explained.drawn_control.picture.height == 6 * world.SIZE
+    assert explained.drawn_control.score != explained.drawn_test.score
+
+
+def test_without_controls_no_random_directions_are_drawn(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 3)
+    settings = quick(pictures="fourier", picture_steps=2, controls=0)
+    found = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings).explain("owl")
+    assert found.drawn_control is None
+    assert "with no control the test decides nothing" in report.page(found)
+
+
+def test_random_directions_are_concepts_with_their_channels_in_another_order():
+    vectors = torch.arange(12.0).view(2, 6)
+    found = _shuffled(vectors, 0)
+    assert torch.equal(found.sort(1).values, vectors)
+    orders = [row.argsort().tolist() for row in found]
+    assert orders[0] != orders[1]
+    assert list(range(6)) not in orders
+    assert torch.equal(_shuffled(vectors, 0), found)
+    assert not torch.equal(_shuffled(vectors, 1), found)
 
 
 def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_path):
@@ -348,9 +369,119 @@ def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_pat
 def test_pages_and_objects_tell_of_the_pictures(explained):
     page = report.page(explained)
     assert page.count("What it would itself draw, optimised in 12 steps") == 6
-    assert "with no control the test decides nothing" in page
+    assert "to pictures of as many random directions, the concepts with their channels in another" in page
     found = report.as_object(explained)
     assert found["concepts"][0]["drawn"]["steps"] == 12
     assert found["drawn_test"]["score"] == explained.drawn_test.score
+    assert found["drawn_control"]["score"] == explained.drawn_control.score
     assert codec.decode(type(explained), codec.encode(explained), explained.format) is not None
     assert any(label == "Drawn pictures" for label, _ in report.rows(explained))
+
+
+@pytest.mark.parametrize("space", ["fourier", "generator"])
+def test_pictures_can_begin_from_the_image_of_the_best_crop(tmp_path, space):
+    pool = world.write_pool(tmp_path / "pool", 3)
+    settings = quick(pictures=space, picture_steps=2, picture_start="image", controls=0)
+    decoder = world.planted_decoder()
+    study = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings, decoder=decoder)
+    found = study.explain("owl")
+    for concept in found.concepts:
+        begun = study._scene().picture(study._scene().position(concept.including[0].image.path))
+        shown = (
+            torch.from_numpy(np.asarray(data.decode(concept.drawn.picture)) / 255).permute(2, 0, 1).float()
+        )
+        wanted = torch.from_numpy(np.asarray(begun) / 255).permute(2, 0, 1).float()
+        if space == "generator":
+            with torch.no_grad():
+                wanted = decoder(decoder.encode(wanted[None]))[0]
+        assert (shown - wanted).abs().mean() < 0.1
+    assert "from its best crop's image: cosine" in report.page(found)
+
+
+# ---------------------------------------------------------------- a decoder of the user's own
+
+
+def test_without_a_decoder_nothing_is_drawn_in_its_space(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 2)
+    study = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", quick(pictures="generator"))
+    with pytest.raises(SettingsError, match=r"there is no decoder; give one .* or draw them as spectra"):
+        study.explain("owl")
+
+
+def test_a_decoder_that_does_not_fit_is_refused_before_anything_is_computed(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 2)
+    settings = quick(pictures="generator")
+    study = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings, decoder=Decoder((3, 8, 8)))
+    with pytest.raises(ModelError, match="the model takes"):
+        study.explain("owl")
+    assert study.progress.seconds.keys() == {"load"}
+
+
+def test_pictures_of_one_decoder_are_not_shown_as_those_of_another(tmp_path):
+    pool = world.write_pool(tmp_path / "pool", 3)
+    settings = quick(pictures="generator", picture_steps=2, controls=0)
+    size = (3, world.SIZE, world.SIZE)
+    other = Decoder(size)
+    other.basis *= -1
+    found = [
+        Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings, decoder=decoder).explain("owl")
+        for decoder in (Decoder(size), other, Decoder(size))
+    ]
+    pictures = [[concept.drawn.picture.data for concept in one.concepts] for one in found]
+    assert pictures[0] == pictures[2]
+    assert pictures[0] != pictures[1]
+    plain = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", quick()).key(0)
+    unused = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", quick(), decoder=other).key(0)
+    assert plain == unused  # where nothing is drawn from it, it changes nothing
+
+
+# ---------------------------------------------------------------- what was planted
+
+
+PLANTED = ("owl", "saturn", "jester")
+"""Classes with seven parts between them, and a concept that points to each."""
+
+
+@pytest.fixture(scope="module")
+def pointing(tmp_path_factory):
+    """Concepts that point to a planted part by their heat and crops, (n, 64), and the parts' numbers."""
+    folder = tmp_path_factory.mktemp("pointing")
+    pool = world.write_pool(folder / "pool", 20)
+    settings = quick(images=20, copies=8, starts=2, crops=8, examples=12, controls=0)
+    study = Study(demo.loaded(), world.LAYER, pool, folder / "store", settings)
+    truth = {item.path: world.pool_scene(item.path).masks for item in study.pool.items}
+    vectors, numbers = [], []
+    for name in PLANTED:
+        explained = study.explain(name)
+        for finding in demo.judge(explained, truth, 0):
+            if finding.found and finding.planted:
+                vectors.append(explained.concepts[finding.concept].vector)
+                numbers.append(next(n for n, part in enumerate(world.PARTS) if part.name == finding.part))
+    return torch.tensor(np.stack(vectors)), torch.tensor(numbers)
+
+
+@pytest.mark.parametrize("space", ["fourier", "generator"])
+def test_a_drawn_picture_contains_the_planted_part_and_that_of_a_random_direction_does_not(
+    planted, pointing, space
+):
+    vectors, numbers = pointing
+    assert len(vectors) >= 6
+    net, rows = detector.detector(), torch.arange(len(vectors))
+    own = {
+        "fourier": lambda: Fourier(world.PREPROCESSING),
+        "generator": lambda: Generator(world.planted_decoder(), world.PREPROCESSING),
+    }[space]()
+    shown = {}
+    for name, directions in {"concepts": vectors, "random": _shuffled(vectors, 0)}.items():
+        found = draw(planted, directions, own, world.PREPROCESSING, steps=32)
+        shown[name] = detector.shown(net, raw(found.images, world.PREPROCESSING))[rows, numbers]
+    assert shown["concepts"].all()
+    assert shown["random"].float().mean() <= 0.3
+
+
+def test_the_detector_knows_parts():
+    scenes = [world.scene(index, 5_000 + seed) for index in range(len(world.CLASSES)) for seed in range(4)]
+    pixels = torch.stack([torch.from_numpy(one.image) for one in scenes]).permute(0, 3, 1, 2) / 255
+    found = detector.shown(detector.detector(), pixels)
+    there = torch.tensor([[part.name in one.masks for part in world.PARTS] for one in scenes])
+    assert (found == there).float().mean() > 0.98

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,18 @@ def fast_trunk(split: Split, dtype: torch.dtype) -> Trunk:
     Falls back to a plain copy in ``dtype`` where the model cannot be traced, and to the model's own
     trunk where the copy does not reproduce it within ``TOLERANCE``.
     """
-    for build in (_fused, _plain):
+    return _first_close(split, dtype, (_fused, _plain))
+
+
+def smooth_trunk(split: Split, dtype: torch.dtype) -> Trunk:
+    """The same for gradients to the images: fused convolutions have none, folded batch norms do."""
+    return _first_close(split, dtype, (_folded, _plain))
+
+
+def _first_close(
+    split: Split, dtype: torch.dtype, builds: Sequence[Callable[[Split, torch.dtype], Trunk]]
+) -> Trunk:
+    for build in builds:
         try:
             trunk = build(split, dtype)
             if _close(trunk, split, dtype):
@@ -81,12 +92,21 @@ def _plain(split: Split, dtype: torch.dtype) -> Trunk:
 
 
 def _fused(split: Split, dtype: torch.dtype) -> Trunk:
-    graph = fold_batch_norms(_truncated(_own(split.model), split.layer))
-    assert isinstance(graph, fx.GraphModule)
-    graph.to(dtype).to(memory_format=torch.channels_last)
+    graph = _graph(split, dtype)
     if split.example.device.type == "cpu" and torch.backends.mkldnn.is_available():
         _fuse_convolutions(graph)
     return lambda images: split.as_map(graph(_prepare(images, dtype))["layer"].float())
+
+
+def _folded(split: Split, dtype: torch.dtype) -> Trunk:
+    graph = _graph(split, dtype)
+    return lambda images: split.as_map(graph(_prepare(images, dtype))["layer"].float())
+
+
+def _graph(split: Split, dtype: torch.dtype) -> fx.GraphModule:
+    graph = fold_batch_norms(_truncated(_own(split.model), split.layer))
+    assert isinstance(graph, fx.GraphModule)
+    return graph.to(dtype).to(memory_format=torch.channels_last)
 
 
 def _own(model: nn.Module) -> nn.Module:

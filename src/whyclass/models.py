@@ -262,19 +262,45 @@ def _from_metadata(entry: Any) -> Preprocessing:
 
 
 def _from_file(request: Request) -> Loaded:
-    name, weights = request.name, request.weights
-    file, _, factory = name.rpartition(":")
-    if not file.endswith(".py"):
+    if not request.name.rpartition(":")[0].endswith(".py"):
         raise ModelError(
-            f"model {name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, or "
-            "path/to/file.py:factory"
+            f"model {request.name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, "
+            "or path/to/file.py:factory"
         )
+    return described(request.name, _made(request.name, request.weights))
+
+
+def decoder(name: str, weights: str | Path | None = None) -> nn.Module:
+    """Load a decoder ``z -> pixels``, in whose latent space pictures are drawn.
+
+    Parameters
+    ----------
+    name
+        ``path/to/file.py:factory``, where ``factory()`` returns the module; what it needs is said in
+        ``whyclass.visualise.Generator``.
+    weights
+        A safetensors or ``weights_only`` checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If the module cannot be built.
+    WeightsError
+        As for ``load``.
+    """
+    if not name.rpartition(":")[0].endswith(".py"):
+        raise ModelError(f"decoder {name!r} is not understood; give path/to/file.py:factory")
+    return _made(name, None if weights is None else Path(weights)).eval()
+
+
+def _made(name: str, weights: Path | None) -> nn.Module:
+    """What the factory of ``path/to/file.py:factory`` builds, with weights."""
+    file, _, factory = name.rpartition(":")
     with _on_path(Path(file).parent):
         build = getattr(_module(Path(file)), factory, None)
         if not callable(build):
             raise ModelError(f"{file} has no function {factory!r}")
-        model = built(build, name) if weights is None else fit(build, weights, name)
-    return described(name, model)
+        return built(build, name) if weights is None else fit(build, weights, name)
 
 
 def _module(path: Path) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import data
 from .classes import name_of
@@ -24,6 +24,7 @@ from .settings import Settings, plain
 from .split import Split
 from .store import Store, key_of
 from .tasks import Task, scores_of
+from .weights import fingerprint
 
 Kept = TypeVar("Kept", bound=Record)
 
@@ -42,6 +43,8 @@ class Scene:
         The trunk in a precision.
     versions
         Libraries with their versions, and what the settings' precision comes to on this machine.
+    decoder
+        In whose latent space pictures are drawn, where settings ask for it.
     """
 
     loaded: Loaded = field(repr=False)
@@ -55,6 +58,7 @@ class Scene:
     progress: Progress = field(repr=False)
     trunk: Callable[[torch.dtype], Trunk] = field(repr=False)
     versions: dict[str, str] = field(repr=False)
+    decoder: nn.Module | None = field(repr=False, default=None)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -70,6 +74,11 @@ class Scene:
     def clipped(self) -> bool:
         """Whether concepts know only the positive part of the layer's activations."""
         return self.split.signed and self.settings.signed == "clip"
+
+    @property
+    def draws_from_decoder(self) -> bool:
+        """Whether pictures are drawn in the decoder's latent space."""
+        return self.settings.pictures == "generator"
 
     def name(self, index: int) -> str:
         """A class's name."""
@@ -106,6 +115,10 @@ class Scene:
             samples.append(sample)
             advance(1)
         return samples
+
+    def position(self, path: str) -> int:
+        """Where in the pool the image of a path is."""
+        return next(p for p, item in enumerate(self.index.items) if item.path == path)
 
     def picture(self, position: int) -> Image.Image:
         """An image of the pool as the model sees it, for the eye."""
@@ -146,7 +159,9 @@ class Scene:
 
     def named_key(self, *classes: int) -> str:
         """What a record of these classes is kept under, which shows names of model, pool and classes."""
+        drawn = {"decoder": fingerprint(self.decoder)} if self.decoder and self.draws_from_decoder else {}
         return key_of(
+            **drawn,
             numbers=self.key(*classes, settings=plain(self.settings)),
             names=list(self.loaded.class_names),
             model=self.loaded.name,

@@ -18,7 +18,8 @@ LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
-PICTURES = ("none", "fourier")
+PICTURES = ("none", "fourier", "generator")
+STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
@@ -83,8 +84,8 @@ class Settings:
         So many of the class's images are kept with heat maps of the concepts: those in which each
         concept in turn is most active. Not in the paper.
     precision
-        Of the trunk: ``"auto"`` takes bfloat16 for the noisy copies where the processor is made for
-        it and float32 for all else; ``"bfloat16"`` takes it for the pass over the pool too.
+        Of the trunk: ``"auto"`` takes bfloat16 for noisy copies and drawn pictures where the processor is
+        made for it and float32 for all else; ``"bfloat16"`` takes it for the pass over the pool too.
     cut
         A cell speaks for its class, and hyperplanes are fitted to it, where its score exceeds this part
         of its image's largest (5.1.1).
@@ -108,9 +109,10 @@ class Settings:
     target
         What a segmentation net's logit is: the mean of the class's ``"map"`` of logits, or the mean with all
         left out but ``"confident"`` pixels, whose softmax exceeds one half on the clean image.
-    pictures, picture_steps
-        ``"fourier"``: beside its crops each concept is shown by the picture that it would itself draw,
-        optimised in so many steps (appendix B).
+    pictures, picture_steps, picture_start
+        ``"fourier"`` and ``"generator"``: beside its crops each concept is shown by the picture that it would
+        itself draw, optimised in so many steps (appendix B), as a spectrum or in a decoder's latent space.
+        It is begun from ``"noise"``, or from the ``"image"`` that the concept's best crop lies in.
     fill
         What masked and blanked pixels become: ``"zero"`` in normalised space (table 4), or ``"white"``.
     seed
@@ -147,6 +149,7 @@ class Settings:
     target: str = "map"
     pictures: str = "none"
     picture_steps: int = 256
+    picture_start: str = "noise"
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -181,6 +184,7 @@ class Settings:
             "signed": SIGNED,
             "target": TARGETS,
             "pictures": PICTURES,
+            "picture_start": STARTS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -199,7 +203,7 @@ paper's order of mean and ReLU, and an NMF that is begun more than once."""
 OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
 """Settings that only matter where two classes are compared."""
 
-OF_PICTURES = ("pictures", "picture_steps")
+OF_PICTURES = ("pictures", "picture_steps", "picture_start")
 """Settings that only matter where pictures are drawn, which no audit does."""
 
 OF_NO_FINDING = OF_PAIRS + OF_PICTURES

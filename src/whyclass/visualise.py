@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .data import Preprocessing
 from .errors import LayerError, ModelError, SettingsError
+from .fuse import Trunk
 from .index import pooled_cells
 from .settings import seed_of
 from .split import Split, run
@@ -265,6 +266,7 @@ def draw(
     power: float = POWER,
     pool: int = 2,
     clipped: bool = False,
+    trunk: Trunk | None = None,
     advance: Advance = lambda done: None,
 ) -> Drawn:
     """Optimise a picture for each direction (n, c), all in one batch through the trunk alone.
@@ -288,6 +290,9 @@ def draw(
         Side of the pooling before cosines are taken, as for crops.
     clipped
         Whether only the positive part of activations counts, as for crops (`crops.Query`).
+    trunk
+        A faster one for the steps, such as `fuse.smooth_trunk` makes. Values and cosines of the finished
+        pictures come from the model's own.
 
     Raises
     ------
@@ -299,6 +304,7 @@ def draw(
         If the objective of a picture is not finite where it begins.
     """
     device, objective = split.example.device, direction(vectors, power, clipped)
+    walk = trunk or split.trunk
     z = space.start([seed_of("picture", seed, str(row)) for row in range(len(vectors))]).to(device)
     if len(z) != len(vectors):
         raise SettingsError(
@@ -313,7 +319,7 @@ def draw(
     for step in range(steps):
         with torch.enable_grad():
             seen = moved(space.pixels(z), moves)
-            x = split.trunk(normalised(seen, preprocessing).contiguous(memory_format=torch.channels_last))
+            x = walk(normalised(seen, preprocessing).contiguous(memory_format=torch.channels_last))
             values = objective(x) - space.cost(z)
             (z.grad,) = torch.autograd.grad(-values.sum(), z)
         sound = _finite(values, z.grad)

@@ -18,7 +18,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +40,8 @@ LAYER = "stage3"
 
 PREPROCESSING = Preprocessing(None, (SIZE, SIZE), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 """How `planted_net` takes pictures."""
+
+Net = TypeVar("Net", bound=nn.Module)
 
 _STREAMS = {"background": 0, "clutter": 1, "grain": 2, "places": 3, "looks": 4, "strays": 5}
 _CLASS_STRIDE = 100_000  # seeds of one class in a pool; no pool has more images of a class
@@ -302,15 +306,60 @@ def planted_net() -> PlantedNet:
 
     Its weights come with the package; ``scripts/train_world.py`` makes them anew.
     """
-    net = PlantedNet()
-    weights = load(resources.files("whyclass").joinpath("planted", "net.safetensors").read_bytes())
-    net.load_state_dict(weights)  # copies into float32
-    return net.eval()
+    return _learnt(PlantedNet(), "net")
+
+
+class PlantedDecoder(nn.Module):
+    """An autoencoder of scenes: a latent space whose pictures look like the planted world.
+
+    ``z`` is a map of 6 x 6 cells, each of which sees, and draws, about one part; that of scenes has about
+    the mean and variance of a normal distribution in each number.
+    """
+
+    latent = (16, SIZE // 16, SIZE // 16)
+
+    def __init__(self) -> None:
+        """Random weights."""
+        super().__init__()
+        widths, z = (3, 16, 32, 48, 64), self.latent[0]
+        down = [_block(i, o, 5 if i == 3 else 3, 2) for i, o in pairwise(widths)]
+        self.encoder = nn.Sequential(*chain(*down), nn.Conv2d(widths[-1], 2 * z, 1))
+        up = [(nn.Upsample(scale_factor=2), *_block(i, o, 3, 1)) for i, o in pairwise((64, 56, 40, 24, 16))]
+        self.decoder = nn.Sequential(*_block(z, 64, 3, 1), *chain(*up), nn.Conv2d(16, 3, 3, 1, 1))
+
+    def spread(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of ``z`` (n, 16, 6, 6) of pixels (n, 3, 96, 96), 0 to 1."""
+        mean, log_variance = self.encoder(pixels).chunk(2, 1)
+        return mean, log_variance.clamp(-8, 4)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """``z`` (n, 16, 6, 6) of pixels (n, 3, 96, 96), 0 to 1."""
+        return self.spread(pixels)[0]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Pixels (n, 3, 96, 96), 0 to 1, of ``z``."""
+        pixels: Tensor = self.decoder(z).sigmoid()
+        return pixels
+
+
+def planted_decoder() -> PlantedDecoder:
+    """The autoencoder that has learnt the planted world, in evaluation mode.
+
+    Its weights come with the package; ``scripts/train_decoder.py`` makes them anew.
+    """
+    return _learnt(PlantedDecoder(), "decoder")
 
 
 def as_input(images: Iterable[np.ndarray]) -> Tensor:
     """Pictures (height, width, 3), uint8, as `planted_net` takes them: (n, 3, height, width)."""
     return torch.stack([PREPROCESSING.tensor(image) for image in images])
+
+
+def _learnt(net: Net, name: str) -> Net:
+    """The network with the weights of that name, in evaluation mode."""
+    weights = load(resources.files("whyclass").joinpath("planted", f"{name}.safetensors").read_bytes())
+    net.load_state_dict(weights)  # copies into float32
+    return net.eval()
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:

@@ -15,7 +15,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from whyclass import codec, data, report
+from whyclass import codec, data, models, report
 from whyclass.cli.options import Asked, Page, Target, app, with_study
 from whyclass.cli.shown import out
 from whyclass.errors import ClassError, SettingsError
@@ -23,6 +23,15 @@ from whyclass.grid import ANCHORS
 from whyclass.records import Contrast, Explanation
 from whyclass.settings import PICTURES
 from whyclass.store import key_of
+from whyclass.study import Study
+
+Drawing = Annotated[
+    str | None, typer.Option(help=f"{', '.join(PICTURES)}: also what each concept would itself draw; slow")
+]
+Decoder = Annotated[
+    str | None, typer.Option(help="for generator: path/to/file.py:factory of a decoder z -> pixels")
+]
+DecoderWeights = Annotated[Path | None, typer.Option(help="its safetensors or weights_only checkpoint")]
 
 
 @app.command()
@@ -30,19 +39,17 @@ from whyclass.store import key_of
 def explain(
     asked: Asked,
     target: Target,
-    pictures: Annotated[
-        str | None,
-        typer.Option(help=f"{' or '.join(PICTURES)}: also what each concept would itself draw; slow"),
-    ] = None,
+    pictures: Drawing = None,
+    decoder: Decoder = None,
+    decoder_weights: DecoderWeights = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="where a prediction test fails, contrast with the class that won")
     ] = False,
     page: Page = None,
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
-    if pictures is not None:
-        asked.study.settings = replace(asked.study.settings, pictures=pictures)
     with redirect_stdout(sys.stderr):
+        _picture(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.explain(target)
         more = _repaired(asked, found) if repair else {}
     place = page or asked.study.store.page(found.target.name, asked.study.key(found.target.index))
@@ -64,10 +71,14 @@ def contrast(
         str | None,
         typer.Option(help="the other class; default: the one that won where --class alone failed its test"),
     ] = None,
+    pictures: Drawing = None,
+    decoder: Decoder = None,
+    decoder_weights: DecoderWeights = None,
     page: Page = None,
 ) -> None:
     """Contrast two classes: what speaks for each against the other, tested three ways, as a page."""
     with redirect_stdout(sys.stderr):
+        _picture(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.contrast(target, against)
     asked.tell(found, page or _contrast_page(asked, found), {})
 
@@ -117,6 +128,18 @@ def pairs(
     out.print(table)
     for note in report.pairs.notes(found):
         out.print(escape(note), highlight=False)
+
+
+def _picture(study: Study, pictures: str | None, decoder: str | None, weights: Path | None) -> None:
+    """Let the study draw pictures; a decoder that no picture is drawn from is refused."""
+    if pictures is not None:
+        study.settings = replace(study.settings, pictures=pictures)
+    if decoder is None and weights is not None:
+        raise SettingsError("--decoder-weights came without --decoder; give both, or neither")
+    if decoder is not None and study.settings.pictures != "generator":
+        raise SettingsError("--decoder came and no pictures are drawn from it; add --pictures generator")
+    if decoder is not None:
+        study.decoder = models.decoder(decoder, weights)
 
 
 def _contrast_page(asked: Asked, found: Contrast) -> Path:

@@ -17,7 +17,7 @@ from whyclass.records.base import (
     Record,
     Source,
 )
-from whyclass.records.explanation import Concept, Explanation, PredictionTests
+from whyclass.records.explanation import Concept, Explanation, PredictionTest, PredictionTests
 
 
 @dataclass(frozen=True)
@@ -265,6 +265,8 @@ class Side:
         From the other class's images towards it; None where the test was not asked for.
     insertions
         Best crop of each concept, inserted into the other class's images.
+    drawn_test, drawn_control
+        As of an explanation: of the pictures that these concepts would themselves draw.
     """
 
     explanation: Explanation
@@ -275,6 +277,8 @@ class Side:
     shifting: Sweep | None
     masking: Sweep | None
     insertions: tuple[Insertion, ...]
+    drawn_test: PredictionTest | None = None
+    drawn_control: PredictionTest | None = None
 
 
 @dataclass(frozen=True)

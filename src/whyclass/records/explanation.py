@@ -233,6 +233,9 @@ class Explanation(Record):
         Libraries with their versions.
     drawn_test
         The prediction test of the concepts' drawn pictures, stitched; None where none were asked for.
+    drawn_control
+        The same of pictures that as many random directions draw, each a concept with its channels in
+        another order; None where no controls were asked for.
     """
 
     model: ModelInfo
@@ -249,4 +252,5 @@ class Explanation(Record):
     settings: dict[str, Any]
     versions: dict[str, str]
     drawn_test: PredictionTest | None = None
+    drawn_control: PredictionTest | None = None
     format: int = FORMAT

@@ -225,6 +225,8 @@ def with_concepts(side: Side) -> Explanation | None:
         concepts=side.concepts,
         images=side.images,
         prediction_test=side.prediction_test,
+        drawn_test=side.drawn_test,
+        drawn_control=side.drawn_control,
         warnings=(),
     )
 

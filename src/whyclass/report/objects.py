@@ -49,7 +49,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
         "completeness": codec.to_json(found.completeness),
         "concepts": _concepts(found.concepts),
         "prediction_test": tests(found.prediction_test),
-        "drawn_test": _test(found.drawn_test) if found.drawn_test else None,
+        **_drawn_tests(found),
         "rival": codec.to_json(found.rival),
         "verdict": codec.to_json(verdict(found)),
         "warnings": list(found.warnings),
@@ -152,6 +152,7 @@ def _side(side: Side) -> dict[str, Any]:
         "shifting": _sweep(side.shifting) if side.shifting else None,
         "masking": _sweep(side.masking) if side.masking else None,
         "insertion": [_insertion(inserted) for inserted in side.insertions],
+        **_drawn_tests(side),
     }
 
 
@@ -165,6 +166,11 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
         }
         for concept in concepts
     ]
+
+
+def _drawn_tests(found: Explanation | Side) -> dict[str, Any]:
+    tests = {"drawn_test": found.drawn_test, "drawn_control": found.drawn_control}
+    return {name: _test(test) if test else None for name, test in tests.items()}
 
 
 def _drawn(drawn: Drawn) -> dict[str, Any]:

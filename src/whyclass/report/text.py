@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from whyclass.records import (
     COMPLETENESS_BOUND,
@@ -213,28 +214,40 @@ def moved_images(shift: Shifts) -> str:
     )
 
 
-def drawn_line(concept: Concept) -> str:
+def drawn_line(concept: Concept, settings: Mapping[str, Any]) -> str:
     """What a concept would itself draw: how close that comes, beside its best crop and plain noise."""
     drawn = concept.drawn
     if drawn is None:
         return ""
     crop = f", its best crop's {score(concept.including[0].cosine)}" if concept.including else ""
     early = f"; {drawn.problem}" if drawn.problem else ""
-    made = f"What it would itself draw, optimised in {count(drawn.steps)} steps"
+    made = f"What it would itself draw, optimised in {count(drawn.steps)} steps{drawn_how(settings)}"
     return f"{made}: cosine {score(drawn.cosine)}{crop}, noise {score(drawn.random)}{early}"
 
 
+def drawn_how(settings: Mapping[str, Any]) -> str:
+    """In which space pictures were drawn and from what they were begun, where that is not the usual one."""
+    space = " in the decoder's space" if settings.get("pictures") == "generator" else ""
+    start = " from its best crop's image" if settings.get("picture_start") == "image" else ""
+    return space + start
+
+
 def drawn_result(explanation: Explanation) -> str:
-    """What the model says to the drawn pictures, stitched; no control tells what that is worth."""
+    """What the model says to the drawn pictures, stitched, and to those of random directions."""
     test = explanation.drawn_test
     if test is None:
         return ""
     said = f"says “{test.top[0].name}” ({score(test.top[0].score)})" if test.top else "says nothing"
     first = bool(test.top) and test.top[0].index == explanation.target.index
     gives = "" if first else f" and gives {quoted(explanation)} {score_of(test)}"
+    made = f"The model {said}{gives}. These pictures were made to excite the layer"
+    if (control := explanation.drawn_control) is None:
+        return f"{made}; with no control the test decides nothing about the explanation."
+    best = control.top[0]
+    named = "" if best.index == explanation.target.index else f" (it says “{best.name}”, {score(best.score)})"
     return (
-        f"The model {said}{gives}. These pictures were made to excite the layer; with no control the test "
-        "decides nothing about the explanation."
+        f"{made}; to pictures of as many random directions, the concepts with their channels in another "
+        f"order, it gives {quoted(explanation)} {score_of(control)}{named}."
     )
 
 

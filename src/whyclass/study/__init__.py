@@ -34,7 +34,7 @@ from whyclass.scene import Scene, kept
 from whyclass.settings import OF_NO_FINDING, Settings, plain
 from whyclass.split import LayerInfo, split, survey
 from whyclass.store import Store, key_of, open_store
-from whyclass.study import auditing, choosing, contrasting, explaining, probes
+from whyclass.study import auditing, choosing, contrasting, explaining, picturing, probes
 from whyclass.study.choosing import AUTO
 from whyclass.study.opening import example_of, opened, task_at, versions
 from whyclass.study.subject import Subject, subject
@@ -68,6 +68,9 @@ class Study:
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
+    decoder
+        In whose latent space pictures are drawn under ``Settings(pictures="generator")``
+        (`whyclass.visualise.Generator`; `whyclass.models.decoder` loads one from a file).
     progress
         Told of each step; the default is silent.
 
@@ -94,8 +97,10 @@ class Study:
         class_names: str | Path | Iterable[str] | None = None,
         preprocessing: Preprocessing | None = None,
         device: str = "auto",
+        decoder: nn.Module | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self.decoder = decoder
         self.settings = settings or Settings()
         self.progress = progress or Progress()
         self.choice: LayerChoice | None = None
@@ -166,8 +171,13 @@ class Study:
         ClassError
             If the class is unknown, ambiguous, or predicted for no image of the pool (names its nearest
             rivals and how often each is predicted).
+        ModelError
+            If pictures are asked for in the latent space of a decoder that does not fit the model.
+        SettingsError
+            If they are and there is no decoder.
         """
         self._check_unchanged()
+        picturing.check(self.settings, self.decoder, self.loaded.preprocessing)
         wanted = self._resolved(target)
         return self._explained(subject(self._scene(), wanted))
 
@@ -192,11 +202,14 @@ class Study:
         ClassError
             If a class is unknown or predicted for no image of the pool, if both are the same, if one has
             no cell that speaks for it, or if the second is left out and no test failed.
+        ModelError, SettingsError
+            As for ``explain``.
         """
         a = self._resolved(target)
         b = None if against is None else self._resolved(against)
         self._check_two(a, b)
         self._check_unchanged()
+        picturing.check(self.settings, self.decoder, self.loaded.preprocessing)
         scene = self._scene()
         if b is None:
             b = _rival(self.explain(a))
@@ -376,6 +389,7 @@ class Study:
             self.progress,
             self.trunk,
             self.versions(),
+            self.decoder,
         )
 
     def _explained(self, own: Subject) -> Explanation:

@@ -30,6 +30,7 @@ from whyclass.scene import Scene
 from whyclass.settings import plain
 from whyclass.study import probes
 from whyclass.study.explaining import FEW, SEGMENTS, show
+from whyclass.study.picturing import drawn
 from whyclass.study.probes import Duel
 from whyclass.study.subject import Subject, subject
 
@@ -172,10 +173,13 @@ def _side(
     tests = scene.settings.tests
     duel = Duel(other, own.target, w, b)
     concepts, images, tested = _concepts(scene, own, weights, alone, outline)
+    pictured = drawn(own, concepts)
     return Side(
         explanation=alone,
-        concepts=concepts,
+        concepts=pictured.concepts,
         images=images,
+        drawn_test=pictured.test,
+        drawn_control=pictured.control,
         prediction_test=tested,
         own_side=float((weights > 0).mean()),
         shifting=probes.shifting(duel) if "shifting" in tests else None,
@@ -212,9 +216,8 @@ def _insertions(scene: Scene, duel: Duel, concepts: Sequence[Concept]) -> tuple[
 
 def _pixels(scene: Scene, crop: Crop) -> Tensor:
     """A crop of the pool as the model sees it, (C, u, v)."""
-    position = next(p for p, item in enumerate(scene.index.items) if item.path == crop.image.path)
     left, top, right, bottom = crop.box
-    return scene.read([position])[0].tensor[:, top:bottom, left:right]
+    return scene.read([scene.position(crop.image.path)])[0].tensor[:, top:bottom, left:right]
 
 
 def _sources(scene: Scene, sides: Sequence[Side]) -> tuple[ClassImage, ...]:

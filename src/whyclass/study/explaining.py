@@ -64,7 +64,7 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
     found = show(scene, own, factors)
-    concepts, drawn_test = drawn(own, found.concepts)
+    pictured = drawn(own, found.concepts)
     return Explanation(
         model=scene.model_info(),
         pool=scene.pool_info(),
@@ -72,8 +72,9 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
         images=found.images,
-        concepts=concepts,
-        drawn_test=drawn_test,
+        concepts=pictured.concepts,
+        drawn_test=pictured.test,
+        drawn_control=pictured.control,
         prediction_test=found.test,
         rival=rival(found.test, own.target),
         completeness=completeness(own.evidence.errors),

@@ -2,56 +2,126 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from whyclass import data, visualise
+from whyclass.data import Preprocessing
+from whyclass.errors import SettingsError
+from whyclass.fuse import Trunk, noisy_precision, smooth_trunk
 from whyclass.pictures import Pictures, stitched_pieces
 from whyclass.records import Concept, Drawn, PredictionTest
 from whyclass.scene import Scene
+from whyclass.settings import Settings, seed_of
 from whyclass.study.subject import Subject
 
 
-def drawn(own: Subject, concepts: tuple[Concept, ...]) -> tuple[tuple[Concept, ...], PredictionTest | None]:
-    """The concepts with the pictures that they would draw, and the prediction test of these, stitched.
+@dataclass(frozen=True)
+class Pictured:
+    """Concepts with the pictures that they would draw, and the prediction tests of these, stitched.
+
+    ``test`` is None where no pictures are asked for, ``control`` where no controls are: it is that of as
+    many pictures of random directions, which are the concepts with their channels in another order.
+    """
+
+    concepts: tuple[Concept, ...]
+    test: PredictionTest | None = None
+    control: PredictionTest | None = None
+
+
+def check(settings: Settings, decoder: nn.Module | None, preprocessing: Preprocessing) -> None:
+    """Refuse early what cannot be drawn.
+
+    Raises
+    ------
+    SettingsError
+        If a decoder is needed and there is none.
+    ModelError
+        If there is one and it does not fit the model.
+    """
+    if settings.pictures == "generator":
+        _space(settings, decoder, preprocessing)
+
+
+def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
+    """The concepts with the pictures that they would draw.
 
     Where no pictures are asked for the concepts come back as they are.
     """
     scene, settings = own.scene, own.scene.settings
-    if settings.pictures == "none":
-        return concepts, None
+    if settings.pictures == "none" or not concepts:
+        return Pictured(concepts)
     vectors = torch.tensor(np.stack([concept.vector for concept in concepts]))
-    before = _draw(scene, vectors, 0)
-    found = _draw(scene, vectors, settings.picture_steps)
-    with scene.progress.step("test of the pictures"):
-        test = stitched_pieces(scene, list(found.images))
-        record = Pictures(scene, [own.target]).tested(own.target, test, (), 0, None)
+    start = _images(scene, concepts) if settings.picture_start == "image" else None
+    trunk = smooth_trunk(scene.split, noisy_precision(settings.precision, scene.split))
+    noise = _draw(scene, trunk, vectors, None, 0)
+    found = _draw(scene, trunk, vectors, start, settings.picture_steps)
     pictures = [
         Drawn(
             picture=data.encode(scene.preprocessing.undo(found.images[row])),
             cosine=float(found.cosines[row]),
-            random=float(before.cosines[row]),
+            random=float(noise.cosines[row]),
             steps=found.steps[row],
             problem=found.problems[row],
         )
         for row in range(len(concepts))
     ]
-    return tuple(replace(one, drawn=own) for one, own in zip(concepts, pictures, strict=True)), record
+    shown = tuple(replace(one, drawn=own) for one, own in zip(concepts, pictures, strict=True))
+    if not settings.controls:
+        return Pictured(shown, _tested(own, found))
+    shuffled = _shuffled(vectors, settings.seed)
+    others = _draw(scene, trunk, shuffled, start, settings.picture_steps, "pictures of random directions")
+    return Pictured(shown, _tested(own, found), _tested(own, others))
 
 
-def _draw(scene: Scene, vectors: Tensor, steps: int) -> visualise.Drawn:
-    with scene.progress.step("pictures", steps, "steps") as advance:
+def _space(
+    settings: Settings, decoder: nn.Module | None, preprocessing: Preprocessing, start: Tensor | None = None
+) -> visualise.Space:
+    if settings.pictures == "fourier":
+        return visualise.Fourier(preprocessing, start)
+    if decoder is None:
+        raise SettingsError(
+            "pictures are to be drawn in a decoder's latent space and there is no decoder; give one "
+            "(--decoder path/to/file.py:factory), or draw them as spectra (pictures=fourier)"
+        )
+    return visualise.Generator(decoder, preprocessing, start)
+
+
+def _draw(
+    scene: Scene, trunk: Trunk, vectors: Tensor, start: Tensor | None, steps: int, name: str = "pictures"
+) -> visualise.Drawn:
+    with scene.progress.step(name, steps, "steps") as advance:
         return visualise.draw(
             scene.split,
             vectors,
-            visualise.Fourier(scene.preprocessing),
+            _space(scene.settings, scene.decoder, scene.preprocessing, start),
             scene.preprocessing,
             steps=steps,
             seed=scene.settings.seed,
             pool=scene.settings.pool,
             clipped=scene.clipped,
+            trunk=trunk,
             advance=advance,
         )
+
+
+def _shuffled(vectors: Tensor, seed: int) -> Tensor:
+    """Each vector (n, c) with its channels in an order of its own: as sparse, as large, and no concept."""
+    generator = torch.Generator().manual_seed(seed_of("shuffled", seed, ""))
+    orders = [torch.randperm(vectors.shape[1], generator=generator) for _ in vectors]
+    return torch.stack([vector[order] for vector, order in zip(vectors, orders, strict=True)])
+
+
+def _images(scene: Scene, concepts: tuple[Concept, ...]) -> Tensor:
+    """The images (n, C, S, T) that the concepts' best crops lie in."""
+    positions = [scene.position(concept.including[0].image.path) for concept in concepts]
+    return torch.stack([sample.tensor for sample in scene.read(positions)])
+
+
+def _tested(own: Subject, found: visualise.Drawn) -> PredictionTest:
+    with own.scene.progress.step("test of the pictures"):
+        test = stitched_pieces(own.scene, list(found.images))
+        return Pictures(own.scene, [own.target]).tested(own.target, test, (), 0, None)
