@@ -64,7 +64,7 @@ def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> world.Plante
             mean, log_variance = net.spread(x)
             z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=rng)
             divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
-            loss = distance(net(z), x, weight) + PRIOR * divergence
+            loss = distance(net.decode(z), x, weight) + PRIOR * divergence
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -37,10 +37,25 @@ Advance = Callable[[int], None]
 POWER = 2.0
 """Of the cosine in the objective: how much the direction counts against the length."""
 
+BEGIN = 0.1
+"""Part of the steps in which the length counts: after a ReLU a direction has to be there before it can be
+told from others. From then on the cosine alone is drawn up, since long activations are bought with
+colours at the ends of their range."""
+
+SHARPNESS = 8.0
+"""Power of the mean over cells of that cosine: the best cells count most."""
+
+STILL = (0.4, 0.75)
+"""Between these parts of the steps the moves become smaller, from all to none: first the large forms, then
+what is seen where nothing moves."""
+
+LAST = 0.5
+"""From this part of the steps on they become shorter, down to nothing at the end."""
+
 COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
 """Root of the covariance of red, green and blue in photographs (Olah et al. 2017, the code beside it)."""
 
-RATE = {"fourier": 0.05, "generator": 0.05}
+RATE = {"fourier": 0.05, "generator": 0.1}
 """Step of Adam."""
 
 NOISE = 0.1
@@ -56,6 +71,10 @@ PADDING = 0.07
 
 PRIOR = 0.02
 """Weight of the squared length of ``z`` in a decoder's latent space: that of a normal distribution."""
+
+CANDIDATES = 32
+"""Of a decoder's pictures of noise, of which each direction begins from the best: many show nothing that it
+answers to, and after a ReLU have no gradient."""
 
 SLACK = 0.02
 """By how much a decoder's pixels may leave 0..1: they are cut there."""
@@ -90,6 +109,7 @@ class Space(Protocol):
     """What pictures are made from, and what is optimised."""
 
     rate: float
+    candidates: int
 
     def start(self, seeds: Sequence[int]) -> Tensor:
         """Points ``z`` to begin at, one for each seed."""
@@ -124,6 +144,19 @@ def direction(vectors: Tensor, power: float = POWER, clipped: bool = False) -> O
     return objective
 
 
+def towards(vectors: Tensor, pool: int = 2, clipped: bool = False) -> Objective:
+    """The cosine of pooled cells with one direction (c,) for each picture, the best cells foremost.
+
+    A power mean over cells, which lies between their mean and the largest.
+    """
+
+    def objective(x: Tensor) -> Tensor:
+        cosines = cell_cosines(x, vectors, pool, clipped).clamp(min=0.05)
+        return cosines.pow(SHARPNESS).mean(1).pow(1 / SHARPNESS)
+
+    return objective
+
+
 def channel(number: int, channels: int) -> Tensor:
     """The direction (c,) of one channel of ``channels``."""
     if not 0 <= number < channels:
@@ -139,6 +172,7 @@ class Fourier:
     """
 
     rate = RATE["fourier"]
+    candidates = 1
 
     def __init__(self, preprocessing: Preprocessing, images: Tensor | None = None) -> None:
         """``images`` (n, C, S, T), normalised: to begin from, instead of noise."""
@@ -206,6 +240,7 @@ class Generator:
                 "one, or begin without images"
             )
         self._images = images
+        self.candidates = CANDIDATES if images is None else 1
         self._check()
 
     def start(self, seeds: Sequence[int]) -> Tensor:
@@ -274,6 +309,8 @@ def draw(
     The same seed gives the same bytes on a CPU. On CUDA it does not: there the gradient of
     ``F.grid_sample`` is summed in no fixed order, and small differences grow with the steps.
 
+    First `direction` is drawn up, then `towards`; moves and steps become smaller (``BEGIN``, ``STILL``,
+    ``LAST``).
     Where a picture's objective is no longer finite it keeps its last good step, and the others go on.
 
     Parameters
@@ -304,23 +341,21 @@ def draw(
         If the objective of a picture is not finite where it begins.
     """
     device, objective = split.example.device, direction(vectors, power, clipped)
-    walk = trunk or split.trunk
-    z = space.start([seed_of("picture", seed, str(row)) for row in range(len(vectors))]).to(device)
-    if len(z) != len(vectors):
-        raise SettingsError(
-            f"images to begin from: {len(z)}; directions: {len(vectors)}; give one image for each direction, "
-            "or none"
-        )
-    z.requires_grad_()
+    walk, then = trunk or split.trunk, towards(vectors, pool, clipped)
+    z = _begun(walk, objective, space, preprocessing, len(vectors), seed, device).requires_grad_()
     optimiser = torch.optim.Adam([z], space.rate)
     moves = [torch.Generator().manual_seed(seed_of("moves", seed, str(row))) for row in range(len(vectors))]
     good, stopped = z.detach().clone(), dict[int, int]()
     going = torch.ones(len(vectors), dtype=torch.bool, device=device)
     for step in range(steps):
+        part = step / steps
+        optimiser.param_groups[0]["lr"] = space.rate * min(1.0, (1 - part) / (1 - LAST))
         with torch.enable_grad():
-            seen = moved(space.pixels(z), moves)
+            seen = moved(
+                space.pixels(z), moves, min(1.0, max(0.0, (STILL[1] - part) / (STILL[1] - STILL[0])))
+            )
             x = walk(normalised(seen, preprocessing).contiguous(memory_format=torch.channels_last))
-            values = objective(x) - space.cost(z)
+            values = (objective if part < BEGIN else then)(x) - space.cost(z)
             (z.grad,) = torch.autograd.grad(-values.sum(), z)
         sound = _finite(values, z.grad)
         if step == 0:
@@ -356,6 +391,35 @@ def draw(
     return Drawn(images, values, cosines, made, problems)
 
 
+def _begun(
+    walk: Trunk,
+    objective: Objective,
+    space: Space,
+    preprocessing: Preprocessing,
+    count: int,
+    seed: int,
+    device: torch.device,
+) -> Tensor:
+    """Where each of ``count`` pictures begins: at the best of the space's candidates."""
+    found: list[Tensor] = []
+    values: list[Tensor] = []
+    for candidate in range(space.candidates):
+        names = [f"{row} {candidate}" if candidate else str(row) for row in range(count)]
+        z = space.start([seed_of("picture", seed, name) for name in names]).to(device)
+        if len(z) != count:
+            raise SettingsError(
+                f"images to begin from: {len(z)}; directions: {count}; give one image for each direction, "
+                "or none"
+            )
+        if space.candidates == 1:
+            return z
+        with torch.no_grad():
+            values.append(objective(walk(normalised(space.pixels(z), preprocessing))))
+        found.append(z)
+    best = torch.stack(values).argmax(0)
+    return torch.stack(found)[best, torch.arange(count, device=device)]
+
+
 def _finite(*parts: Tensor) -> Tensor:
     """Which rows (n,) hold only finite numbers in every part (n, ...)."""
     return torch.stack([part.reshape(len(part), -1).isfinite().all(1) for part in parts]).all(0)
@@ -378,18 +442,28 @@ def best_cosines(x: Tensor, vectors: Tensor, pool: int, clipped: bool = False) -
 
     With ``clipped`` of the cell's positive part alone, as `crops.Query` has it.
     """
+    return cell_cosines(x, vectors, pool, clipped).amax(1)
+
+
+def cell_cosines(x: Tensor, vectors: Tensor, pool: int, clipped: bool = False) -> Tensor:
+    """Cosine (n, g) of each pooled cell of each row with its direction."""
     cells = pooled_cells(x, pool)
     cells = F.normalize(cells.clamp(min=0), dim=2) if clipped else cells
-    return torch.einsum("ngc,nc->ng", cells, F.normalize(vectors, dim=1).to(cells)).amax(1)
+    return torch.einsum("ngc,nc->ng", cells, F.normalize(vectors, dim=1).to(cells))
 
 
-def moved(pixels: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Each picture (n, C, S, T) jittered, turned and scaled by its own generator; grey is around it."""
+def moved(pixels: Tensor, generators: Sequence[torch.Generator], strength: float = 1.0) -> Tensor:
+    """Each picture (n, C, S, T) jittered, turned and scaled by its own generator; grey is around it.
+
+    ``strength``, 0 to 1, is how far; at 0 pictures stay as they are.
+    """
+    if not strength:
+        return pixels
     device = pixels.device
     numbers = torch.stack([torch.rand(4, generator=one) for one in generators]).to(device)
-    angle = (2 * numbers[:, 0] - 1) * math.radians(DEGREES)
-    scale = SCALES[0] + numbers[:, 1] * (SCALES[1] - SCALES[0])
-    shift = (2 * numbers[:, 2:] - 1) * 2 * JITTER
+    angle = (2 * numbers[:, 0] - 1) * math.radians(DEGREES) * strength
+    scale = 1 + (SCALES[0] + numbers[:, 1] * (SCALES[1] - SCALES[0]) - 1) * strength
+    shift = (2 * numbers[:, 2:] - 1) * 2 * JITTER * strength
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     aspect = pixels.shape[2] / pixels.shape[3]  # both sides of the grid are 2 long, whatever the picture's
     theta = torch.stack([cos, -sin * aspect, shift[:, 0], sin / aspect, cos, shift[:, 1]], 1).view(-1, 2, 3)

@@ -312,9 +312,12 @@ def planted_net() -> PlantedNet:
 class PlantedDecoder(nn.Module):
     """An autoencoder of scenes: a latent space whose pictures look like the planted world.
 
-    ``z`` is a map of 6 x 6 cells, each of which sees, and draws, about one part; that of scenes has about
-    the mean and variance of a normal distribution in each number.
+    ``z`` is a map of 6 x 6 cells, each of which sees, and draws, about one part. Cells of parts lie about as
+    far out as draws of a normal distribution, cells of the ground closer in.
     """
+
+    REACH = 3
+    """How much further the parts lie than where training put the mean cell."""
 
     latent = (16, SIZE // 16, SIZE // 16)
 
@@ -334,11 +337,15 @@ class PlantedDecoder(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """``z`` (n, 16, 6, 6) of pixels (n, 3, 96, 96), 0 to 1."""
-        return self.spread(pixels)[0]
+        return self.spread(pixels)[0] / self.REACH
 
     def forward(self, z: Tensor) -> Tensor:
         """Pixels (n, 3, 96, 96), 0 to 1, of ``z``."""
-        pixels: Tensor = self.decoder(z).sigmoid()
+        return self.decode(self.REACH * z)
+
+    def decode(self, spread: Tensor) -> Tensor:
+        """Pixels of what `spread` gives."""
+        pixels: Tensor = self.decoder(spread).sigmoid()
         return pixels
 
 
