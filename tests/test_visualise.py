@@ -205,7 +205,7 @@ def stem():
 @pytest.mark.parametrize("at", [3, 5], ids=["midway", "last"])
 def test_where_the_objective_is_no_number_the_last_good_picture_is_kept(stem, monkeypatch, at, lost):
     cut, vectors = stem
-    for name, value in {"BEGIN": 2, "STILL": (2, 3), "LAST": 1 - 1e-9}.items():  # every step is like the first
+    for name, value in {"BEGIN": 2, "STILL": (2, 3), "LAST": 1 - 1e-9}.items():  # all steps are alike
         monkeypatch.setattr(f"whyclass.visualise.{name}", value)
     whole, early = (draw(cut, vectors, Fourier(SMALL), SMALL, steps=steps) for steps in (5, at - 1))
 

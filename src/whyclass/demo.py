@@ -40,6 +40,9 @@ QUANTILE = 0.975
 EXPLAINED = tuple(planted.name for planted in world.CLASSES if planted.parts)
 """The classes that have parts."""
 
+STEPS = 48
+"""Of the pictures that concepts draw, in the latent space of the planted autoencoder."""
+
 SHOWN = 0.25
 """A crop shows a part when the part covers so much of it."""
 
@@ -185,13 +188,31 @@ def run(
     # programs keep the processor busy
     with threadpool_limits(1):
         settings = Settings(seed=seed, examples=12, tests=("shifting", "insertion"))
-        study = Study(loaded(), world.LAYER, pool, folder / "store", settings, progress=progress)
+        study = Study(
+            loaded(),
+            world.LAYER,
+            pool,
+            folder / "store",
+            settings,
+            decoder=world.planted_decoder(),
+            progress=progress,
+        )
         with progress.step("truth"):
             truth = {item.path: world.pool_scene(item.path, seed).masks for item in study.pool.items}
-        judged = [_judged(study, index, folder, truth, seed) for index in indices]
+        judged = []
+        for index in indices:
+            study.settings = _drawing(settings, index)
+            judged.append(_judged(study, index, folder, truth, seed))
         asked = {one.explanation.target.name for one in judged}
         contrasted = _contrasted(study, folder, truth, seed) if asked >= set(world.TWINS) else None
         return _result(judged, turned(seed=seed), contrasted, time.perf_counter() - started)
+
+
+def _drawing(settings: Settings, index: int) -> Settings:
+    """The settings, with pictures for the twins: those of every class would take longer than all else."""
+    if world.CLASSES[index].name not in world.TWINS:
+        return settings
+    return replace(settings, pictures="generator", picture_steps=STEPS)
 
 
 def _judged(study: Study, index: int, folder: Path, truth: Truth, seed: int) -> Judged:
@@ -201,6 +222,7 @@ def _judged(study: Study, index: int, folder: Path, truth: Truth, seed: int) -> 
 
 
 def _contrasted(study: Study, folder: Path, truth: Truth, seed: int) -> Contrasted:
+    study.settings = _drawing(study.settings, world.class_index(world.TWINS[0]))
     found = study.contrast(*world.TWINS)
     page = found.save(folder / f"{'-against-'.join(world.TWINS)}.html")
     sides = [_shortcut_of(side, truth, seed) for side in (found.a, found.b)]

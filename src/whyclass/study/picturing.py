@@ -93,11 +93,14 @@ def _space(
 def _draw(
     scene: Scene, trunk: Trunk, vectors: Tensor, start: Tensor | None, steps: int, name: str = "pictures"
 ) -> visualise.Drawn:
+    space = _space(scene.settings, scene.decoder, scene.preprocessing, start)
+    if not steps:  # any picture of noise, and not the one that comes closest
+        space.candidates = 1
     with scene.progress.step(name, steps, "steps") as advance:
         return visualise.draw(
             scene.split,
             vectors,
-            _space(scene.settings, scene.decoder, scene.preprocessing, start),
+            space,
             scene.preprocessing,
             steps=steps,
             seed=scene.settings.seed,
