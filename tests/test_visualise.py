@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 import detector
 import nets
-from planted import quick
-from whyclass import codec, data, demo, report, world
+from planted import WEIGHTS, Ran, model_arguments, quick, quick_arguments, whyclass
+from whyclass import Explanation, codec, data, demo, report, world
 from whyclass.crops import Query, nearest
 from whyclass.data import Item, Preprocessing
 from whyclass.errors import LayerError, ModelError, SettingsError
@@ -23,6 +24,7 @@ from whyclass.study import Study
 from whyclass.study.picturing import _shuffled
 from whyclass.tasks import Task
 from whyclass.visualise import (
+    SHARPNESS,
     Fourier,
     Generator,
     best_cosines,
@@ -32,6 +34,7 @@ from whyclass.visualise import (
     moved,
     normalised,
     raw,
+    towards,
 )
 
 PLAIN = Preprocessing(None, (24, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -78,6 +81,16 @@ def test_a_pictures_cosine_is_measured_as_that_of_a_crop(clipped):
     assert np.allclose(best_cosines(x, vectors, 2, clipped), wanted, atol=1e-6)
 
 
+def test_then_the_cosine_of_pooled_cells_is_drawn_up_the_best_ones_foremost():
+    x, vectors = random(2, 5, 4, 6), random(2, 5, seed=1)
+    found = towards(vectors)(x)
+    for row, vector in enumerate(vectors / vectors.norm(dim=1, keepdim=True)):
+        each = [max(float(cell @ vector), 0.05) for cell in pooled_cells(x, 2)[row]]
+        wanted = (sum(cosine**SHARPNESS for cosine in each) / len(each)) ** (1 / SHARPNESS)
+        assert float(found[row]) == pytest.approx(wanted, abs=1e-5)
+    assert (found <= best_cosines(x, vectors, 2)).all()
+
+
 def test_a_direction_of_another_layer_is_refused():
     with pytest.raises(LayerError, match="has 4 channels and the layer 5; draw it at the layer"):
         direction(random(1, 4))(random(1, 5, 2, 2))
@@ -117,6 +130,16 @@ def test_pictures_are_moved_each_by_its_own_generator():
     assert torch.allclose(both[1:], alone, atol=1e-6)
     assert both.shape == pixels.shape
     assert not torch.allclose(both, pixels, atol=0.05)
+
+
+def test_moves_come_to_rest():
+    pixels = torch.rand(1, 3, 24, 32)
+
+    def off(strength: float) -> float:
+        return float((moved(pixels, [torch.Generator().manual_seed(2)], strength) - pixels).abs().mean())
+
+    assert off(0) == 0
+    assert 0 < off(0.02) < off(0.3)
 
 
 def test_what_is_moved_is_the_picture_itself(monkeypatch):
@@ -437,6 +460,92 @@ def test_pictures_of_one_decoder_are_not_shown_as_those_of_another(tmp_path):
     plain = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", quick()).key(0)
     unused = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", quick(), decoder=other).key(0)
     assert plain == unused  # where nothing is drawn from it, it changes nothing
+
+
+DECODER = """
+from whyclass.world import PlantedDecoder
+
+def decoder():
+    return PlantedDecoder()
+
+class Small(PlantedDecoder):
+    def forward(self, z):
+        return super().forward(z)[..., ::2, ::2]
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoder")
+    world.write_pool(folder / "pool", 3)
+    (folder / "decoder.py").write_text(DECODER)
+    return folder
+
+
+def drawn_by(folder, *more) -> Ran:
+    arguments = [*model_arguments(folder / "model"), *quick_arguments(), "--set", "picture_steps=2"]
+    places = ["--images", folder / "pool", "--store", folder / "store", "--quiet", "--json"]
+    return whyclass("explain", *arguments, *places, "--class", "owl", *more)
+
+
+def test_a_decoder_comes_from_a_file_with_its_weights(folder):
+    weights = WEIGHTS.with_name("decoder.safetensors")
+    ran = drawn_by(
+        folder,
+        "--pictures",
+        "generator",
+        "--decoder",
+        f"{folder}/decoder.py:decoder",
+        "--decoder-weights",
+        weights,
+    )
+    assert ran.code == 0, ran.err
+    assert ran.json["settings"]["pictures"] == "generator"
+    assert {concept["drawn"]["steps"] for concept in ran.json["concepts"]} == {2}
+    assert "optimised in 2 steps in the decoder's space" in html.unescape(Path(ran.json["page"]).read_text())
+    (file,) = (folder / "store" / "explanations").glob("*")
+    study = Study(
+        demo.loaded(),
+        world.LAYER,
+        folder / "pool",
+        settings=quick(pictures="generator", picture_steps=2),
+        decoder=world.planted_decoder(),
+    )
+    wanted = [concept.drawn.picture.data for concept in study.explain("owl").concepts]
+    assert [concept.drawn.picture.data for concept in Explanation.load(file).concepts] == wanted
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--pictures", "generator"], "there is no decoder; give one (--decoder path/to/file.py:factory)"),
+        (
+            ["--pictures", "generator", "--decoder", "decoder"],
+            "'decoder' is not understood; give path/to/file.py",
+        ),
+        (["--pictures", "generator", "--decoder", "{}/none.py:decoder"], "there is no file"),
+        (["--pictures", "generator", "--decoder", "{}/decoder.py:other"], "has no function 'other'"),
+        (
+            ["--pictures", "generator", "--decoder", "{}/decoder.py:number"],
+            "gave a int; needed is a torch.nn",
+        ),
+        (
+            ["--pictures", "generator", "--decoder", "{}/decoder.py:Small"],
+            "(3, 48, 48); the model takes (3, 96",
+        ),
+        (["--pictures", "generator", "--decoder-weights", "w.pt"], "came without --decoder"),
+        (["--pictures", "fourier", "--decoder", "{}/decoder.py:decoder"], "add --pictures generator"),
+        (["--pictures", "oil"], "pictures is 'oil'; choose one of none, fourier, generator"),
+        (["--set", "picture_start=crop"], "picture_start is 'crop'; choose one of noise, image"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(folder, more, reason):
+    ran = drawn_by(folder, *(text.replace("{}", str(folder)) for text in more))
+    assert (ran.code, ran.out) == (1, "")
+    assert reason in ran.message
 
 
 # ---------------------------------------------------------------- what was planted
