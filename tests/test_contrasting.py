@@ -536,7 +536,8 @@ def test_what_speaks_for_each_class_is_drawn_too(tmp_path):
         assert side.drawn_test.score != side.explanation.drawn_test.score
     page = report.page(found)
     assert page.count("drawn by the concept itself") == 4 * 6
-    assert page.count("to pictures of as many random directions") == 2
+    assert page.count("To pictures of as many random directions") == 2
+    assert [label for label, _ in report.rows(found)].count("Drawn pictures") == 2
     told = report.as_object(found)
     assert told["drawn_test"]["score"] == found.a.drawn_test.score
     assert told["concepts"][0]["drawn"]["cosine"] == found.a.concepts[0].drawn.cosine

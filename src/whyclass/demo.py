@@ -40,7 +40,7 @@ QUANTILE = 0.975
 EXPLAINED = tuple(planted.name for planted in world.CLASSES if planted.parts)
 """The classes that have parts."""
 
-STEPS = 48
+STEPS = 64
 """Of the pictures that concepts draw, in the latent space of the planted autoencoder."""
 
 SHOWN = 0.25

@@ -5,6 +5,7 @@ Weights load from safetensors, or from ``torch.load`` with ``weights_only``: no 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 import sys
@@ -307,7 +308,9 @@ def _module(path: Path) -> Any:
     """The user's own file as a module; its folder must be on the path already."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"whyclass_user_{path.stem}", path.resolve())
+    # a model's file and a decoder's may share a name, and each is looked up under its own
+    mark = hashlib.blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()
+    spec = importlib.util.spec_from_file_location(f"whyclass_user_{path.stem}_{mark}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import data
+from . import data, visualise
 from .classes import name_of
 from .data import Pool, Preprocessing, Sample
 from .errors import DataError, RecordError, StoreError
@@ -74,11 +74,6 @@ class Scene:
     def clipped(self) -> bool:
         """Whether concepts know only the positive part of the layer's activations."""
         return self.split.signed and self.settings.signed == "clip"
-
-    @property
-    def draws_from_decoder(self) -> bool:
-        """Whether pictures are drawn in the decoder's latent space."""
-        return self.settings.pictures == "generator"
 
     def name(self, index: int) -> str:
         """A class's name."""
@@ -159,14 +154,21 @@ class Scene:
 
     def named_key(self, *classes: int) -> str:
         """What a record of these classes is kept under, which shows names of model, pool and classes."""
-        drawn = {"decoder": fingerprint(self.decoder)} if self.decoder and self.draws_from_decoder else {}
         return key_of(
-            **drawn,
+            **self._drawn,
             numbers=self.key(*classes, settings=plain(self.settings)),
             names=list(self.loaded.class_names),
             model=self.loaded.name,
             pool=self.pool.name,
         )
+
+    @property
+    def _drawn(self) -> dict[str, Any]:
+        """What drawn pictures depend on besides the settings."""
+        if self.settings.pictures == "none":
+            return {}
+        used = self.decoder if self.settings.pictures == "generator" else None
+        return {"recipe": visualise.RECIPE, "decoder": None if used is None else fingerprint(used)}
 
     def kept(self, kind: type[Kept], file: Path) -> Kept | None:
         """The record in a file of the store; None where there is none, or where it is damaged."""

@@ -209,6 +209,13 @@ def run(model: nn.Module, images: Tensor) -> Tensor:
         return _call(model, images)
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs; training flags are restored."""
+    with _borrowed(model, {}):
+        yield
+
+
 def get_layer(model: nn.Module, layer: str) -> nn.Module:
     """The module at a path; an unknown one raises ``LayerError`` that names the nearest."""
     modules = dict(model.named_modules())

@@ -27,23 +27,27 @@ from .errors import LayerError, ModelError, SettingsError
 from .fuse import Trunk
 from .index import pooled_cells
 from .settings import seed_of
-from .split import Split, run
+from .split import Split, evaluating
 
 Objective = Callable[[Tensor], Tensor]
 """From activations (n, c, h, w) to what is to be large, (n,)."""
 
 Advance = Callable[[int], None]
 
+RECIPE = 1
+"""Raised whenever pictures come out otherwise: what is kept of them is kept under it."""
+
 POWER = 2.0
 """Of the cosine in the objective: how much the direction counts against the length."""
 
 BEGIN = 0.1
 """Part of the steps in which the length counts: after a ReLU a direction has to be there before it can be
-told from others. From then on the cosine alone is drawn up, since long activations are bought with
-colours at the ends of their range."""
+told from others. From then on the best cells' cosine alone is drawn up, since long activations are bought
+with colours at the ends of their range."""
 
-SHARPNESS = 8.0
-"""Power of the mean over cells of that cosine: the best cells count most."""
+SHARPNESS = 32.0
+"""Power of the mean over cells of that cosine: nearly the largest, which is what is told, and yet cells that
+come close are drawn up too, so that a part may stand in several places."""
 
 STILL = (0.4, 0.75)
 """Between these parts of the steps the moves become smaller, from all to none: first the large forms, then
@@ -89,7 +93,7 @@ class Drawn:
     images
         Shape (n, C, S, T), normalised: what the model is given.
     values
-        The objective at the end, (n,), without transformations.
+        What `direction` gives at the end, (n,), without moves.
     cosines
         Of each picture's best pooled cell with its direction, (n,), as crops have it.
     steps
@@ -151,7 +155,8 @@ def towards(vectors: Tensor, pool: int = 2, clipped: bool = False) -> Objective:
     """
 
     def objective(x: Tensor) -> Tensor:
-        cosines = cell_cosines(x, vectors, pool, clipped).clamp(min=0.05)
+        # below this the power would be lost in float32
+        cosines = cell_cosines(x, vectors, pool, clipped).clamp(min=0.1)
         return cosines.pow(SHARPNESS).mean(1).pow(1 / SHARPNESS)
 
     return objective
@@ -246,36 +251,59 @@ class Generator:
     def start(self, seeds: Sequence[int]) -> Tensor:
         """Draws of a normal distribution, or encodings of the images."""
         if self._images is not None:
-            with torch.no_grad():
-                pixels = self._own(raw(self._images, self._preprocessing))
-                found: Tensor = self._decoder.encode(pixels)  # type: ignore[operator]
-            return found.clone()
+            return self._encoded(raw(self._images, self._preprocessing))
         drawn = [torch.randn(self._latent, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(drawn)
 
     def pixels(self, z: Tensor) -> Tensor:
         """Pixels (n, C, S, T), 0 to 1."""
-        return run(self._decoder, self._own(z)).to(z.device).clamp(0, 1)
+        return self._decoded(z).to(z).clamp(0, 1)
 
     def cost(self, z: Tensor) -> Tensor:
         """The prior: squared length of ``z``, by its dimensions."""
         return PRIOR * z.square().flatten(1).mean(1)
 
     def _own(self, tensor: Tensor) -> Tensor:
-        """On the decoder's device."""
-        return tensor.to(next(chain(self._decoder.parameters(), self._decoder.buffers()), tensor).device)
+        """On the decoder's device and in its precision."""
+        held = chain(self._decoder.parameters(), self._decoder.buffers())
+        return tensor.to(next((one for one in held if one.is_floating_point()), tensor))
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        with evaluating(self._decoder):
+            pixels: Tensor = self._decoder(self._own(z))
+        return pixels
+
+    def _encoded(self, pixels: Tensor) -> Tensor:
+        wanted = (len(pixels), *self._latent)
+        with torch.no_grad(), evaluating(self._decoder):
+            found = self._decoder.encode(self._own(pixels))  # type: ignore[operator]
+        if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
+            came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ModelError(
+                f"the decoder's encode gives {came}; needed is z of shape {wanted}, the mean alone where it "
+                "knows a variance too"
+            )
+        return found.float()
 
     def _check(self) -> None:
         wanted = (self._preprocessing.channels, *self._preprocessing.crop)
-        with torch.no_grad():
-            pixels = run(self._decoder, self._own(self.start([0, 1])))
+        z = self.start([0, 1])
+        try:
+            with torch.no_grad():
+                pixels = self._decoded(z)
+        except Exception as error:  # somebody's module may raise anything: that is the answer
+            raise ModelError(
+                f"the decoder fails on z of shape {tuple(z.shape)}: {type(error).__name__}: {error}; does "
+                "its attribute 'latent' fit?"
+            ) from error
         if not isinstance(pixels, Tensor) or tuple(pixels.shape[1:]) != wanted:
             came = tuple(pixels.shape[1:]) if isinstance(pixels, Tensor) else type(pixels).__name__
             raise ModelError(
-                f"the decoder gives images of (channels, height, width) {came}; the model takes {wanted}"
+                f"the decoder gives images of (channels, height, width) {came}; the model takes {wanted}; "
+                "give one of that size, or resize within its forward"
             )
         low, high = float(pixels.min()), float(pixels.max())
-        if low < -SLACK or high > 1 + SLACK:
+        if not (low >= -SLACK and high <= 1 + SLACK):  # NaN is neither
             raise ModelError(
                 f"the decoder's pixels reach from {low:.2f} to {high:.2f}; needed are 0 to 1, before the "
                 "model's normalisation"
@@ -286,7 +314,10 @@ def _latent(decoder: nn.Module) -> tuple[int, ...]:
     latent = getattr(decoder, "latent", None)
     shape = (latent,) if isinstance(latent, int) else latent
     if not isinstance(shape, (tuple, list)) or not all(isinstance(side, int) for side in shape):
-        raise ModelError("the decoder needs an attribute 'latent': the length or the shape of its z")
+        raise ModelError(
+            f"the decoder's attribute 'latent' is {latent!r}; needed is the length or the shape of its z, "
+            "such as 128 or (16, 6, 6)"
+        )
     return tuple(shape)
 
 
@@ -334,12 +365,14 @@ def draw(
     Raises
     ------
     LayerError
-        If the directions belong to a layer of another number of channels.
+        If the directions belong to a layer of another number of channels, or are no rows that point
+        anywhere.
     SettingsError
         If the space begins from another number of images than there are directions.
     ModelError
         If the objective of a picture is not finite where it begins.
     """
+    _check_directions(vectors)
     device, objective = split.example.device, direction(vectors, power, clipped)
     walk, then = trunk or split.trunk, towards(vectors, pool, clipped)
     z = _begun(walk, objective, space, preprocessing, len(vectors), seed, device).requires_grad_()
@@ -391,6 +424,14 @@ def draw(
     return Drawn(images, values, cosines, made, problems)
 
 
+def _check_directions(vectors: Tensor) -> None:
+    if vectors.ndim != 2 or not len(vectors) or not vectors.any(1).all():
+        raise LayerError(
+            f"directions came with shape {tuple(vectors.shape)}; needed are rows (n, channels), one or more "
+            "and none of them zero; give vector[None] for a single one"
+        )
+
+
 def _begun(
     walk: Trunk,
     objective: Objective,
@@ -416,7 +457,8 @@ def _begun(
         with torch.no_grad():
             values.append(objective(walk(normalised(space.pixels(z), preprocessing))))
         found.append(z)
-    best = torch.stack(values).argmax(0)
+    worth = torch.stack(values)
+    best = torch.where(worth.isfinite(), worth, -torch.inf).argmax(0)
     return torch.stack(found)[best, torch.arange(count, device=device)]
 
 
@@ -433,7 +475,7 @@ def _refuse(sound: Tensor) -> None:
     if bad := _rows(~sound):
         raise ModelError(
             f"the objective is not finite for directions {', '.join(map(str, bad))} of "
-            f"{len(sound)}; does the model or the direction hold NaN?"
+            f"{len(sound)}; does the model, the direction or the decoder hold NaN?"
         )
 
 

@@ -139,7 +139,7 @@ def _picture(study: Study, pictures: str | None, decoder: str | None, weights: P
     if decoder is not None and study.settings.pictures != "generator":
         raise SettingsError("--decoder came and no pictures are drawn from it; add --pictures generator")
     if decoder is not None:
-        study.decoder = models.decoder(decoder, weights)
+        study.decoder = models.decoder(decoder, weights).to(study.split.example.device)
 
 
 def _contrast_page(asked: Asked, found: Contrast) -> Path:

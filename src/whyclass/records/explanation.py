@@ -58,7 +58,7 @@ class Drawn:
     cosine
         Of its best pooled cell with the concept (-1 to 1), to be compared with the nearest crops'.
     random
-        The same of the noise that it was begun from.
+        The same of a picture of noise in the same space, not optimised.
     steps
         Of the optimisation.
     problem

@@ -143,6 +143,8 @@ def rows(found: Contrast) -> list[tuple[str, str]]:
     for own, other in directions(found):
         label = f"Towards {own.explanation.target.name}"
         made += [(label, line) for line in _lines(own, other)]
+        if own.drawn_test and (alone := with_concepts(own)):
+            made.append(("Drawn pictures", text.drawn_result(alone)))
     made.append(("Pool", f"{found.pool.name}: {text.count(found.pool.size)} images"))
     made.append(("Model", f"{found.model.name}, {found.model.layer} ({text.shape(found.model.shape)})"))
     made += [("Warning", warning) for warning in found.warnings]

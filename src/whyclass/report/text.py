@@ -222,7 +222,8 @@ def drawn_line(concept: Concept, settings: Mapping[str, Any]) -> str:
     crop = f", its best crop's {score(concept.including[0].cosine)}" if concept.including else ""
     early = f"; {drawn.problem}" if drawn.problem else ""
     made = f"What it would itself draw, optimised in {count(drawn.steps)} steps{drawn_how(settings)}"
-    return f"{made}: cosine {score(drawn.cosine)}{crop}, noise {score(drawn.random)}{early}"
+    random = "a random picture of the decoder's" if settings.get("pictures") == "generator" else "noise"
+    return f"{made}: cosine {score(drawn.cosine)}{crop}, {random} {score(drawn.random)}{early}"
 
 
 def drawn_how(settings: Mapping[str, Any]) -> str:
@@ -237,17 +238,15 @@ def drawn_result(explanation: Explanation) -> str:
     test = explanation.drawn_test
     if test is None:
         return ""
-    said = f"says “{test.top[0].name}” ({score(test.top[0].score)})" if test.top else "says nothing"
-    first = bool(test.top) and test.top[0].index == explanation.target.index
-    gives = "" if first else f" and gives {quoted(explanation)} {score_of(test)}"
-    made = f"The model {said}{gives}. These pictures were made to excite the layer"
+    image = explanation.settings.get("picture_start") == "image"
+    begun = ", begun from the images of the best crops," if image else ""
+    made = f"The model {_says(test, explanation)}. These pictures{begun} were made to excite the layer"
     if (control := explanation.drawn_control) is None:
         return f"{made}; with no control the test decides nothing about the explanation."
-    best = control.top[0]
-    named = "" if best.index == explanation.target.index else f" (it says “{best.name}”, {score(best.score)})"
+    same = "begun from the same images, " if image else ""
     return (
-        f"{made}; to pictures of as many random directions, the concepts with their channels in another "
-        f"order, it gives {quoted(explanation)} {score_of(control)}{named}."
+        f"{made}. To pictures of as many random directions, {same}the concepts with their channels in "
+        f"another order, it {_says(control, explanation)}."
     )
 
 

@@ -43,7 +43,8 @@ def check(settings: Settings, decoder: nn.Module | None, preprocessing: Preproce
         If there is one and it does not fit the model.
     """
     if settings.pictures == "generator":
-        _space(settings, decoder, preprocessing)
+        image = torch.zeros(1, preprocessing.channels, *preprocessing.crop)
+        _space(settings, decoder, preprocessing, image if settings.picture_start == "image" else None)
 
 
 def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
