@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import detector
 import nets
 from planted import WEIGHTS, Ran, model_arguments, quick, quick_arguments, whyclass
+from planted_nets import FORMS
 from whyclass import Explanation, codec, data, demo, report, world
 from whyclass.crops import Query, nearest
 from whyclass.data import Item, Preprocessing
@@ -454,6 +455,30 @@ def test_pages_and_objects_tell_of_the_pictures(explained):
     assert found["drawn_control"]["score"] == explained.drawn_control.score
     assert codec.decode(type(explained), codec.encode(explained), explained.format) is not None
     assert any(label == "Drawn pictures" for label, _ in report.rows(explained))
+
+
+@pytest.mark.parametrize("form", ["vit", "unet"])
+def test_tokens_and_segmentation_nets_draw_too(tmp_path, form):
+    pool, planted = world.write_pool(tmp_path / "pool", 3), FORMS[form]
+    settings = quick(pictures="fourier", picture_steps=16, controls=2)
+    found = Study(planted.trained(), planted.layer, pool, settings=settings).explain("owl")
+    assert np.mean([concept.drawn.cosine - concept.drawn.random for concept in found.concepts]) > 0.1
+    assert "To pictures of as many random directions" in report.page(found)
+
+
+def test_a_grey_net_draws_in_grey(tmp_path):
+    pool = [np.random.default_rng(k).integers(0, 256, (nets.SIDE, nets.SIDE), np.uint8) for k in range(6)]
+    model = nets.seeded(nets.Plain())
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    first.weight = nn.Parameter(first.weight[:, :1].detach())
+    first.in_channels = 1
+    grey = Preprocessing(None, (nets.SIDE, nets.SIDE), mean=(0.5,), std=(0.5,))
+    settings = quick(pictures="fourier", picture_steps=3)
+    study = Study(model, "body", pool, tmp_path / "store", settings, preprocessing=grey)
+    found = study.explain(study._scene().classes()[0])
+    for concept in found.concepts:
+        pixels = np.asarray(data.decode(concept.drawn.picture).convert("RGB"))
+        assert (pixels[..., 0] == pixels[..., 1]).all()
 
 
 @pytest.mark.parametrize("space", ["fourier", "generator"])
