@@ -63,17 +63,21 @@ AGAIN = {
 }
 
 
-@pytest.mark.parametrize("predicted", [True, False])
-def test_drawn_pictures_tell_the_class_unless_it_comes_first(predicted):
-    """A segmentation net can say several classes of one image."""
+def test_drawn_pictures_tell_what_the_model_says_as_crops_do():
+    """A segmentation net can say several classes of one image: what counts is whether it says this one."""
     made = small()
-    second = replace(made.prediction_test.including, **{**FAILED, "predicted": predicted})
-    said = text.drawn_result(replace(made, drawn_test=second))
-    assert said.startswith("The model says “sax” (0.40) and gives “French horn” 0.12. ")
-    first = replace(second, top=second.top[::-1])
-    assert text.drawn_result(replace(made, drawn_test=first)).startswith(
-        "The model says “French horn” (0.12). "
+    failed = replace(made.prediction_test.including, **FAILED)
+    for top in (failed.top, failed.top[::-1]):
+        said = text.drawn_result(replace(made, drawn_test=replace(failed, top=top)))
+        assert said.startswith("The model says “sax” (0.40) and gives “French horn” 0.12. These pictures")
+    shown = replace(made, drawn_test=replace(failed, predicted=True), drawn_control=failed)
+    assert text.drawn_result(shown) == (
+        "The model says “French horn” with 0.12. These pictures were made to excite the layer. To pictures "
+        "of as many random directions, the concepts with their channels in another order, it says “sax” (0.40) "
+        "and gives “French horn” 0.12."
     )
+    begun = replace(shown, settings=shown.settings | {"picture_start": "image"})
+    assert "pictures, begun from the images of the best crops, were made" in text.drawn_result(begun)
 
 
 def test_verdict_when_both_tests_pass():

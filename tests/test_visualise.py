@@ -688,7 +688,7 @@ def extent(planted, space, directions: Tensor, numbers: Tensor, steps: int) -> T
 
 
 def contains(planted, space, vectors: Tensor, numbers: Tensor, steps: int) -> None:
-    """Assert that pictures of concepts show their parts, those of random directions less, noise hardly any."""
+    """Pictures of concepts show their parts, those of random directions less of them, noise hardly any."""
     own = extent(planted, space, vectors, numbers, steps)
     assert (own >= detector.CELLS).all()
     # a direction of channels in any order is made of what the layer knows, which is parts: mostly others
