@@ -43,6 +43,7 @@ from whyclass.models import Loaded
 from whyclass.settings import Settings
 from whyclass.study import Study
 from whyclass.study.subject import Subject, subject
+from whyclass.tasks import logit
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
 
@@ -142,7 +143,7 @@ def _attribution(study: Study, sample: list[Subject], images: int) -> list[Measu
 
     noisy = study.trunk(noisy_precision(study.settings.precision, study.split))
     given = [(s.tensor, study.pool.items[p].digest) for s, p in zip(own.samples, own.chosen, strict=True)]
-    prepared = attribution.prepare(study.split, baseline, own.target)
+    prepared = attribution.prepare(study.split, baseline, logit(own.target))
 
     def ours() -> None:
         attribution.smoothgrad(study.split, noisy, given[:5], prepared, own.target, study.settings)

@@ -28,6 +28,7 @@ import whyclass
 from whyclass import attribution, concepts, data, models
 from whyclass.fuse import fast_trunk, noisy_precision
 from whyclass.split import split
+from whyclass.tasks import logit
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGET = 217  # English springer
@@ -77,7 +78,7 @@ def _ours(
     cut = split(model, layer, torch.randn(1, 3, 224, 224))
     noisy, clean = fast_trunk(cut, noisy_precision(precision, cut)), fast_trunk(cut, torch.float32)
     clock("prepare")
-    baseline = attribution.prepare(cut, torch.ones(1, 3, 224, 224), TARGET)
+    baseline = attribution.prepare(cut, torch.ones(1, 3, 224, 224), logit(TARGET))
     scores = attribution.smoothgrad(cut, noisy, images, baseline, TARGET, settings)
     clock("attribution")
     with torch.no_grad():

@@ -73,8 +73,8 @@ def test_drawn_pictures_tell_what_the_model_says_as_crops_do():
     shown = replace(made, drawn_test=replace(failed, predicted=True), drawn_control=failed)
     assert text.drawn_result(shown) == (
         "The model says “French horn” with 0.12. These pictures were made to excite the layer. To pictures "
-        "of as many random directions, the concepts with their channels in another order, it says “sax” (0.40) "
-        "and gives “French horn” 0.12."
+        "of as many random directions, the concepts with their channels in another order, it says “sax” "
+        "(0.40) and gives “French horn” 0.12."
     )
     begun = replace(shown, settings=shown.settings | {"picture_start": "image"})
     assert "pictures, begun from the images of the best crops, were made" in text.drawn_result(begun)
