@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, save, scenes, train
 
 from detector import STRIDE, WEIGHTS, Detector, shown
-from whyclass import visualise, world
+from whyclass import spaces, world
 from whyclass.parts import PARTS
 
 
@@ -36,7 +36,7 @@ class Normalised(nn.Module):
         self.net = Detector()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(visualise.raw(images, world.PREPROCESSING))
+        return self.net(spaces.raw(images, world.PREPROCESSING))
 
 
 def report(net: Detector, n: int) -> None:

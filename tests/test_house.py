@@ -20,7 +20,7 @@ from whyclass import errors, records
 ROWS = (
     "errors records codec disk grid settings progress",
     "forms tasks split rules rewrites deeplift data weights models store classes fuse parts world",
-    "index attribution frames",
+    "index attribution frames spaces",
     "concepts contrast",
     "crops visualise",
     "checks scene pictures tables",

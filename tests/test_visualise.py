@@ -20,6 +20,7 @@ from whyclass.crops import Query, nearest
 from whyclass.data import Item, Preprocessing
 from whyclass.errors import LayerError, ModelError, SettingsError
 from whyclass.index import Index, pooled_cells
+from whyclass.spaces import moved, normalised, raw
 from whyclass.split import split
 from whyclass.study import Study
 from whyclass.study.picturing import _shuffled
@@ -32,9 +33,6 @@ from whyclass.visualise import (
     channel,
     direction,
     draw,
-    moved,
-    normalised,
-    raw,
     towards,
 )
 
@@ -146,7 +144,7 @@ def test_moves_come_to_rest():
 
 def test_what_is_moved_is_the_picture_itself(monkeypatch):
     for name, value in {"JITTER": 0.0, "DEGREES": 0.0, "SCALES": (1.0, 1.0)}.items():
-        monkeypatch.setattr(f"whyclass.visualise.{name}", value)
+        monkeypatch.setattr(f"whyclass.spaces.{name}", value)
     pixels = torch.rand(1, 3, 24, 32)
     assert torch.allclose(moved(pixels, [torch.Generator()]), pixels, atol=1e-4)
 
@@ -163,7 +161,7 @@ def spread(pixels: Tensor) -> tuple[float, float]:
 
 def test_a_picture_that_is_not_square_is_turned_and_not_sheared(monkeypatch):
     for name, value in {"JITTER": 0.0, "DEGREES": 30.0, "SCALES": (1.0, 1.0)}.items():
-        monkeypatch.setattr(f"whyclass.visualise.{name}", value)
+        monkeypatch.setattr(f"whyclass.spaces.{name}", value)
     numbers = torch.rand(4, generator=torch.Generator().manual_seed(1))
     angle = (2 * float(numbers[0]) - 1) * math.radians(30)
     assert abs(angle) > 0.2
