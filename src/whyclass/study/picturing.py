@@ -128,4 +128,5 @@ def _images(scene: Scene, concepts: tuple[Concept, ...]) -> Tensor:
 def _tested(own: Subject, found: visualise.Drawn) -> PredictionTest:
     with own.scene.progress.step("test of the pictures"):
         test = stitched_pieces(own.scene, list(found.images))
-        return Pictures(own.scene, [own.target]).tested(own.target, test, (), 0, None)
+        # the pictures themselves are kept without loss; six more of their like would double a page
+        return Pictures(own.scene, [own.target]).tested(own.target, test, (), 0, None, lean=True)
