@@ -83,7 +83,7 @@ def plain(options: argparse.Namespace) -> None:
     print(f"{'step':24s}{'plain':>12s}{'whyclass':>12s}{'ratio':>8s}   sample")
     for name, slow, fast, note in rows:
         print(f"{name:24s}{slow:10.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
-    slow, fast = (sum(row[k] for row in rows) for k in (1, 2))
+    slow, fast = sum(row[1] for row in rows), sum(row[2] for row in rows)
     print(f"{'together':24s}{slow:10.0f} s{fast:10.0f} s{slow / fast:7.1f}x   extrapolated")
 
 

@@ -13,6 +13,7 @@ import argparse
 import time
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def _floor(model: nn.Module, layer: str, count: int) -> str:
     )
 
 
-def _flops(call: types.FunctionType | types.LambdaType) -> float:
+def _flops(call: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         call()
     return float(counter.get_total_flops())

@@ -15,6 +15,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,13 @@ def main() -> None:
     )
     fit(sample[:1], 0), _plain(cells, sample[0], device)  # warm up
     peak = _matmul_peak(device)
-    plain = [_timed(lambda p=p: _plain(cells, p, device)) for p in sample[: count // 2]]
+    plain = [_timed(partial(_plain, cells, p, device)) for p in sample[: count // 2]]
     before = _memory(device, start=True)
     busy = time.process_time()
     seconds, found = _timed(lambda: fit(pairs, 0))
     busy = (time.process_time() - busy) / seconds / torch.get_num_threads()
     memory = _memory(device) - before
-    plain += [_timed(lambda p=p: _plain(cells, p, device)) for p in sample[count // 2 :]]
+    plain += [_timed(partial(_plain, cells, p, device)) for p in sample[count // 2 :]]
     peak = max(peak, _matmul_peak(device))
     work = 8.0 * options.cells * options.channels * EPOCHS * len(pairs)
     _report(found, seconds, work, peak, np.array([took for took, _ in plain]))
