@@ -7,13 +7,14 @@ Ten minutes on two cores: ``python scripts/train_decoder.py``. Prints how far fr
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.utils import save_image
-from train_world import TEST_SEED, TRAIN_SEED, save, scenes
+from train_world import TEST_SEED, TRAIN_SEED, descend, save, scenes
 
 from whyclass import world
 
@@ -51,11 +52,8 @@ def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> world.Plante
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     net = world.PlantedDecoder().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
-    steps = epochs * -(-len(images) // SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    for epoch in range(epochs):
-        total = 0.0
+
+    def losses() -> Iterator[tuple[Tensor, int]]:
         for chosen in torch.randperm(len(images), generator=rng).split(SIZE):
             x = (images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
             weight = 1 + (PARTS - 1) * masks[chosen].float()
@@ -64,13 +62,10 @@ def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> world.Plante
             mean, log_variance = net.spread(x)
             z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=rng)
             divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
-            loss = distance(net.decode(z), x, weight) + PRIOR * divergence
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(x)
-        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(images):.4f}", flush=True)
+            yield distance(net.decode(z), x, weight) + PRIOR * divergence, len(x)
+
+    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
+    descend(optimiser, losses, epochs, -(-len(images) // SIZE))
     return net.eval()
 
 

@@ -67,20 +67,35 @@ def train(
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     net = build().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
-    steps = epochs * -(-len(labels) // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps)
-    for epoch in range(epochs):
-        total = 0.0
+
+    def losses() -> Iterator[tuple[Tensor, int]]:
         for x, y in batches(images, labels, size, rng):
-            loss = nn.functional.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), y)
+            found = net(x.contiguous(memory_format=torch.channels_last))
+            yield nn.functional.cross_entropy(found, y), len(y)
+
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
+    descend(optimiser, losses, epochs, -(-len(labels) // size))
+    return net.eval()
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    losses: Callable[[], Iterator[tuple[Tensor, int]]],
+    epochs: int,
+    batches: int,
+) -> None:
+    """One learning-rate cycle over an epoch's batches, each a loss and how many pictures it is of."""
+    rate = optimiser.param_groups[0]["lr"]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=epochs * batches)
+    for epoch in range(epochs):
+        total, seen = 0.0, 0
+        for loss, count in losses():
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += loss.item() * len(y)
-        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(labels):.4f}", flush=True)
-    return net.eval()
+            total, seen = total + loss.item() * count, seen + count
+        print(f"epoch {epoch + 1}/{epochs}: loss {total / seen:.4f}", flush=True)
 
 
 @torch.no_grad()

@@ -205,7 +205,7 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
 
 def run(model: nn.Module, images: Tensor) -> Tensor:
     """``model(images)`` in evaluation mode; the model's training flags are restored."""
-    with _borrowed(model, {}):
+    with evaluating(model):
         return _call(model, images)
 
 

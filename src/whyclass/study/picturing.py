@@ -57,9 +57,13 @@ def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
         return Pictured(concepts)
     vectors = torch.tensor(np.stack([concept.vector for concept in concepts]))
     start = _images(scene, concepts) if settings.picture_start == "image" else None
+    anywhere, space = (
+        _space(settings, scene.decoder, scene.preprocessing, images) for images in (None, start)
+    )
+    anywhere.candidates = 1  # any picture of noise, and not the one that comes closest
     trunk = smooth_trunk(scene.split, noisy_precision(settings.precision, scene.split))
-    noise = _draw(scene, trunk, vectors, None, 0)
-    found = _draw(scene, trunk, vectors, start, settings.picture_steps)
+    noise = _draw(scene, trunk, anywhere, vectors, 0)
+    found = _draw(scene, trunk, space, vectors, settings.picture_steps)
     pictures = [
         Drawn(
             picture=data.encode(scene.preprocessing.undo(found.images[row])),
@@ -70,11 +74,11 @@ def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
         )
         for row in range(len(concepts))
     ]
-    shown = tuple(replace(one, drawn=own) for one, own in zip(concepts, pictures, strict=True))
+    shown = tuple(replace(one, drawn=picture) for one, picture in zip(concepts, pictures, strict=True))
     if not settings.controls:
         return Pictured(shown, _tested(own, found))
     shuffled = _shuffled(vectors, settings.seed)
-    others = _draw(scene, trunk, shuffled, start, settings.picture_steps, "pictures of random directions")
+    others = _draw(scene, trunk, space, shuffled, settings.picture_steps, "pictures of random directions")
     return Pictured(shown, _tested(own, found), _tested(own, others))
 
 
@@ -92,11 +96,8 @@ def _space(
 
 
 def _draw(
-    scene: Scene, trunk: Trunk, vectors: Tensor, start: Tensor | None, steps: int, name: str = "pictures"
+    scene: Scene, trunk: Trunk, space: visualise.Space, vectors: Tensor, steps: int, name: str = "pictures"
 ) -> visualise.Drawn:
-    space = _space(scene.settings, scene.decoder, scene.preprocessing, start)
-    if not steps:  # any picture of noise, and not the one that comes closest
-        space.candidates = 1
     with scene.progress.step(name, steps, "steps") as advance:
         return visualise.draw(
             scene.split,
