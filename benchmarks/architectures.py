@@ -17,7 +17,7 @@ import torch
 from captum.attr import LayerDeepLift
 from torch import Tensor, nn
 
-from whyclass.split import split, tensor_of
+from whyclass.models.split import split, tensor_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from architectures import ARCHITECTURES, Case, build, case, explain, logits, pictures

@@ -36,14 +36,17 @@ from sklearn.decomposition import NMF
 from torch import Tensor, nn
 
 import whyclass
-from whyclass import attribution, concepts, crops, demo, world
-from whyclass.crops import Query
-from whyclass.fuse import noisy_precision
-from whyclass.models import Loaded
+from whyclass.attribution import smoothgrad
+from whyclass.concepts import nmf
+from whyclass.models.fast_trunk import noisy_precision
+from whyclass.models.sources import Loaded
+from whyclass.models.tasks import logit
+from whyclass.planted import demo, world
+from whyclass.pool import nearest_crops
+from whyclass.pool.nearest_crops import Query
 from whyclass.settings import Settings
-from whyclass.study import Study
-from whyclass.study.subject import Subject, subject
-from whyclass.tasks import logit
+from whyclass.study.class_evidence import Subject, subject
+from whyclass.study.study import Study
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
 
@@ -143,10 +146,10 @@ def _attribution(study: Study, sample: list[Subject], images: int) -> list[Measu
 
     noisy = study.trunk(noisy_precision(study.settings.precision, study.split))
     given = [(s.tensor, study.pool.items[p].digest) for s, p in zip(own.samples, own.chosen, strict=True)]
-    prepared = attribution.prepare(study.split, baseline, logit(own.target))
+    prepared = smoothgrad.prepare(study.split, baseline, logit(own.target))
 
     def ours() -> None:
-        attribution.smoothgrad(study.split, noisy, given[:5], prepared, own.target, study.settings)
+        smoothgrad.smoothgrad(study.split, noisy, given[:5], prepared, own.target, study.settings)
 
     slow, fast = _timed(theirs) / 3 * images, _timed(ours) / 5 * images
     many = min(32, len(own.images))
@@ -169,7 +172,7 @@ def _nmf(chosen: list[Subject], classes: int) -> Measured:
 
     def ours() -> None:
         for activations, scores in matrices:
-            concepts.factorise(activations, scores, chosen[0].scene.settings)
+            nmf.factorise(activations, scores, chosen[0].scene.settings)
 
     scale = classes / len(chosen)
     return (
@@ -191,7 +194,7 @@ def _scan(study: Study, chosen: list[Subject], classes: int) -> Measured:
 
     queries = [Query(own, {"all": index.usable, "other": index.usable}) for own in vectors]
     slow = _timed(theirs) / 4 * classes * 2  # over the whole pool, and without the class's images
-    fast = _timed(lambda: crops.nearest(index, queries, 8)) / len(queries) * classes
+    fast = _timed(lambda: nearest_crops.nearest(index, queries, 8)) / len(queries) * classes
     return "crops", slow, fast, f"4 and {len(queries)} classes, whole pool"
 
 

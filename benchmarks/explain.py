@@ -26,10 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import Bottleneck
 
 import whyclass
-from whyclass import attribution, concepts, data, models
-from whyclass.fuse import fast_trunk, noisy_precision
-from whyclass.split import split
-from whyclass.tasks import logit
+from whyclass.attribution import smoothgrad
+from whyclass.concepts import nmf as concepts_nmf
+from whyclass.models import sources
+from whyclass.models.fast_trunk import fast_trunk, noisy_precision
+from whyclass.models.split import split
+from whyclass.models.tasks import logit
+from whyclass.pool import images as pool_images
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGET = 217  # English springer
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--skip-plain", action="store_true")
     options = parser.parse_args()
-    loaded = models.load(
+    loaded = sources.load(
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
     )
     images = _images(loaded, options.images)
@@ -79,14 +82,14 @@ def _ours(
     cut = split(model, layer, torch.randn(1, 3, 224, 224))
     noisy, clean = fast_trunk(cut, noisy_precision(precision, cut)), fast_trunk(cut, torch.float32)
     clock("prepare")
-    baseline = attribution.prepare(cut, torch.ones(1, 3, 224, 224), logit(TARGET))
-    scores = attribution.smoothgrad(cut, noisy, images, baseline, TARGET, settings)
+    baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 224, 224), logit(TARGET))
+    scores = smoothgrad.smoothgrad(cut, noisy, images, baseline, TARGET, settings)
     clock("attribution")
     with torch.no_grad():
         blocks = torch.stack([image for image, _ in images]).split(32)
         activations = np.concatenate([clean(block).numpy() for block in blocks])
     clock("clean")
-    found = concepts.factorise(activations, scores.cells, settings)
+    found = concepts_nmf.factorise(activations, scores.cells, settings)
     clock("nmf")
     return clock.seconds, found.concepts
 
@@ -186,8 +189,8 @@ def _matched(a: np.ndarray, b: np.ndarray) -> list[float]:
     return [float(value) for value in cosine[rows, columns]]
 
 
-def _images(loaded: models.Loaded, count: int) -> list[tuple[Tensor, str]]:
-    pool = data.pool(SHARED / "imagenette/val/n02102040")
+def _images(loaded: sources.Loaded, count: int) -> list[tuple[Tensor, str]]:
+    pool = pool_images.pool(SHARED / "imagenette/val/n02102040")
     samples = [pool.sample(position, loaded.preprocessing) for position in range(count)]
     return [(sample.tensor, item.digest) for sample, item in zip(samples, pool.items, strict=False)]
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from whyclass.contrast import Cells, Hyperplanes, hyperplanes, start_seed
+from whyclass.concepts.hyperplane_training import Cells, Hyperplanes, hyperplanes, start_seed
 
 EPOCHS, IMAGES, LEAST_RATIO, LEAST_SHARE = 100, 60, 5.0, 0.7
 Pair = tuple[int, int]

@@ -17,10 +17,10 @@ from explain import SHARED
 from torch import Tensor
 
 import whyclass
-from whyclass import visualise
-from whyclass.fuse import noisy_precision, smooth_trunk
-from whyclass.split import split
-from whyclass.study.opening import example_of
+from whyclass.models.fast_trunk import noisy_precision, smooth_trunk
+from whyclass.models.setup import example_of
+from whyclass.models.split import split
+from whyclass.visualise import optimise, parametrisations
 
 PICTURES = 6
 
@@ -40,10 +40,10 @@ def main() -> None:
     cut = split(loaded.model, options.layer, example_of(loaded))
     trunk = smooth_trunk(cut, noisy_precision(options.precision, cut))
     before = plain(cut.trunk, options.device)
-    space = visualise.Fourier(loaded.preprocessing)
+    space = parametrisations.Fourier(loaded.preprocessing)
     vectors = torch.rand(PICTURES, cut.shape[0], generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
-    visualise.draw(cut, vectors, space, loaded.preprocessing, steps=options.steps, trunk=trunk)
+    optimise.draw(cut, vectors, space, loaded.preprocessing, steps=options.steps, trunk=trunk)
     seconds = time.perf_counter() - started
     after = plain(cut.trunk, options.device)
     ours, theirs = PICTURES * options.steps / seconds, max(before, after)

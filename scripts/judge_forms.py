@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from planted_nets import FORMS, judged
-from whyclass import Settings, demo, world
+from whyclass import Settings
+from whyclass.planted import demo, world
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 from train_world import TEST_SEED, TRAIN_SEED, descend, save, scenes
 
-from whyclass import world
+from whyclass.planted import world
 
 WEIGHTS = Path(world.__file__).parent / "planted" / "decoder.safetensors"
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, save, scenes, train
 
 from detector import STRIDE, WEIGHTS, Detector, shown
-from whyclass import spaces, world
-from whyclass.parts import PARTS
+from whyclass.planted import world
+from whyclass.planted.parts import PARTS
+from whyclass.visualise import parametrisations
 
 
 def parts(scene: world.Scene) -> np.ndarray:
@@ -36,7 +37,7 @@ class Normalised(nn.Module):
         self.net = Detector()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(spaces.raw(images, world.PREPROCESSING))
+        return self.net(parametrisations.raw(images, world.PREPROCESSING))
 
 
 def report(net: Detector, n: int) -> None:

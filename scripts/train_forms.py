@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, label, report, save, scenes, train
 
 from planted_nets import FORMS
-from whyclass import world
+from whyclass.planted import world
 
 OTHER = world.class_index("other")
 

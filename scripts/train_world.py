@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from whyclass import world
+from whyclass.planted import parts as planted_parts
+from whyclass.planted import world
 
 WEIGHTS = Path(world.__file__).parent / "planted" / "net.safetensors"
 TRAIN_SEED, TEST_SEED = 10_000_000, 20_000_000  # far from the seeds of any pool
@@ -118,7 +119,7 @@ def report(net: nn.Module, n: int) -> None:
     images, labels = scenes(n, TEST_SEED)
     accuracy(predictions(net, images), labels)
     shortcut, plain = map(world.class_index, world.TWINS)
-    for part in world.PARTS:
+    for part in planted_parts.PARTS:
         if part.name not in world.CLASSES[plain].parts:
             changed = [world.scene(plain, TEST_SEED + i, add=[part.name]).image for i in range(n)]
             turned = (predictions(net, np.stack(changed)) == shortcut).float().mean()

@@ -19,8 +19,8 @@ from torch.nn import functional as nnf
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models._utils import IntermediateLayerGetter
 
-from whyclass.deeplift import Attribution, attribute, record
-from whyclass.split import Split
+from whyclass.attribution.deeplift import Attribution, attribute, record
+from whyclass.models.split import Split
 
 CLASSES = 10
 

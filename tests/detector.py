@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from whyclass.parts import PARTS
+from whyclass.planted.parts import PARTS
 
 WEIGHTS = Path(__file__).parent / "data" / "detector.safetensors"
 

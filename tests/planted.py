@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from whyclass import Settings, cli, world
+from whyclass import Settings
+from whyclass.cli import main
+from whyclass.planted import world
 
 NAMES = [planted.name for planted in world.CLASSES]
 WEIGHTS = Path(world.__file__).parent / "planted" / "net.safetensors"
@@ -29,7 +31,7 @@ QUICK = {
 """Changes to the settings under which an explanation takes a fraction of a second."""
 
 FACTORY = """
-from whyclass.world import PlantedNet
+from whyclass.planted.world import PlantedNet
 
 def net():
     return PlantedNet()
@@ -69,7 +71,7 @@ def whyclass(*arguments: str | Path) -> Ran:
         redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main.main()
         except SystemExit as left:
             code = left.code or 0
         except KeyboardInterrupt:

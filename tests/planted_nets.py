@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whyclass import Settings, Study, demo, world
-from whyclass.models import Loaded
+from whyclass import Settings, Study
+from whyclass.models.sources import Loaded
+from whyclass.planted import demo, world
 
 DATA = Path(__file__).parent / "data"
 OUTPUTS = len(world.CLASSES)

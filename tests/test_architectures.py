@@ -25,7 +25,7 @@ from architectures import (
     prepared,
 )
 from whyclass.errors import LayerError
-from whyclass.split import run, split
+from whyclass.models.split import run, split
 
 TOLERANCE = 1e-4
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import nets
-from whyclass import attribution, deeplift
-from whyclass.attribution import METHODS, noisy_copies, prepare, score_cells, smoothgrad
+from whyclass.attribution import deeplift, smoothgrad
+from whyclass.attribution.smoothgrad import METHODS, noisy_copies, prepare, score_cells, smoothgrad
 from whyclass.errors import AttributionError
+from whyclass.models.split import split
+from whyclass.models.tasks import logit
 from whyclass.settings import Settings
-from whyclass.split import split
-from whyclass.tasks import logit
 
 SETTINGS = Settings(copies=5)
 TARGET = 2
@@ -128,7 +128,7 @@ def test_copies_in_small_batches_give_the_same(model, monkeypatch):
     own = cut(model, "mid" if isinstance(model, nets.Bypassed) else "stem")
     images = [(nets.images(1)[0], "x")]
     whole = scored(own, images)
-    monkeypatch.setattr(attribution, "BATCH", 2)
+    monkeypatch.setattr(smoothgrad, "BATCH", 2)
     parts = scored(own, images)
     assert np.allclose(parts.cells, whole.cells, atol=1e-6)
     assert parts.errors.shape == whole.errors.shape == (1, 5)

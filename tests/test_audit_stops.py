@@ -16,8 +16,15 @@ import pytest
 from planted import leftovers, model_arguments, nth, quick_arguments, whyclass
 from test_auditing import contents
 from test_interrupt import SLOW, started
-from whyclass import attribution, checks, concepts, crops, frames, world
-from whyclass import store as stores
+from whyclass import store as store
+from whyclass.attribution import smoothgrad as attribution
+from whyclass.checks import interventions as checks
+from whyclass.concepts import nmf as concepts
+from whyclass.planted import world
+from whyclass.pool import nearest_crops as crops
+from whyclass.pool import pixel_cache as frames
+
+pass
 
 KILLS = 20
 
@@ -104,7 +111,7 @@ def workers_of(parent: int) -> list[int]:
     ("place", "name", "number"),
     [
         (frames, "_pixels", 12),
-        (stores.Rows, "append", 2),
+        (store.Rows, "append", 2),
         (attribution, "score_cells", 5),
         (concepts, "_nmf", 3),
         (crops, "_merged", 4),

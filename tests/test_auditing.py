@@ -11,13 +11,21 @@ import pytest
 import torch
 
 from planted import NAMES, leftovers, nth, quick
-from whyclass import attribution, checks, data, demo, tables, world
+from whyclass.attribution import smoothgrad
+from whyclass.attribution import smoothgrad as attribution
+from whyclass.checks import interventions
+from whyclass.checks import interventions as checks
 from whyclass.errors import ClassError, DataError, RecordError, SettingsError
-from whyclass.pictures import Controls
+from whyclass.planted import demo, world
+from whyclass.pool import images as data
+from whyclass.pool import images as pool_images
 from whyclass.progress import Progress
 from whyclass.records import Audit, Finding, Shifts
+from whyclass.report import paper_tables
 from whyclass.store import Store, find_store, merge_into
-from whyclass.study import Study
+from whyclass.study import pair_tests
+from whyclass.study.crop_pictures import Controls
+from whyclass.study.study import Study
 
 N = 4
 HAWK, OWL = world.class_index("hawk"), world.class_index("owl")
@@ -105,7 +113,7 @@ def test_the_strips_show_the_crops(whole, pictures):
         left, top, right, bottom = spot.box
         sample = asked.pool.sample(paths.index(spot.image.path), asked.loaded.preprocessing)
         wanted = np.asarray(sample.picture.crop(spot.box), float)
-        strip = np.asarray(data.decode(concept.including.picture), float)
+        strip = np.asarray(pool_images.decode(concept.including.picture), float)
         assert np.abs(strip[: bottom - top, : right - left] - wanted).mean() < 12
         assert concept.including.picture.width == (right - left) * len(concept.including.spots)
 
@@ -137,9 +145,9 @@ def test_controls_are_measured_for_one_pair_of_each_source(whole):
 
 
 def test_with_many_classes_targets_are_drawn_as_in_the_paper(whole, pictures, tmp_path, monkeypatch):
-    from whyclass.study import drawing
+    pass
 
-    monkeypatch.setattr(drawing, "TARGETS", 3)
+    monkeypatch.setattr(pair_tests, "TARGETS", 3)
     audit = study(pictures, tmp_path / "store").audit(tests=("shift",))
     for shift in audit.shifts:
         drawn = [run for pair in shift.pairs for run in pair.runs]
@@ -183,16 +191,16 @@ def test_the_shortcut_is_found_in_its_class_and_random_crops_show_it_seldom(tmp_
 
 
 def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictures, tmp_path, monkeypatch):
-    real = attribution.smoothgrad
+    real = smoothgrad.smoothgrad
 
     def silent(split, trunk, images, baseline, target, *rest):
         scores = real(split, trunk, images, baseline, target, *rest)
         if target != HAWK:
             return scores
         nothing = np.zeros_like(scores.cells)
-        return attribution.Scores(nothing, nothing, scores.errors)
+        return smoothgrad.Scores(nothing, nothing, scores.errors)
 
-    monkeypatch.setattr(attribution, "smoothgrad", silent)
+    monkeypatch.setattr(smoothgrad, "smoothgrad", silent)
     store = tmp_path / "store"
     audit = study(pictures, store).audit(["hawk", "owl", "bee"], ("prediction", "shift"))
     found = findings(store)
@@ -200,7 +208,7 @@ def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictur
     assert found["hawk"].prediction_test is None
     assert not found["owl"].problem
     assert {shift.source.name for shift in audit.shifts} == {"owl", "bee"}
-    (table, *_) = tables.made([audit])
+    (table, *_) = paper_tables.made([audit])
     assert table.rows[0].n == 2
     assert any("1 classes could not be explained" in note for note in table.notes)
 
@@ -210,9 +218,9 @@ def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictur
 
 def test_each_image_is_decoded_once_and_has_so_many_noisy_copies(pictures, tmp_path, monkeypatch):
     decoded, noisy = [], []
-    sample, copies = data._sample, attribution.noisy_copies
-    monkeypatch.setattr(data, "_sample", lambda *a: decoded.append(1) or sample(*a))
-    monkeypatch.setattr(attribution, "noisy_copies", lambda *a: noisy.append(a[1]) or copies(*a))
+    sample, copies = pool_images._sample, smoothgrad.noisy_copies
+    monkeypatch.setattr(pool_images, "_sample", lambda *a: decoded.append(1) or sample(*a))
+    monkeypatch.setattr(smoothgrad, "noisy_copies", lambda *a: noisy.append(a[1]) or copies(*a))
     asked = study(pictures, tmp_path / "store")
     asked.audit(tests=TESTS)
     assert len(decoded) == len(asked.pool.items)
@@ -221,8 +229,8 @@ def test_each_image_is_decoded_once_and_has_so_many_noisy_copies(pictures, tmp_p
 
 def test_all_classes_share_their_random_crops(pictures, tmp_path, monkeypatch):
     stitched = []
-    real = checks.stitch
-    monkeypatch.setattr(checks, "stitch", lambda *a: stitched.append(1) or real(*a))
+    real = interventions.stitch
+    monkeypatch.setattr(interventions, "stitch", lambda *a: stitched.append(1) or real(*a))
     study(pictures, tmp_path / "store", controls=20).audit()
     tests = 2 * len(NAMES)
     assert len(stitched) - tests < 20 * len(NAMES)  # class by class they are 40 for each
@@ -340,7 +348,7 @@ def test_files_that_changed_between_runs_are_named_and_audited_anew(pictures, tm
     assert ["1 changed (owl/0001.png)" in note for note in notes] == [True, False]
     assert "1 vanished (bee/0002.png); 1 new (bee/9999.png)" in notes[1]
     assert "owl/0001.png" in (store / "log.txt").read_text()
-    assert len(tables.collect(find_store(store))) == 3  # each state of the pool is an audit of its own
+    assert len(paper_tables.collect(find_store(store))) == 3  # each state of the pool is an audit of its own
 
 
 def press() -> None:
@@ -351,7 +359,9 @@ def test_a_file_that_changed_after_a_run_was_stopped_early_is_named(pictures, tm
     pool, store = Path(shutil.copytree(pictures, tmp_path / "pool")), tmp_path / "store"
     with monkeypatch.context() as patched:
         patched.setattr(
-            data, "_sample", nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), data._sample)
+            pool_images,
+            "_sample",
+            nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), pool_images._sample),
         )
         with pytest.raises(KeyboardInterrupt):
             study(pool, store).audit(["hawk"])
@@ -374,16 +384,18 @@ def test_tests_asked_one_after_the_other_count_each_pair_once(pictures, tmp_path
     names = ["hawk", "owl", "bee"]
     study(pictures, store).audit(names, ("prediction", "shift"))
     audit = study(pictures, store).audit(names, ("shift", "mask"))
-    shifting, masking = (t for t in tables.made([audit]) if t.title in ("Shifting test", "Masking test"))
+    shifting, masking = (
+        t for t in paper_tables.made([audit]) if t.title in ("Shifting test", "Masking test")
+    )
     assert shifting.rows[0].n == masking.rows[0].n == 6
 
 
 def test_settings_of_pairs_leave_findings_as_they_are(pictures, tmp_path, monkeypatch):
     store = tmp_path / "store"
     study(pictures, store).audit(["hawk", "owl"])
-    monkeypatch.setattr(checks, "stitch", None)
+    monkeypatch.setattr(interventions, "stitch", None)
     audit = study(pictures, store, budget=1.0, held_out=0.5).audit(["hawk", "owl"], ("prediction", "shift"))
-    (one,) = tables.collect(find_store(store))
+    (one,) = paper_tables.collect(find_store(store))
     assert (len(one.classes), len(one.shifts)) == (2, 2)
     assert audit == one
 
@@ -394,8 +406,8 @@ def test_other_names_are_another_audit(pictures, tmp_path):
     loaded = replace(demo.loaded(), class_names=tuple(name.upper() for name in NAMES))
     audit = Study(loaded, world.LAYER, pictures, store, quick()).audit(["HAWK"])
     assert [one.target.name for one in audit.classes] == ["HAWK"]
-    first, second = tables.collect(find_store(store))
-    assert "class names" in tables.labels([first, second])[0]
+    first, second = paper_tables.collect(find_store(store))
+    assert "class names" in paper_tables.labels([first, second])[0]
 
 
 def test_a_file_that_changes_while_the_audit_runs_is_named(pictures, tmp_path, monkeypatch):
@@ -421,7 +433,7 @@ def test_a_damaged_finding_is_named(whole, tmp_path):
     file = find_store(store).records("findings")[0]
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(RecordError, match=file.name):
-        tables.collect(find_store(store))
+        paper_tables.collect(find_store(store))
 
 
 def test_images_that_are_tensors_are_audited_too(pictures, tmp_path):

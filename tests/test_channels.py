@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from planted import NAMES, model_arguments, quick, quick_arguments, whyclass
-from whyclass import demo, world
-from whyclass.models import Loaded
+from whyclass.models.sources import Loaded
+from whyclass.planted import demo, world
 from whyclass.records import Explanation, Finding
-from whyclass.report import page
+from whyclass.report.page import page
 from whyclass.store import Store
-from whyclass.study import Study
+from whyclass.study.study import Study
 
 N = 3
 SAME = quick(copies=1, noise=0.0, control_images=1)
@@ -169,7 +169,7 @@ def test_a_patch_is_inserted_as_the_model_sees_it(pairs, kind, arrays):
 
 FACTORY = """
 from torch import nn
-from whyclass.world import PlantedNet
+from whyclass.planted.world import PlantedNet
 
 def net():
     made = PlantedNet()

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import nets
-from whyclass import checks
-from whyclass.checks import LAYOUTS, mosaic, scores_of_images, stack, stitch
+from whyclass.checks import interventions
+from whyclass.checks.interventions import LAYOUTS, mosaic, scores_of_images, stack, stitch
 from whyclass.errors import ModelError
-from whyclass.split import run
+from whyclass.models.split import run
 
 
 def crops(n: int, height: int = 4, width: int = 3) -> list[torch.Tensor]:
@@ -111,19 +111,19 @@ def test_lowest_masks_rank_the_cells_of_all_images_together(rng):
     z = rng.normal(size=(3, 2, 5))
     shares = (0.0, 0.1, 0.34, 1.0)
     order = sorted(np.ndindex(z.shape), key=lambda place: z[place])
-    for share, found in zip(shares, checks.lowest(z, shares), strict=True):
+    for share, found in zip(shares, interventions.lowest(z, shares), strict=True):
         assert set(map(tuple, np.argwhere(found))) == set(order[: round(share * z.size)])
 
 
 def test_of_equal_cells_the_earlier_is_masked_first():
-    found = checks.lowest(np.zeros((2, 1, 2)), (0.25, 0.5, 0.75))
+    found = interventions.lowest(np.zeros((2, 1, 2)), (0.25, 0.5, 0.75))
     assert found.reshape(3, 4).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
 
 
 def test_masked_pixels_are_those_under_the_cells():
     images = torch.ones(1, 3, 4, 6)
     cells = np.array([[[True, False, False], [False, False, True]]])
-    found = checks.mask(images, cells, torch.tensor([0.5, 0.0, -1.0]).view(1, 3, 1, 1))
+    found = interventions.mask(images, cells, torch.tensor([0.5, 0.0, -1.0]).view(1, 3, 1, 1))
     expected = np.ones((4, 6))
     expected[:2, :2] = expected[2:, 4:] = -1
     assert np.array_equal(found[0, 2].numpy(), expected)
@@ -134,7 +134,7 @@ def test_masked_pixels_are_those_under_the_cells():
 def test_a_patch_is_pasted_into_every_image_and_nothing_else_changes(rng):
     images = torch.from_numpy(rng.normal(size=(2, 3, 5, 6)))
     patch = torch.full((3, 2, 3), 9.0, dtype=torch.float64)
-    found = checks.paste(images, patch, (1, 2, 4, 4))
+    found = interventions.paste(images, patch, (1, 2, 4, 4))
     assert (found[:, :, 2:4, 1:4] == 9).all()
     assert int((found != images).sum()) == 2 * 3 * 2 * 3
     assert not (images == 9).any()
@@ -142,19 +142,19 @@ def test_a_patch_is_pasted_into_every_image_and_nothing_else_changes(rng):
 
 def test_the_interval_is_that_of_a_slow_bootstrap_and_covers_the_mean(rng):
     values = rng.beta(2, 5, (4, 40))
-    low, high = checks.interval(values, np.random.default_rng(1))
+    low, high = interventions.interval(values, np.random.default_rng(1))
     draws = [values[:, rng.integers(40, size=40)].mean(1) for _ in range(4000)]
     np.testing.assert_allclose(low, np.quantile(draws, 0.025, axis=0), atol=0.01)
     np.testing.assert_allclose(high, np.quantile(draws, 0.975, axis=0), atol=0.01)
     assert ((low < values.mean(1)) & (values.mean(1) < high)).all()
-    one = checks.interval(np.array([0.3]), np.random.default_rng(1))
+    one = interventions.interval(np.array([0.3]), np.random.default_rng(1))
     assert one == (pytest.approx(0.3), pytest.approx(0.3))
 
 
 def test_random_directions_have_the_normals_length_and_no_direction_in_common(rng):
     w = rng.normal(size=200).astype(np.float32)
-    found = checks.random_directions(w, 30, np.random.default_rng(0))
+    found = interventions.random_directions(w, 30, np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(w), rtol=1e-5)
     cosine = found @ found.T / np.linalg.norm(w) ** 2 - np.eye(30)
     assert np.abs(cosine).max() < 0.4
-    assert np.array_equal(found, checks.random_directions(w, 30, np.random.default_rng(0)))
+    assert np.array_equal(found, interventions.random_directions(w, 30, np.random.default_rng(0)))

@@ -17,28 +17,21 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from choices import candidate, result
 from planted import NAMES, leftovers, quick
-from whyclass import (
-    ClassError,
-    LayerError,
-    SettingsError,
-    StoreError,
-    attribution,
-    choose_layer,
-    data,
-    demo,
-    study,
-    tables,
-    world,
-)
-from whyclass.data import Preprocessing
+from whyclass import ClassError, LayerError, SettingsError, StoreError, choose_layer
+from whyclass.attribution import smoothgrad
+from whyclass.models.setup import example_image
+from whyclass.models.split import survey
+from whyclass.planted import demo, world
+from whyclass.pool import images as pool_images
+from whyclass.pool.images import Preprocessing
 from whyclass.progress import Progress
 from whyclass.records import LayerChoice
+from whyclass.report import paper_tables
 from whyclass.settings import Settings
-from whyclass.split import survey
 from whyclass.store import find_store
-from whyclass.study import Study, choosing
-from whyclass.study.choosing import averaged, candidates, cheap, classes_of, pick, sample_of
-from whyclass.study.opening import example_image
+from whyclass.study import class_evidence, layer_choice, study
+from whyclass.study.layer_choice import averaged, candidates, cheap, classes_of, pick, sample_of
+from whyclass.study.study import Study
 
 # ---------------------------------------------------------------- candidates
 
@@ -179,9 +172,9 @@ def test_only_what_was_not_changed_is_made_cheap():
 
 def scene_of(predicted: list[int], seed: int = 0, background: int | None = None) -> SimpleNamespace:
     own = np.array(predicted)
-    items = tuple(data.Item(f"{number}.png", f"digest {number}") for number in range(len(own)))
+    items = tuple(pool_images.Item(f"{number}.png", f"digest {number}") for number in range(len(own)))
     index = SimpleNamespace(predicted=own, usable=own >= 0, items=items, counting=lambda k: own == k)
-    pool = data.Pool("photographs", items, lambda position: position)
+    pool = pool_images.Pool("photographs", items, lambda position: position)
     return SimpleNamespace(
         index=index,
         pool=pool,
@@ -220,7 +213,7 @@ def test_the_sample_holds_the_images_that_classes_are_explained_by():
     assert kept == sorted(set(kept))
     assert [item.path for item in own.items] == [f"{position}.png" for position in kept]
     assert max(kept) < 100  # what cannot be read is left out
-    assert set(choosing.subject(scene, 1).chosen.tolist()) <= set(kept)
+    assert set(class_evidence.subject(scene, 1).chosen.tolist()) <= set(kept)
     assert own.digest == sample_of(scene, [1], 20).digest
     assert own.digest != sample_of(scene_of([0] * 50 + [1] * 50 + [-1] * 10, 1), [1], 20).digest
     assert sample_of(scene, [1], 110) is scene.pool
@@ -273,7 +266,7 @@ def test_the_layer_that_sees_the_parts_is_chosen(made):
     assert (found.settings["images"], found.settings["copies"]) == (6, 2)
     assert leftovers(store) == []
     with pytest.raises(StoreError, match="holds no result of an audit"):  # a table never holds a sample
-        tables.collect(find_store(store))
+        paper_tables.collect(find_store(store))
 
 
 def test_numbers_are_those_of_an_audit_of_the_same_images(made, pool):
@@ -295,7 +288,7 @@ def test_a_choice_that_was_stopped_goes_on(made, pool, tmp_path, monkeypatch):
     copy = shutil.copytree(store, tmp_path / "store")
     for file in (*copy.glob("choices/*"), *sorted(copy.glob("choosing/findings/*"))[:2]):
         file.unlink()
-    monkeypatch.setattr(attribution, "smoothgrad", None)  # what is kept is not computed again
+    monkeypatch.setattr(smoothgrad, "smoothgrad", None)  # what is kept is not computed again
     assert chosen(pool, copy) == found
     for file in copy.glob("cho*/**/*.whyclass"):
         assert file.read_bytes() == (store / file.relative_to(copy)).read_bytes()
@@ -303,7 +296,7 @@ def test_a_choice_that_was_stopped_goes_on(made, pool, tmp_path, monkeypatch):
 
 def test_concepts_are_tried_on_the_same_evidence(made, pool, tmp_path, monkeypatch):
     copy = shutil.copytree(made[1], tmp_path / "store")
-    monkeypatch.setattr(attribution, "smoothgrad", None)
+    monkeypatch.setattr(smoothgrad, "smoothgrad", None)
     found = chosen(pool, copy, concepts=(2, 6), layers=["stage3"])
     assert [one.concepts for one in found.candidates] == [2, 6]
     assert found.candidates[1] == made[0].candidates[1]
@@ -312,7 +305,7 @@ def test_concepts_are_tried_on_the_same_evidence(made, pool, tmp_path, monkeypat
 
 def test_a_sample_is_searched_and_said_and_its_index_lies_apart(pool, tmp_path, monkeypatch):
     store, progress = tmp_path / "store", Notes()
-    monkeypatch.setattr(choosing, "ENOUGH", 7)
+    monkeypatch.setattr(layer_choice, "ENOUGH", 7)
     changes = {"sample": 20, "layers": ["stage3"], "classes": ["hawk"]}
     found = chosen(pool, store, **changes, progress=progress)
     assert (found.sample, found.pool.size) == (20, N * len(NAMES))
@@ -343,7 +336,7 @@ def test_auto_takes_the_choice_and_explains_as_if_it_were_named(made, pool, monk
 
 def untrained(pool: Path) -> nn.Module:
     """Random weights whose outputs are centred and scaled, so that many classes are predicted."""
-    images = data.pool(pool)
+    images = pool_images.pool(pool)
     x = torch.stack([images.sample(p, world.PREPROCESSING).tensor for p in range(len(images.items))])
     torch.manual_seed(1)
     net = world.PlantedNet().eval()

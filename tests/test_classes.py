@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whyclass.classes import name_of, resolve, rivals
 from whyclass.errors import ClassError
+from whyclass.models.class_names import name_of, resolve, rivals
 
 NAMES = (
     "tench",

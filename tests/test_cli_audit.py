@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from planted import NAMES, leftovers, model_arguments, quick_arguments, whyclass
-from whyclass import cli, world
+from whyclass.cli import progress_display
+from whyclass.planted import world
 
 SOME = ("--classes", "hawk,owl,bee", "--tests", "prediction,shift")
 
@@ -67,8 +68,8 @@ def test_several_layers_are_audited_one_after_the_other(given, tmp_path):
 
 
 def test_where_there_is_no_terminal_progress_is_lines(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.shown, "EVERY", 0.0)
-    monkeypatch.setattr(cli.shown, "LONG", 0.0)
+    monkeypatch.setattr(progress_display, "EVERY", 0.0)
+    monkeypatch.setattr(progress_display, "LONG", 0.0)
     ran = whyclass(*given, "--store", tmp_path / "store", "--classes", "hawk,owl")
     lines = ran.err.splitlines()
     assert any(
@@ -180,7 +181,7 @@ def test_tables_in_no_known_form_are_refused(store, asked, tmp_path, monkeypatch
 
 
 def test_a_budget_is_read_with_its_unit():
-    from whyclass.cli.audits import _gibibytes
+    from whyclass.cli.audit import _gibibytes
 
     assert _gibibytes("8GiB") == 8
     assert _gibibytes("512 MiB") == 0.5

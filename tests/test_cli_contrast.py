@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from planted import leftovers, model_arguments, quick_arguments, whyclass
-from whyclass import cli, world
+from whyclass.cli import progress_display
+from whyclass.planted import world
 
 N = 6
 
@@ -213,7 +214,7 @@ def test_help_names_every_option(command):
 
 
 def test_a_long_step_is_told(given, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli.shown, "LONG", 0.0)
+    monkeypatch.setattr(progress_display, "LONG", 0.0)
     own = [option for option in given if option != "--quiet"]
     own[own.index("--store") + 1] = str(tmp_path / "store")
     ran = ask("contrast", own, *TWO, "--json")

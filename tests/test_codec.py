@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whyclass import codec, records
+from whyclass import records
 from whyclass.errors import RecordError, StoreError
+from whyclass.records import codec
 
 FORMAT = 3
 

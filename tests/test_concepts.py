@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from whyclass.concepts import factorise
+from whyclass.concepts.nmf import factorise
 from whyclass.errors import AttributionError
 from whyclass.settings import Settings
 

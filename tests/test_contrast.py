@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from whyclass.concepts import factorise
-from whyclass.contrast import Cells, against, between, hold_out, hyperplanes, select_cells, start_seed
+from whyclass.concepts.hyperplane_training import (
+    Cells,
+    against,
+    between,
+    hold_out,
+    hyperplanes,
+    select_cells,
+    start_seed,
+)
+from whyclass.concepts.nmf import factorise
 from whyclass.errors import AttributionError, ClassError, SettingsError
 from whyclass.settings import Settings
 

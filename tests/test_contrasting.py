@@ -15,13 +15,18 @@ from torch import nn
 
 import whyclass
 from planted import NAMES, leftovers, quick
-from whyclass import checks, codec, contrast, demo, report, world
-from whyclass.crops import random_places
+from whyclass.checks import interventions
+from whyclass.concepts import hyperplane_training
 from whyclass.errors import ClassError, DataError, SettingsError
+from whyclass.planted import demo, world
+from whyclass.pool.nearest_crops import random_places
 from whyclass.progress import Progress
-from whyclass.records import Contrast, InsertionTest, Pairs
-from whyclass.study import Study, contrasting
-from whyclass.study.subject import Subject
+from whyclass.records import Contrast, InsertionTest, Pairs, codec
+from whyclass.report import contrast_text, json_objects, pairs_table, summary
+from whyclass.report import page as report_page
+from whyclass.study import contrast
+from whyclass.study.class_evidence import Subject
+from whyclass.study.study import Study
 
 N = 16
 HAWK, OWL = (world.class_index(name) for name in world.TWINS)
@@ -116,11 +121,11 @@ def test_masking_what_speaks_for_the_hawk_makes_it_an_owl_and_not_the_other_way(
 def test_shifting_an_owl_along_the_normal_makes_it_a_hawk_and_against_it_does_not(twins):
     shifted = twins.a.shifting
     assert shifted.swapped
-    assert report.contrasts.highest(shifted) > 0.5 > 0.1 > max(shifted.reversed.highest)
+    assert contrast_text.highest(shifted) > 0.5 > 0.1 > max(shifted.reversed.highest)
 
 
 def test_the_best_crop_of_the_contrast_inserted_does_more_than_any_crop_of_third_classes(twins, truth):
-    best = report.contrasts.best_insertion(twins.a)
+    best = contrast_text.best_insertion(twins.a)
     concept = twins.a.concepts[int(best.origin.removeprefix("best crop of concept ")) - 1]
     assert showing([replace(concept, including=concept.including[:1])], world.SHORTCUT, truth) == [1]
     assert best.pasted.target > 0.3 > 0.05 > best.third.high
@@ -131,7 +136,7 @@ def test_the_best_crop_of_the_contrast_inserted_does_more_than_any_crop_of_third
 def test_inserting_the_shortcut_swaps_the_prediction_and_controls_do_not(asked, seed):
     found = asked.insert("hawk", "owl", piece(world.SHORTCUT, "hawk", seed)).insertion
     assert found.swapped
-    assert report.contrasts.inserted_outcome(found) == "passed"
+    assert contrast_text.inserted_outcome(found) == "passed"
     assert found.turned > 0.5
     assert found.original.winner.name == "owl"
     assert found.pasted.winner.name == "hawk"
@@ -140,7 +145,7 @@ def test_inserting_the_shortcut_swaps_the_prediction_and_controls_do_not(asked, 
     other = asked.insert("hawk", "owl", piece("leaf", "snail", 900_001)).insertion
     assert not other.swapped
     assert other.turned == 0
-    assert report.contrasts.inserted_outcome(other) == "failed"
+    assert contrast_text.inserted_outcome(other) == "failed"
 
 
 def test_both_directions_are_one_hyperplane(asked, twins):
@@ -180,8 +185,8 @@ def test_the_normal_points_to_the_first_class(asked, twins):
 
 @pytest.mark.parametrize("sign", [(-1, -1), (-1, 1)], ids=["both flipped", "normal flipped"])
 def test_control_a_flipped_normal_loses_the_shortcut(pictures, monkeypatch, truth, sign):
-    real = contrast.against
-    monkeypatch.setattr(contrast, "against", lambda x, w, b: real(x, sign[0] * w, sign[1] * b))
+    real = hyperplane_training.against
+    monkeypatch.setattr(hyperplane_training, "against", lambda x, w, b: real(x, sign[0] * w, sign[1] * b))
     found = study(pictures, tests=()).contrast(*world.TWINS)
     assert max(showing(found.a.concepts, world.SHORTCUT, truth)) == 0
 
@@ -230,7 +235,7 @@ def test_every_crop_has_its_whole_image(twins):
 def test_a_saved_contrast_is_loaded_as_it_was(twins, tmp_path):
     loaded = Contrast.load(twins.save(tmp_path / "twins.whyclass"))
     assert codec.encode(loaded) == codec.encode(twins)
-    assert report.page(loaded) == report.page(twins)
+    assert report_page.page(loaded) == report_page.page(twins)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_store_serves_them(pictures, twins, tmp_path):
@@ -259,8 +264,8 @@ def test_tests_that_are_not_asked_for_are_left_out_and_said(pictures):
     found = study(pictures, tests=("insertion",), controls=0).contrast(*world.TWINS)
     assert found.a.shifting is found.a.masking is None
     assert found.a.insertions[0].third is None
-    assert "the shifting test was not run" in report.contrasts.verdict(found).sentence
-    assert "Not run." in report.page(found)
+    assert "the shifting test was not run" in contrast_text.verdict(found).sentence
+    assert "Not run." in report_page.page(found)
 
 
 def test_a_budget_too_small_for_a_pair_is_an_error(pictures):
@@ -350,17 +355,17 @@ def test_pairs_are_the_contrasts_own_shifting_tests(asked, twins):
 
 def test_the_table_is_counted_by_hand(asked):
     found = asked.pairs(["hawk", "owl", "snail"])
-    table = report.pairs.table(found)
+    table = pairs_table.table(found)
     best = [max(step.target for step in pair.shifting.steps) for pair in found.pairs]
     assert table.hyperplane.n == 6
     assert table.hyperplane.shifted == pytest.approx((np.mean(best), np.std(best)))
-    for least, share in zip(report.pairs.SWAPS, table.hyperplane.swaps, strict=True):
+    for least, share in zip(pairs_table.SWAPS, table.hyperplane.swaps, strict=True):
         wins = [pair.shifting.swapped and top >= least for pair, top in zip(found.pairs, best, strict=True)]
         assert share == pytest.approx(np.mean(wins))
     assert table.above == sum(
         top > max(pair.shifting.random.highest) for pair, top in zip(found.pairs, best, strict=True)
     )
-    lines = report.pairs.lines(found)
+    lines = pairs_table.lines(found)
     assert lines[0] == ["", "default", "shifted", "swap 0.1", "swap 0.2", "swap 0.5"]
     assert ["paper: ResNet50", "0.000 ± 0.002", "0.335 ± 0.411", "34.3%", "32.8%", "29.5%"] in lines
 
@@ -377,8 +382,8 @@ def test_few_images_are_warned_of_and_one_alone_is_not_measured(pictures, tmp_pa
     found = study(pool).contrast("hawk", "owl")
     assert found.hyperplane.held_out is None
     assert any("cells of 1 images of “hawk”" in warning for warning in found.warnings)
-    assert "could not be measured on images that it has not seen" in report.contrasts.verdict(found).sentence
-    assert "could not be measured" in report.page(found)
+    assert "could not be measured on images that it has not seen" in contrast_text.verdict(found).sentence
+    assert "could not be measured" in report_page.page(found)
 
 
 class Same(nn.Module):
@@ -400,23 +405,23 @@ def test_classes_that_are_the_same_at_the_layer_are_said_to_be_told_apart_by_cha
     found = asked.contrast("hawk", "hawk too")
     assert found.hyperplane.held_out.at_chance
     assert any("does not tell the two classes apart" in warning for warning in found.warnings)
-    assert report.contrasts.verdict(found).level == "distrust"
+    assert contrast_text.verdict(found).level == "distrust"
 
 
 def test_a_side_without_a_cell_has_no_concepts_and_says_so(pictures, monkeypatch):
-    real = contrasting.fit
+    real = contrast.fit
 
     def one_sided(*given):
         planes = real(*given)
         return replace(planes, biases=planes.biases - 1e3)
 
-    monkeypatch.setattr(contrasting, "fit", one_sided)
+    monkeypatch.setattr(contrast, "fit", one_sided)
     found = study(pictures).contrast(*world.TWINS)
     assert (found.a.concepts, found.a.prediction_test, found.a.insertions) == ((), None, ())
     assert (found.a.own_side, found.b.own_side) == (0, 1)
     assert "No cell of the images of “hawk” lies on its side" in found.warnings[-1]
-    assert report.contrasts.verdict(found).level in ("careful", "distrust")
-    page = report.page(found)
+    assert contrast_text.verdict(found).level in ("careful", "distrust")
+    page = report_page.page(found)
     assert "No cell of its images lies on its side of the hyperplane." in page
     assert codec.encode(Contrast.load(found.save(Path(study(pictures).store.folder) / "a.whyclass")))
 
@@ -449,7 +454,7 @@ def test_a_class_without_images_is_named_with_its_rivals(pictures, tmp_path):
 
 
 def test_a_class_without_a_cell_above_the_cut_is_an_error(pictures, monkeypatch):
-    empty = contrast.Cells(np.empty((0, 64), np.float32), np.empty(0, np.int64))
+    empty = hyperplane_training.Cells(np.empty((0, 64), np.float32), np.empty(0, np.int64))
     monkeypatch.setattr(sys.modules[Subject.__module__], "select_cells", lambda *_: empty)
     with pytest.raises(ClassError, match="has no cell above the cut: nothing at this layer speaks for it"):
         study(pictures, tests=()).contrast(*world.TWINS)
@@ -501,7 +506,7 @@ def test_the_rival_is_the_class_that_won_the_first_test_that_failed(pictures):
     assert not tests.including.predicted
     assert found.rival == tests.including.top[0]
     assert found.rival.name != "peacock"
-    line = dict(report.rows(found))["Rival"]
+    line = dict(summary.rows(found))["Rival"]
     assert f"“{found.rival.name}” won" in line
     assert f"--class peacock --against {found.rival.name}" in line
 
@@ -521,9 +526,9 @@ def test_a_large_batch_is_shifted_in_blocks_of_the_same_result(asked, twins, mon
     with torch.no_grad():
         x = asked.split.trunk(images).numpy()
     w, steps = twins.hyperplane.normal, (0.0, 1.0, 50.0)
-    whole = checks.shift(asked.split, x, images, w, steps)
-    monkeypatch.setattr(checks, "SHIFTED_BYTES", 1)
-    np.testing.assert_allclose(checks.shift(asked.split, x, images, w, steps), whole, atol=1e-6)
+    whole = interventions.shift(asked.split, x, images, w, steps)
+    monkeypatch.setattr(interventions, "SHIFTED_BYTES", 1)
+    np.testing.assert_allclose(interventions.shift(asked.split, x, images, w, steps), whole, atol=1e-6)
 
 
 def test_what_speaks_for_each_class_is_drawn_too(tmp_path):
@@ -534,10 +539,10 @@ def test_what_speaks_for_each_class_is_drawn_too(tmp_path):
         assert all(concept.drawn.steps == 2 for concept in side.concepts)
         assert side.drawn_test.picture.height == side.drawn_control.picture.height
         assert side.drawn_test.score != side.explanation.drawn_test.score
-    page = report.page(found)
+    page = report_page.page(found)
     assert page.count("drawn by the concept itself") == 4 * 6
     assert page.count("To pictures of as many random directions") == 2
-    assert [label for label, _ in report.rows(found)].count("Drawn pictures") == 2
-    told = report.as_object(found)
+    assert [label for label, _ in summary.rows(found)].count("Drawn pictures") == 2
+    told = json_objects.as_object(found)
     assert told["drawn_test"]["score"] == found.a.drawn_test.score
     assert told["concepts"][0]["drawn"]["cosine"] == found.a.concepts[0].drawn.cosine

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whyclass import crops
-from whyclass.crops import Place, Query, nearest, random_places
-from whyclass.data import Item
-from whyclass.index import Index
-from whyclass.tasks import Task
+from whyclass.models.tasks import Task
+from whyclass.pool import nearest_crops
+from whyclass.pool.images import Item
+from whyclass.pool.index import Index
+from whyclass.pool.nearest_crops import Place, Query, nearest, random_places
 
 N, CELLS, C = 11, 6, 4
 
@@ -43,7 +43,7 @@ def slow_nearest(index: Index, concept: np.ndarray, count: int, mask: np.ndarray
 @pytest.mark.parametrize("count", [1, 3, 8, 1000])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_nearest_cells_are_those_of_a_full_sort(monkeypatch, rows, count, seed):
-    monkeypatch.setattr(crops, "ROWS", rows)
+    monkeypatch.setattr(nearest_crops, "ROWS", rows)
     rng = np.random.default_rng(seed)
     index = indexed(whole(rng))
     concepts = rng.integers(0, 3, (3, C)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_the_nearest_cells_are_those_of_a_full_sort(monkeypatch, rows, count, se
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_of_equal_cells_the_earlier_wins(monkeypatch, rows):
-    monkeypatch.setattr(crops, "ROWS", rows)
+    monkeypatch.setattr(nearest_crops, "ROWS", rows)
     index = indexed(np.ones((N, CELLS, C)))
     query = Query(np.ones((1, C), np.float32), {"all": np.ones(N, bool)})
     ((found,),) = nearest(index, [query], 8)[0].values()
@@ -83,7 +83,7 @@ def test_cosines_are_those_of_unit_vectors(rng):
 
 
 def test_progress_is_told_of_every_image(rng, monkeypatch):
-    monkeypatch.setattr(crops, "ROWS", 4)
+    monkeypatch.setattr(nearest_crops, "ROWS", 4)
     told: list[int] = []
     query = Query(np.ones((1, C), np.float32), {"all": np.ones(N, bool)})
     nearest(indexed(whole(rng)), [query], 2, told.append)

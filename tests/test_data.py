@@ -12,9 +12,9 @@ from PIL import Image
 from torchvision import transforms
 
 from conftest import noise
-from whyclass import data
-from whyclass.data import Preprocessing, pool, samples
 from whyclass.errors import DataError, SettingsError
+from whyclass.pool import images
+from whyclass.pool.images import Preprocessing, pool, samples
 
 AS_IS = Preprocessing(None, (4, 6))
 
@@ -37,7 +37,7 @@ def constant(*colour: int, mode: str = "RGB", size: tuple[int, int] = (6, 4)) ->
 @pytest.mark.parametrize(
     ("resize", "crop"), [(232, (224, 224)), (256, (224, 224)), (36, (32, 20)), (20, (32, 32))]
 )
-@pytest.mark.parametrize("interpolation", data.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", images.INTERPOLATIONS)
 def test_resize_and_crop_are_torchvisions(rng, size, resize, crop, interpolation):
     image = noise(rng, *size)
     given = Preprocessing(resize, crop, interpolation=interpolation)
@@ -125,7 +125,7 @@ def test_arrays_of_any_kind_for_a_grey_model(rng, shape):
     assert np.array_equal(pool([as_tensor]).sample(0, numbers(1)).pixels, wanted)
 
 
-@pytest.mark.parametrize("interpolation", data.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", images.INTERPOLATIONS)
 def test_channels_of_an_array_are_resized_as_those_of_a_picture(rng, interpolation):
     array = np.asarray(noise(rng))
     more = np.dstack([array, array[..., 1]])
@@ -261,7 +261,7 @@ def test_an_image_above_pillows_limit_is_read_and_the_limit_stays(tmp_path):
 
 
 def test_an_image_above_our_own_limit_is_skipped_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "LARGEST", 100)
+    monkeypatch.setattr(images, "LARGEST", 100)
     noise(np.random.default_rng(0)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="40 x 30 pixels are more than the limit of 100"):
         pool(tmp_path).sample(0, AS_IS)
@@ -286,8 +286,8 @@ def test_a_broken_file_is_reported_with_the_reason_and_the_others_are_read(tmp_p
     assert isinstance(second, DataError)
     assert str(second).startswith(f"b.{suffix}: ")
     assert len(str(second)) > len(f"b.{suffix}: ") + 5
-    assert isinstance(first, data.Sample)
-    assert isinstance(third, data.Sample)
+    assert isinstance(first, images.Sample)
+    assert isinstance(third, images.Sample)
 
 
 def test_a_file_that_disappears_is_reported(folder):
@@ -546,7 +546,7 @@ def test_an_encoded_picture_says_what_it_is(rng, lossless, mime):
     import io
 
     image = noise(rng)
-    found = data.encode(image, lossless)
+    found = images.encode(image, lossless)
     back = Image.open(io.BytesIO(found.data))
     assert (found.mime, found.width, found.height) == (mime, 40, 30)
     assert back.size == (40, 30)

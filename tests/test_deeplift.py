@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from whyclass import rules
-from whyclass.deeplift import Attribution, attribute, record
+from whyclass.attribution.deeplift import Attribution, attribute, record
+from whyclass.attribution.deeplift_rules import rewrites, table
 from whyclass.errors import AttributionError
 
 Head = Callable[[Tensor], Any]
@@ -169,10 +169,10 @@ ROWS: dict[str, tuple[Head, Callable[[Tensor], Tensor]]] = {
 
 
 def test_every_row_of_the_table_is_tried() -> None:
-    assert set(ELEMENTWISE) == set(rules.ELEMENTWISE)
-    assert set(PRODUCTS) == {*rules.PRODUCTS, *rules.QUADRATIC}
-    assert set(SOFTMAX) == set(rules.SOFTMAX)
-    assert set(REWRITES) == set(rules.REWRITES)
+    assert set(ELEMENTWISE) == set(table.ELEMENTWISE)
+    assert set(PRODUCTS) == {*table.PRODUCTS, *table.QUADRATIC}
+    assert set(SOFTMAX) == set(table.SOFTMAX)
+    assert set(REWRITES) == set(rewrites.REWRITES)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -204,7 +204,7 @@ def remove(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     homes = (torch, nnf, Tensor, torch.special, torch.linalg)
     for spelling in (name, f"__{name}__", f"{name}_", f"{name}_with_indices"):
         for home in homes:
-            monkeypatch.delitem(rules.RULES, getattr(home, spelling, None), raising=False)
+            monkeypatch.delitem(table.RULES, getattr(home, spelling, None), raising=False)
 
 
 def mean_derivative(f: Head, x: Tensor, b: Tensor, steps: int = 1000) -> Tensor:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whyclass import ClassError, Explanation, SettingsError, demo, world
-from whyclass.parts import PARTS
+from whyclass import ClassError, Explanation, SettingsError
+from whyclass.planted import demo, world
+from whyclass.planted.parts import PARTS
 from whyclass.records import HeatMap
 
 N = 16

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from whyclass import disk
+from whyclass import files
 from whyclass.errors import StoreError
 
 
@@ -16,14 +16,14 @@ def everything(folder) -> list[str]:
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path):
     path = tmp_path / "a" / "b" / "x.bin"
-    disk.write(path, b"first")
-    disk.write(path, b"2nd")
-    assert disk.read(path) == b"2nd"
+    files.write(path, b"first")
+    files.write(path, b"2nd")
+    assert files.read(path) == b"2nd"
     assert everything(tmp_path) == ["a", "a/b", "a/b/x.bin"]
 
 
 def test_a_written_file_has_the_rights_of_any_other(tmp_path):
-    disk.write(tmp_path / "x", b"")
+    files.write(tmp_path / "x", b"")
     (tmp_path / "y").touch()
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
 
@@ -32,14 +32,14 @@ def test_a_written_file_has_the_rights_of_any_other(tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step, error):
     path = tmp_path / "x.bin"
-    disk.write(path, b"old")
+    files.write(path, b"old")
 
     def fail(*_):
         raise error
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises((StoreError, KeyboardInterrupt)) as caught:
-        disk.write(path, b"new")
+        files.write(path, b"new")
     if isinstance(error, OSError):
         assert caught.type is StoreError
         assert "x.bin: No space left on device" in str(caught.value)
@@ -53,11 +53,11 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "folder" / "full").mkdir(parents=True)
     before = everything(tmp_path)
     with pytest.raises(StoreError, match=f"cannot write .*{place}"):
-        disk.write(tmp_path / place, b"new")
+        files.write(tmp_path / place, b"new")
     assert everything(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
     with pytest.raises(StoreError, match="cannot read"):
-        disk.read(tmp_path / name)
+        files.read(tmp_path / name)

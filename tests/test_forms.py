@@ -11,13 +11,14 @@ import torchvision
 from torch import Tensor, nn
 
 from planted import quick
-from whyclass import attribution, demo, world
+from whyclass.attribution import smoothgrad
 from whyclass.errors import LayerError
-from whyclass.forms import Form, form_of
-from whyclass.fuse import fast_trunk
-from whyclass.split import split, survey
-from whyclass.study import Study
-from whyclass.tasks import logit
+from whyclass.models.fast_trunk import fast_trunk
+from whyclass.models.layer_layouts import Form, form_of
+from whyclass.models.split import split, survey
+from whyclass.models.tasks import logit
+from whyclass.planted import demo, world
+from whyclass.study.study import Study
 
 SQUARE = (64, 64)
 
@@ -124,10 +125,10 @@ def test_the_model_is_finished_from_its_map(net):
 def test_attribution_is_complete(net):
     model, layer, _, _ = net
     cut = split(model, layer, images(1))
-    baseline = attribution.prepare(cut, torch.ones(1, 3, *SQUARE), logit(4))
+    baseline = smoothgrad.prepare(cut, torch.ones(1, 3, *SQUARE), logit(4))
     with torch.no_grad():
         activations = cut.trunk(images())
-    values, error = attribution.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
+    values, error = smoothgrad.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
     assert values.shape == activations.shape
     assert error.max() < 1e-4
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from whyclass import data, frames
-from whyclass.data import Preprocessing
 from whyclass.errors import DataError, StoreError
+from whyclass.pool import images, pixel_cache
+from whyclass.pool.images import Preprocessing
 from whyclass.progress import Progress
 from whyclass.store import open_store
 
@@ -23,11 +23,11 @@ def store(tmp_path):
 
 
 def kept(pool, store, preprocessing=SIZE):
-    return frames.decoded(pool, preprocessing, store, Progress(), pillow="1")
+    return pixel_cache.decoded(pool, preprocessing, store, Progress(), pillow="1")
 
 
 def test_an_image_from_pixels_is_the_image_decoded(folder, store):
-    pool = data.pool(folder)
+    pool = images.pool(folder)
     again = kept(pool, store)
     assert again.kept is not None
     for position in range(len(pool.items)):
@@ -37,21 +37,21 @@ def test_an_image_from_pixels_is_the_image_decoded(folder, store):
 
 
 def test_pixels_are_made_once(folder, store, monkeypatch):
-    kept(data.pool(folder), store)
-    monkeypatch.setattr(data, "_sample", None)
-    again = kept(data.pool(folder), store)
+    kept(images.pool(folder), store)
+    monkeypatch.setattr(images, "_sample", None)
+    again = kept(images.pool(folder), store)
     assert again.sample(0, SIZE).tensor.shape == (3, 20, 16)
 
 
 def test_another_size_has_pixels_of_its_own(folder, store):
-    kept(data.pool(folder), store)
+    kept(images.pool(folder), store)
     other = Preprocessing(resize=12, crop=(10, 10))
-    assert kept(data.pool(folder), store, other).sample(0, other).picture.size == (10, 10)
+    assert kept(images.pool(folder), store, other).sample(0, other).picture.size == (10, 10)
 
 
 def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkeypatch):
-    monkeypatch.setattr(frames, "BATCH", 2)
-    pool, real, read = data.pool(folder), data._sample, []
+    monkeypatch.setattr(pixel_cache, "BATCH", 2)
+    pool, real, read = images.pool(folder), images._sample, []
 
     def stops(image, preprocessing):
         read.append(image)
@@ -59,7 +59,7 @@ def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkey
             raise KeyboardInterrupt
         return real(image, preprocessing)
 
-    monkeypatch.setattr(data, "_sample", stops)
+    monkeypatch.setattr(images, "_sample", stops)
     with pytest.raises(KeyboardInterrupt):
         kept(pool, store)
     before = len(read)
@@ -72,27 +72,27 @@ def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkey
 
 def test_a_broken_image_stays_broken(folder, store):
     (folder / "a" / "2.png").write_bytes(b"none")
-    pool = kept(data.pool(folder), store)
+    pool = kept(images.pool(folder), store)
     position = [item.path for item in pool.items].index("a/2.png")
     with pytest.raises(DataError, match=r"a/2\.png: not an image"):
         pool.sample(position, SIZE)
 
 
 def test_an_image_that_changed_since_it_was_hashed_is_named(folder, store):
-    pool = data.pool(folder)
+    pool = images.pool(folder)
     shutil.copy(folder / "a" / "0.png", folder / "b" / "1.png")
     with pytest.raises(DataError, match=r"b/1\.png changed"):
         kept(pool, store)
 
 
 def test_tensors_are_left_as_they_are(store):
-    pool = data.pool([torch.randn(3, 20, 16) for _ in range(3)])
+    pool = images.pool([torch.randn(3, 20, 16) for _ in range(3)])
     assert kept(pool, store) is pool
 
 
 def test_damaged_pixels_are_refused(folder, store):
-    kept(data.pool(folder), store)
+    kept(images.pool(folder), store)
     (file,) = store.folder.glob("frames/*/pixels.u8")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(StoreError, match="damaged"):
-        kept(data.pool(folder), store)
+        kept(images.pool(folder), store)

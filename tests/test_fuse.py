@@ -8,9 +8,10 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 import nets
-from whyclass import fuse
-from whyclass.fuse import fast_trunk, smooth_trunk
-from whyclass.split import split
+from whyclass.models import fast_trunk
+from whyclass.models import fast_trunk as fuse
+from whyclass.models.fast_trunk import fast_trunk, smooth_trunk
+from whyclass.models.split import split
 
 CASES = [
     (lambda: nets.seeded(nets.Plain()), "body", 32),
@@ -33,7 +34,7 @@ def difference(found: Tensor, wanted: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("make", "layer", "side"), CASES, ids=IDS)
-@pytest.mark.parametrize("build", [fuse._fused, fuse._folded, fuse._plain])
+@pytest.mark.parametrize("build", [fast_trunk._fused, fast_trunk._folded, fast_trunk._plain])
 def test_in_float32_a_copy_of_the_trunk_is_the_trunk(make, layer, side, build):
     own, x = cut(make, layer, side), nets.images(3, seed=5, side=side)
     with torch.no_grad():
@@ -54,8 +55,8 @@ def test_in_bfloat16_the_fast_trunk_points_the_same_way(make, layer, side):
 @pytest.mark.parametrize(("make", "layer", "side"), CASES, ids=IDS)
 def test_convolutions_are_really_fused(make, layer, side, monkeypatch):
     own, made = cut(make, layer, side), []
-    real = fuse._fuse_convolutions
-    monkeypatch.setattr(fuse, "_fuse_convolutions", lambda graph: (real(graph), made.append(graph)))
+    real = fast_trunk._fuse_convolutions
+    monkeypatch.setattr(fast_trunk, "_fuse_convolutions", lambda graph: (real(graph), made.append(graph)))
     trunk = fast_trunk(own, torch.float32)
     kinds = {type(module).__name__ for module in made[0].modules() if module is not made[0]}
     left = {node.op + str(node.target) for node in made[0].graph.nodes if "relu" in str(node.target)}
@@ -92,7 +93,7 @@ def test_a_branch_that_is_used_again_is_not_overwritten(way, dtype):
     x = nets.images(3, seed=5)
     with torch.no_grad():
         error = difference(fast_trunk(own, dtype)(x), own.trunk(x))
-    assert error < fuse.TOLERANCE[dtype]
+    assert error < fast_trunk.TOLERANCE[dtype]
 
 
 def test_what_is_used_again_does_not_keep_a_model_from_being_fused():

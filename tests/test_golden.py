@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import whyclass
-from whyclass import demo, world
+from whyclass.planted import demo, world
 
 GOLDEN = Path(__file__).parent / "golden" / "hawk.json"
 

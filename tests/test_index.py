@@ -11,14 +11,15 @@ import torch
 
 import nets
 from conftest import noise
-from whyclass import index as indexes
-from whyclass.data import Preprocessing, pool
+from whyclass import store as store
 from whyclass.errors import DataError, ModelError, StoreError
-from whyclass.index import load_or_make, plan, pooled_cells
+from whyclass.models.split import split
+from whyclass.models.tasks import class_logits, task_of
+from whyclass.pool import index
+from whyclass.pool.images import Preprocessing, pool
+from whyclass.pool.index import load_or_make, plan, pooled_cells
 from whyclass.progress import Progress
-from whyclass.split import split
 from whyclass.store import Rows, Store
-from whyclass.tasks import class_logits, task_of
 
 PREPROCESSING = Preprocessing(36, (32, 32))
 FILES = ("cells.f16", "logits.f32", "meta.json")
@@ -37,7 +38,7 @@ class Notes(Progress):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(indexes, "BATCH", 3)
+    monkeypatch.setattr(index, "BATCH", 3)
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def test_rows_that_were_lost_before_the_pass_went_on_are_made_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(indexes.disk_store, "finish", dies)
+        patch.setattr(store, "finish", dies)
         with pytest.raises(KeyboardInterrupt):
             load_or_make(planned(model, folder), Store(tmp_path / "torn"), Progress())
     (rows,) = (tmp_path / "torn").rglob(name)

@@ -17,9 +17,20 @@ import pytest
 import torch
 
 from planted import files_of, leftovers, model_arguments, nth, quick_arguments, whyclass
-from whyclass import attribution, checks, cli, codec, concepts, crops, data, index, split, study, world
+from whyclass import store as store
 from whyclass import store as stores
-from whyclass.report import text
+from whyclass.attribution import smoothgrad as attribution
+from whyclass.checks import interventions as checks
+from whyclass.cli import main
+from whyclass.concepts import nmf as concepts
+from whyclass.models import split
+from whyclass.planted import world
+from whyclass.pool import images as data
+from whyclass.pool import index
+from whyclass.pool import nearest_crops as crops
+from whyclass.records import codec
+from whyclass.report import explanation_text as text
+from whyclass.study import study
 
 STOPPED = "stopped; what was finished is kept: run the same command again to go on"
 
@@ -27,7 +38,7 @@ SLOW = """
 import os
 import time
 
-from whyclass.world import PlantedNet
+from whyclass.planted.world import PlantedNet
 
 class Net(PlantedNet):
     def forward(self, images):
@@ -84,8 +95,8 @@ POINTS = {
     "before the first block": (index, "_compute", 1),
     "in the second block": (index, "_compute", 2),
     "while an image is decoded": (data, "_sample", 40),
-    "between two files of rows": (stores.Rows, "append", 4),
-    "between rows and their note": (stores.Pass, "keep", 2),
+    "between two files of rows": (store.Rows, "append", 4),
+    "between rows and their note": (store.Pass, "keep", 2),
     "while the note is written": (os, "replace", 3),
     "before the index is finished": (stores, "finish", 1),
     "while the images are read": (data, "_sample", 74),
@@ -146,7 +157,7 @@ def test_ctrl_c_in_the_demo_exits_the_same_way(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- processes, stopped from outside
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["whyclass.cli"])  # once for all of them
+PROCESSES.set_forkserver_preload(["whyclass.cli.main"])  # once for all of them
 
 
 def child(out: Path, kill_at: int, pause: float, arguments: list[str]) -> None:
@@ -157,7 +168,7 @@ def child(out: Path, kill_at: int, pause: float, arguments: list[str]) -> None:
     os.replace = nth(kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL), os.replace)
     sys.argv = ["whyclass", *arguments]
     with out.open("w") as file, redirect_stdout(file), redirect_stderr(file):
-        cli.main()
+        main.main()
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from whyclass import models
-from whyclass.data import Preprocessing
 from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
-from whyclass.models import described, load, read_class_names
-from whyclass.split import run, split
-from whyclass.weights import fingerprint, read_weights
+from whyclass.models import sources
+from whyclass.models.sources import described, load, read_class_names
+from whyclass.models.split import run, split
+from whyclass.models.weights import fingerprint, read_weights
+from whyclass.pool.images import Preprocessing
 
 NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
 SMALL = """
@@ -105,15 +105,15 @@ ANY = Preprocessing(None, (8, 8))
     ],
 )
 def test_a_model_gets_as_many_channels_as_it_takes(model, channels):
-    found = models.suited(model, ANY)
+    found = sources.suited(model, ANY)
     assert found == (ANY if channels == 3 else replace(ANY, mean=(0.5,) * channels, std=(0.5,) * channels))
-    models.check_channels(models.Loaded("net", model, found))
+    sources.check_channels(sources.Loaded("net", model, found))
 
 
 def test_a_model_in_training_is_asked_for_its_channels_without_learning():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).train()
     before = fingerprint(model)
-    assert models.suited(model, ANY).channels == 1
+    assert sources.suited(model, ANY).channels == 1
     assert fingerprint(model) == before
     assert model.training
 
@@ -180,7 +180,7 @@ def test_an_unknown_model_is_refused_with_what_was_meant(name, reason):
 def test_every_torchvision_weights_entry_gives_a_preprocessing():
     for name in torchvision.models.list_models(module=torchvision.models):
         for entry in torchvision.models.get_model_weights(name):
-            given, found = entry.transforms(), models._from_metadata(entry)
+            given, found = entry.transforms(), sources._from_metadata(entry)
             assert (found.resize, found.crop[0], list(found.mean)) == (
                 given.resize_size[0],
                 given.crop_size[0],
@@ -191,7 +191,7 @@ def test_every_torchvision_weights_entry_gives_a_preprocessing():
 def test_every_segmentation_entry_gives_the_whole_resized_image():
     for name in torchvision.models.list_models(module=torchvision.models.segmentation):
         for entry in torchvision.models.get_model_weights(name):
-            given, found = entry.transforms(), models._from_metadata(entry)
+            given, found = entry.transforms(), sources._from_metadata(entry)
             assert (found.resize, list(found.mean)) == (given.resize_size[0], given.mean)
             assert found.crop == (520, 520)
 
@@ -283,7 +283,7 @@ def test_a_prefix_that_is_the_models_own_stays(tmp_path, file, state):
 def test_a_factory_is_asked_for_the_classes_that_the_weights_have(tmp_path, file, factory):
     torch.save(load(f"{file}:build").model.state_dict(), tmp_path / "four.pt")
     assert load(f"{file}:{factory}", tmp_path / "four.pt").model.fc.out_features == 4
-    torch.save(models._module(file).build(9).state_dict(), tmp_path / "nine.pt")
+    torch.save(sources._module(file).build(9).state_dict(), tmp_path / "nine.pt")
     if factory == "build":
         assert load(f"{file}:build", tmp_path / "nine.pt").model.fc.out_features == 9
     else:
@@ -482,7 +482,7 @@ def test_what_the_user_says_overrides_what_the_model_says(tmp_path, own):
 def test_a_module_with_nothing_to_say_has_imagenets_preprocessing():
     module = nn.Module()
     module.preprocessing = nn.Identity()  # a layer of its own
-    assert described("it", module) == models.Loaded("it", module, Preprocessing())
+    assert described("it", module) == sources.Loaded("it", module, Preprocessing())
 
 
 @pytest.mark.parametrize("names", [{0: "cat"}, "cat", [1, 2]])
@@ -710,7 +710,7 @@ def test_an_smp_net_has_as_many_classes_as_its_weights(tmp_path):
 )
 def test_the_statistics_of_an_smp_encoder_need_no_network(monkeypatch, encoder, mean):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    assert models._smp_statistics(encoder)[0] == mean
+    assert sources._smp_statistics(encoder)[0] == mean
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from contrasts import contrast, insertion_test
 from explanations import explanation
 from whyclass.records import Record
-from whyclass.report import page
+from whyclass.report.page import page
 
 AXE = os.environ.get("WHYCLASS_AXE", "")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""

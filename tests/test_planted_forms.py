@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from planted_nets import FORMS, judged
-from whyclass import Settings, demo, world
+from whyclass import Settings
+from whyclass.planted import demo, world
 
 N = 16
 CLASSES = ("hawk", "snail", "comet")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import whyclass
-from whyclass import tables
-from whyclass.report import site
+from whyclass.report import paper_tables, site
+
+pass
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 pytestmark = [
@@ -106,7 +107,7 @@ def test_pages_hold_no_address_and_stay_small(explanations):
 
 def test_shifting_turns_every_class_into_every_other_and_no_random_direction_does(study):
     found = study.pairs(IMAGENETTE)
-    table = whyclass.report.pairs.table(found)
+    table = pairs_table.table(found)
     assert table.hyperplane.n == 90
     assert table.hyperplane.default[0] <= 0.02
     assert table.hyperplane.shifted[0] > 0.95
@@ -128,7 +129,7 @@ def test_a_contrast_of_two_classes_says_what_it_is_made_of(study, explanations, 
         own = side.explanation.target.index
         best = [concept.including[0].image.prediction.index for concept in side.concepts]
         assert best.count(own) >= 5
-        assert whyclass.report.contrasts.outcome(side.shifting) == "passed"
+        assert contrast_text.outcome(side.shifting) == "passed"
     page = found.save(tmp_path / "page.html").read_text()
     assert "://" not in page  # four letters may stand in a picture's bytes by chance
     assert len(page) < 8_000_000
@@ -144,7 +145,7 @@ def test_an_audit_finds_what_each_class_alone_gives(study, explanations, tmp_pat
         assert found.including.score == tests.including.score
         assert found.excluding.score == tests.excluding.score
         assert found.including.control == tests.including.control
-    first, second = tables.made([audit])
+    first, second = paper_tables.made([audit])
     assert {row.label for row in first.rows if row.kind == "paper"} == {
         "paper: ResNet50",
         "paper: ResNet50 Robust",

@@ -24,7 +24,11 @@ from whyclass.records import (
     PredictionTest,
     PredictionTests,
 )
-from whyclass.report import fragment, page, pictures, rows, summary, text, verdict
+from whyclass.report import explanation_text, page_pictures
+from whyclass.report import page_pictures as pictures
+from whyclass.report.explanation_text import verdict
+from whyclass.report.page import fragment, page
+from whyclass.report.summary import rows, summary
 
 SHOWN_HOSTILE = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd").replace("\udce9", "\ufffd")
 
@@ -68,16 +72,18 @@ def test_drawn_pictures_tell_what_the_model_says_as_crops_do():
     made = small()
     failed = replace(made.prediction_test.including, **FAILED)
     for top in (failed.top, failed.top[::-1]):
-        said = text.drawn_result(replace(made, drawn_test=replace(failed, top=top)))
+        said = explanation_text.drawn_result(replace(made, drawn_test=replace(failed, top=top)))
         assert said.startswith("The model says “sax” (0.40) and gives “French horn” 0.12. These pictures")
     shown = replace(made, drawn_test=replace(failed, predicted=True), drawn_control=failed)
-    assert text.drawn_result(shown) == (
+    assert explanation_text.drawn_result(shown) == (
         "The model says “French horn” with 0.12. These pictures were made to excite the layer. To pictures "
         "of as many random directions, the concepts with their channels in another order, it says “sax” "
         "(0.40) and gives “French horn” 0.12."
     )
     begun = replace(shown, settings=shown.settings | {"picture_start": "image"})
-    assert "pictures, begun from the images of the best crops, were made" in text.drawn_result(begun)
+    assert "pictures, begun from the images of the best crops, were made" in explanation_text.drawn_result(
+        begun
+    )
 
 
 def test_verdict_when_both_tests_pass():
@@ -147,7 +153,7 @@ def test_an_attribution_that_does_not_add_up_is_never_trusted(mean):
 )
 def test_outcome(score, control, expected):
     test = replace(small().prediction_test.including, score=score, control=control)
-    assert text.outcome(test) == expected
+    assert explanation_text.outcome(test) == expected
 
 
 def test_singular_and_fewer_concepts():
@@ -283,7 +289,9 @@ def test_page_stays_light():
     html = page(made)
     assert len(html) < 3_000_000
     for shown in made.images:
-        assert html.count(pictures.uri(shown.picture).partition(",")[2]) <= 1 + 2  # once, and as a source
+        assert (
+            html.count(page_pictures.uri(shown.picture).partition(",")[2]) <= 1 + 2
+        )  # once, and as a source
 
 
 @pytest.mark.parametrize(
@@ -326,12 +334,12 @@ def test_a_class_outside_the_top_five_still_has_its_bar():
 def test_box_lies_where_the_crop_was_cut():
     made = explanation()
     crop = made.concepts[0].including[0]
-    style = pictures.box_style(crop.box, made.images[0].picture)
+    style = page_pictures.box_style(crop.box, made.images[0].picture)
     left, top, width, height = (float(x) for x in re.findall(r"([\d.]+)%", style))
     assert (left, top) == pytest.approx([100 * crop.box[0] / 224, 100 * crop.box[1] / 224], abs=0.01)
     assert (width, height) == pytest.approx([100 * 74 / 224] * 2, abs=0.01)
     assert style in page(made)
-    assert pictures.box_style((-5, 0, 500, 10), made.images[0].picture).startswith(
+    assert page_pictures.box_style((-5, 0, 500, 10), made.images[0].picture).startswith(
         "left:0.00%;top:0.00%;width:100.00%"
     )
 
@@ -344,10 +352,10 @@ def test_overlay_is_opaque_where_the_concept_is_active():
 
     values = np.zeros((7, 7), dtype=np.float32)
     values[0, 0], values[6, 6] = 1.0, np.nan
-    uri = pictures.overlay(HeatMap(values), Picture(b"", 400, 200))
+    uri = page_pictures.overlay(HeatMap(values), Picture(b"", 400, 200))
     image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA")
     assert image.size == (112, 56)
-    assert image.getpixel((0, 0)) == (*pictures.HUE, round(255 * pictures.OPAQUE))
+    assert image.getpixel((0, 0)) == (*page_pictures.HUE, round(255 * page_pictures.OPAQUE))
     assert image.getpixel((111, 55))[3] == 0
 
 

@@ -10,10 +10,12 @@ import pytest
 from choices import candidate, choice
 from explanations import HOSTILE
 from parsed import Parsed
-from whyclass import codec
-from whyclass.records import LayerChoice
-from whyclass.report import as_object, curves, fragment, page, rows, summary
-from whyclass.report.choice import by_class, columns, lines, table
+from whyclass.records import LayerChoice, codec
+from whyclass.report import curves
+from whyclass.report.json_objects import as_object
+from whyclass.report.layer_choice_text import by_class, columns, lines, table
+from whyclass.report.page import fragment, page
+from whyclass.report.summary import rows, summary
 
 SHOWN_HOSTILE = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd").replace("\udce9", "\ufffd")
 THREE = [candidate("stage1", 4, 0.1), candidate("stage2", 8, 0.5), candidate("stage3", 16, 0.75)]

@@ -11,10 +11,12 @@ import pytest
 from contrasts import CASES, contrast, insertion_test, sweep
 from explanations import HOSTILE
 from parsed import Parsed
-from whyclass import codec
 from whyclass.errors import RecordError
-from whyclass.records import Contrast, InsertionTest, Prediction
-from whyclass.report import as_object, contrasts, curves, fragment, page, rows, summary
+from whyclass.records import Contrast, InsertionTest, Prediction, codec
+from whyclass.report import contrast_text, curves
+from whyclass.report.json_objects import as_object
+from whyclass.report.page import fragment, page
+from whyclass.report.summary import rows, summary
 
 SHOWN_HOSTILE = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd").replace("\udce9", "\ufffd")
 LOOKS = {"size": (64, 64), "crop": (16, 16)}
@@ -44,7 +46,7 @@ def patch(case: str = "passed") -> InsertionTest:
     ],
 )
 def test_verdict_follows_from_the_numbers(case, level, says):
-    judged = contrasts.verdict(small(case))
+    judged = contrast_text.verdict(small(case))
     assert judged.level == level
     for words in says:
         assert words in judged.sentence
@@ -55,7 +57,7 @@ def test_a_contrast_that_fails_without_its_own_images_is_read_with_care():
     made = small()
     test = replace(made.a.prediction_test.excluding, predicted=False, score=0.2)
     side = replace(made.a, prediction_test=replace(made.a.prediction_test, excluding=test))
-    judged = contrasts.verdict(replace(made, a=side))
+    judged = contrast_text.verdict(replace(made, a=side))
     assert judged.level == "careful"
     assert "but says “French horn”" in judged.sentence
 
@@ -63,12 +65,12 @@ def test_a_contrast_that_fails_without_its_own_images_is_read_with_care():
 def test_an_attribution_that_does_not_add_up_or_a_plane_at_chance_is_not_trusted():
     made = small()
     off = replace(made.a.explanation, completeness=replace(made.a.explanation.completeness, mean=0.3))
-    assert contrasts.verdict(replace(made, a=replace(made.a, explanation=off))).level == "careful"
+    assert contrast_text.verdict(replace(made, a=replace(made.a, explanation=off))).level == "careful"
     held = replace(made.hyperplane.held_out, balanced=0.51, at_chance=True)
     plane = replace(made.hyperplane, held_out=held)
-    assert contrasts.verdict(replace(made, hyperplane=plane)).level == "careful"
+    assert contrast_text.verdict(replace(made, hyperplane=plane)).level == "careful"
     lost = replace(made.a, shifting=replace(made.a.shifting, swapped=False))
-    assert contrasts.verdict(replace(made, hyperplane=plane, a=lost)).level == "distrust"
+    assert contrast_text.verdict(replace(made, hyperplane=plane, a=lost)).level == "distrust"
 
 
 @pytest.mark.parametrize(
@@ -81,12 +83,12 @@ def test_an_attribution_that_does_not_add_up_or_a_plane_at_chance_is_not_trusted
 )
 def test_outcome_of_a_sweep(change, expected):
     made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
-    assert contrasts.outcome(replace(made, **change)) == expected
+    assert contrast_text.outcome(replace(made, **change)) == expected
     few = replace(made.random, n=18)
-    assert contrasts.outcome(replace(made, random=few)) == "unchecked"
+    assert contrast_text.outcome(replace(made, random=few)) == "unchecked"
     one = replace(made.random, highest=(0.01,) * 19 + (0.81,))
-    assert contrasts.outcome(replace(made, random=one)) == "chance"
-    assert contrasts.outcome(replace(made, reversed=replace(made.reversed, highest=(0.9,)))) == "chance"
+    assert contrast_text.outcome(replace(made, random=one)) == "chance"
+    assert contrast_text.outcome(replace(made, reversed=replace(made.reversed, highest=(0.9,)))) == "chance"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_outcome_of_a_sweep(change, expected):
     ],
 )
 def test_verdict_of_an_insertion(case, level, opening):
-    judged = contrasts.insertion_verdict(patch(case))
+    judged = contrast_text.insertion_verdict(patch(case))
     assert judged.level == level
     assert opening in judged.sentence
     assert "in 49 images" in judged.sentence
@@ -161,7 +163,7 @@ def test_a_box_stands_where_the_crop_was_cut():
 
 def test_curves_lie_in_their_drawing_and_rise_upwards():
     made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
-    drawn = curves.curves(made, contrasts.steps(made, "shifted"))
+    drawn = curves.curves(made, contrast_text.steps(made, "shifted"))
     points = [tuple(map(float, pair.split(","))) for pair in drawn.target.split()]
     assert len(points) == 10
     assert all(0 <= x <= curves.WIDTH and 0 <= y <= curves.HEIGHT for x, y in points)
@@ -214,6 +216,6 @@ def test_a_repair_tells_both_scores():
     alone = small().a.explanation
     failed = replace(alone.prediction_test.including, score=0.14)
     alone = replace(alone, prediction_test=replace(alone.prediction_test, including=failed))
-    line = contrasts.repair_line(alone, small())
+    line = contrast_text.repair_line(alone, small())
     assert "“French horn” explained against “cornet”: prediction test 0.14 alone, 1.00 in contrast" in line
-    assert "no concept was found (alone 0.14)" in contrasts.repair_line(alone, small("bare"))
+    assert "no concept was found (alone 0.14)" in contrast_text.repair_line(alone, small("bare"))

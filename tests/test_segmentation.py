@@ -12,16 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from planted import quick, whyclass
-from whyclass import attribution, data, demo, report, world
-from whyclass.index import BATCH
-from whyclass.models import Loaded
-from whyclass.pictures import outlined
-from whyclass.split import split
-from whyclass.study import Study
-from whyclass.study.explaining import rival
-from whyclass.study.probes import Duel
-from whyclass.study.subject import subject
-from whyclass.tasks import class_map, logit
+from whyclass.attribution import smoothgrad
+from whyclass.models.sources import Loaded
+from whyclass.models.split import split
+from whyclass.models.tasks import class_map, logit
+from whyclass.planted import demo, world
+from whyclass.pool import images as pool_images
+from whyclass.pool.index import BATCH
+from whyclass.report import json_objects, page, summary
+from whyclass.study.class_evidence import subject
+from whyclass.study.contrast_tests import Duel
+from whyclass.study.crop_pictures import outlined
+from whyclass.study.explain import rival
+from whyclass.study.study import Study
 
 HAWK, OWL = (world.class_index(name) for name in world.TWINS)
 
@@ -75,7 +78,9 @@ def maps(study: Study) -> np.ndarray:
     with torch.no_grad():
         outputs = [
             study.loaded.model(sample.tensor[None]).softmax(1)[0].numpy()
-            for _, sample in data.samples(study.pool, range(len(study.pool.items)), world.PREPROCESSING)
+            for _, sample in pool_images.samples(
+                study.pool, range(len(study.pool.items)), world.PREPROCESSING
+            )
         ]
     return np.stack(outputs)
 
@@ -95,9 +100,9 @@ def test_evidence_is_that_of_the_classifier_whose_logit_is_the_maps_mean(study):
     scores = []
     for model in (study.loaded.model, world.planted_net()):
         cut = split(model, world.LAYER, image[None])
-        baseline = attribution.prepare(cut, torch.ones(1, 3, 96, 96), logit(HAWK))
+        baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 96, 96), logit(HAWK))
         images = [(image, "x")]
-        scores.append(attribution.smoothgrad(cut, cut.trunk, images, baseline, HAWK, quick(), dense=True))
+        scores.append(smoothgrad.smoothgrad(cut, cut.trunk, images, baseline, HAWK, quick(), dense=True))
     assert np.allclose(scores[0].signed, scores[1].signed, atol=1e-6)
     assert max(s.errors.max() for s in scores) < 1e-4
 
@@ -109,8 +114,8 @@ def test_attribution_is_complete_where_skips_go_around_the_layer(layer, target):
     cut = split(Skips().eval(), layer, torch.randn(1, 3, 32, 32))
     assert cut.bypassed is (layer in ("low", "up"))
     image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
-    baseline = attribution.prepare(cut, torch.ones(1, 3, 32, 32), logit(1))
-    found = attribution.smoothgrad(
+    baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 32, 32), logit(1))
+    found = smoothgrad.smoothgrad(
         cut, cut.trunk, [(image, "x")], baseline, 1, quick(target=target), dense=True
     )
     assert found.errors.max() < 1e-4
@@ -122,9 +127,9 @@ def test_confident_pixels_alone_are_explained(study):
     position = int(np.flatnonzero(study.index().counting(OWL))[0])
     image = study.pool.sample(position, world.PREPROCESSING).tensor
     cut, model = study.split, study.loaded.model
-    baseline = attribution.prepare(cut, torch.ones(1, 3, 96, 96), logit(OWL))
+    baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 96, 96), logit(OWL))
     settings = quick(copies=1, noise=0, target="confident")
-    found = attribution.smoothgrad(cut, cut.trunk, [(image, "x")], baseline, OWL, settings, dense=True)
+    found = smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], baseline, OWL, settings, dense=True)
     with torch.no_grad():
         output, reference = model(image[None]), cut.head(baseline.activations)
     inside = class_map(output, OWL)[0]
@@ -141,7 +146,7 @@ def test_a_class_is_explained_by_the_images_that_show_it(study):
     names = {item.path: bool(s) for item, s in zip(study.pool.items, shows, strict=True)}
     assert not any(names[crop.image.path] for concept in found.concepts for crop in concept.excluding)
     with torch.no_grad():
-        picture = world.PREPROCESSING.tensor(data.decode(tests.including.picture))
+        picture = world.PREPROCESSING.tensor(pool_images.decode(tests.including.picture))
         score = study.loaded.model(picture[None]).softmax(1)[0, OWL]
     assert tests.including.score == pytest.approx(float(score.max()), abs=1e-4)
     assert tests.including.share == pytest.approx(float(score.mean()), abs=1e-4)
@@ -152,11 +157,11 @@ def test_a_class_is_explained_by_the_images_that_show_it(study):
 
 def test_page_and_summary_tell_what_the_scores_mean(study):
     found = study.explain("owl")
-    shown = report.page(found)
+    shown = page.page(found)
     assert "The model segments images" in shown
     assert "mean over the map" in shown
-    assert any("mean over the map" in value for _, value in report.rows(found))
-    assert report.as_object(found)["prediction_test"]["including"]["share"] is not None
+    assert any("mean over the map" in value for _, value in summary.rows(found))
+    assert json_objects.as_object(found)["prediction_test"]["including"]["share"] is not None
 
 
 def test_whole_images_show_the_outline_of_the_class(study):
@@ -166,9 +171,9 @@ def test_whole_images_show_the_outline_of_the_class(study):
     sample = study.pool.sample(item, world.PREPROCESSING)
     with torch.no_grad():
         inside = class_map(study.loaded.model(sample.tensor[None]), OWL)[0].numpy()
-    wanted = data.encode(outlined(sample.picture, inside), lossless=False)
+    wanted = pool_images.encode(outlined(sample.picture, inside), lossless=False)
     assert shown.picture == wanted
-    assert shown.picture != data.encode(sample.picture, lossless=False)
+    assert shown.picture != pool_images.encode(sample.picture, lossless=False)
 
 
 def test_an_outline_runs_along_the_border_of_a_region_and_leaves_the_rest():
@@ -203,7 +208,7 @@ def test_two_classes_are_contrasted_from_images_that_show_only_one(study):
     both = [0 < len(rest) < len(all_) for rest, all_ in ((alone, chosen), (other, hawk.chosen))]
     assert len([w for w in told if "rest on so few" in w]) == sum(both)
     assert not sweep.swapped or sweep.steps[0].winner.name != "hawk"
-    shown = report.page(found)
+    shown = page.page(found)
     assert "Mean over the map" in shown
     assert "“owl” in yellow" in shown
 
@@ -242,7 +247,7 @@ def test_every_class_is_audited(study):
 
 
 def test_large_maps_are_finished_a_few_images_at_a_time(study, folder, pool, monkeypatch):
-    monkeypatch.setattr("whyclass.split.OUTPUT_BYTES", 3 * 4 * study.split.outputs)
+    monkeypatch.setattr("whyclass.models.split.OUTPUT_BYTES", 3 * 4 * study.split.outputs)
     assert study.split.together(32) == 3
     few = Study(dense(), world.LAYER, pool, folder / "few", quick())
     assert np.allclose(few.index().outputs, study.index().outputs, atol=1e-5)

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from planted import quick
-from whyclass import Settings, checks, concepts, demo, world
-from whyclass.concepts import factorise
-from whyclass.report import page
+from whyclass import Settings
+from whyclass.checks import interventions
+from whyclass.concepts import nmf
+from whyclass.concepts.nmf import factorise
+from whyclass.models.split import split
+from whyclass.planted import demo, world
+from whyclass.report.page import page
 from whyclass.settings import SIGNED
-from whyclass.split import split
-from whyclass.study import Study
+from whyclass.study.study import Study
 
 LAYER = "stage3.4"
 """The last normalisation before the planted layer's ReLU."""
@@ -188,7 +191,7 @@ def test_cells_are_made_without_copies(signed, most, monkeypatch):
         with pytest.raises(EnoughError):
             factorise(activations, scores, mixed(signed))
 
-    monkeypatch.setattr(concepts, "_nmf", stop)
+    monkeypatch.setattr(nmf, "_nmf", stop)
     activations, scores = signed_cells()
     assert peak_of(work) < most * activations.nbytes
 
@@ -233,5 +236,5 @@ def test_signed_cells_are_shifted_without_a_relu():
         activations = cut.trunk(images)
         w = torch.randn(activations.shape[1])
         wanted = cut.head(activations + 2 * w[:, None, None]).double().softmax(1).numpy()
-    found = checks.shift(cut, activations.numpy(), images, w.numpy(), (0.0, 2.0))
+    found = interventions.shift(cut, activations.numpy(), images, w.numpy(), (0.0, 2.0))
     assert found[1] == pytest.approx(wanted, abs=1e-5)

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from planted import NAMES, quick
-from whyclass import demo, tables, world
 from whyclass.errors import RecordError
+from whyclass.planted import demo, world
 from whyclass.records import Finding, Picture
-from whyclass.report import site
+from whyclass.report import paper_tables, site
+
+pass
 from whyclass.store import find_store
-from whyclass.study import Study
+from whyclass.study.study import Study
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -35,7 +37,7 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def files(store) -> dict[str, bytes]:
     opened = find_store(store)
-    return dict(site.files(opened, tables.collect(opened)))
+    return dict(site.files(opened, paper_tables.collect(opened)))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_pictures_load_when_they_are_seen(index):
 
 
 def test_the_index_says_how_many_pass(index, store):
-    (audit,) = tables.collect(find_store(store))
+    (audit,) = paper_tables.collect(find_store(store))
     found = [Finding.load(store / "findings" / one.file) for one in audit.classes]
     passing = sum(site.standing(one) == "trust" for one in found)
     assert f"of {passing} of {len(NAMES)} classes are supported by both prediction tests" in index
@@ -126,7 +128,7 @@ def test_the_index_says_how_many_pass(index, store):
 
 def test_the_same_records_give_the_same_bytes(files, store):
     opened = find_store(store)
-    assert dict(site.files(opened, tables.collect(opened))) == files
+    assert dict(site.files(opened, paper_tables.collect(opened))) == files
 
 
 def test_a_class_that_was_not_explained_has_a_page_that_says_why(store, tmp_path):
@@ -139,7 +141,7 @@ def test_a_class_that_was_not_explained_has_a_page_that_says_why(store, tmp_path
         found, problem="nothing <b>speaks</b>", concepts=(), prediction_test=None, thumbnail=None, examples=()
     )
     bare.save(file)
-    made = dict(site.files(again, tables.collect(again)))
+    made = dict(site.files(again, paper_tables.collect(again)))
     assert "could not be explained" in made["stage3/index.html"].decode()
     page = next(made[name] for name in made if name.startswith(f"stage3/{found.target.index}-")).decode()
     assert "nothing &lt;b&gt;speaks" in page
@@ -153,12 +155,12 @@ def test_a_picture_of_another_kind_is_refused(store, tmp_path):
     found = Finding.load(file)
     replace(found, thumbnail=Picture(b"<svg/>", 1, 1, "image/svg+xml")).save(file)
     with pytest.raises(RecordError, match="svg"):
-        dict(site.files(again, tables.collect(again)))
+        dict(site.files(again, paper_tables.collect(again)))
 
 
 def test_layers_have_a_folder_each(store):
     opened = find_store(store)
-    (audit,) = tables.collect(opened)
+    (audit,) = paper_tables.collect(opened)
     other = replace(audit, model=replace(audit.model, layer="../../etc"))
     made = dict(site.files(opened, [audit, other, audit]))
     folders = {name.split("/")[0] for name in made}
@@ -175,7 +177,7 @@ def test_a_class_without_controls_stands_as_on_its_page(store):
 
 
 def test_a_class_shows_what_moves_its_images(files, store):
-    (audit,) = tables.collect(find_store(store))
+    (audit,) = paper_tables.collect(find_store(store))
     page = next(content for name, content in files.items() if name.startswith("stage3/1-")).decode()
     assert "Moved towards other classes" in page
     pairs = next(shift.pairs for shift in audit.shifts if shift.source.index == 1)
@@ -183,7 +185,7 @@ def test_a_class_shows_what_moves_its_images(files, store):
 
 
 def test_every_class_is_in_a_group_by_images(store):
-    (audit,) = tables.collect(find_store(store))
+    (audit,) = paper_tables.collect(find_store(store))
     many = replace(audit, classes=tuple(replace(one, n_images=100) for one in audit.classes))
     for found in (audit, many):
         assert sum(count for _, count, _ in site.by_images(found)) == len(audit.classes)

@@ -11,7 +11,7 @@ from torch.nn import functional as nnf
 
 import nets
 from whyclass.errors import LayerError, ModelError
-from whyclass.split import get_layer, run, split, survey
+from whyclass.models.split import get_layer, run, split, survey
 
 ZEROS = torch.zeros(1, 3, nets.SIDE, nets.SIDE)
 

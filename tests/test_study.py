@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 
 import whyclass
 from planted import NAMES, files_of, leftovers, quick
-from whyclass import attribution, codec, demo, report, world
+from whyclass.attribution import smoothgrad
+from whyclass.attribution import smoothgrad as attribution
 from whyclass.errors import (
     ClassError,
     DataError,
@@ -33,10 +34,13 @@ from whyclass.errors import (
     StoreError,
     WhyclassError,
 )
+from whyclass.planted import demo, world
 from whyclass.progress import Progress
-from whyclass.records import Explanation
+from whyclass.records import Explanation, codec
+from whyclass.report import explanation_text
+from whyclass.report import page as report_page
 from whyclass.settings import plain
-from whyclass.study import Study
+from whyclass.study.study import Study
 
 N = 4
 """Pictures of each class, enough for most questions; two blocks in all."""
@@ -141,7 +145,7 @@ def test_a_crop_shows_its_box_of_its_file(hawk, pictures):
 @pytest.mark.parametrize("name", ["hawk", "comet"])
 def test_the_planted_class_passes_both_prediction_tests(many, name):
     found = study(many, controls=20, copies=4, images=60).explain(name)
-    assert report.verdict(found).level == "trust"
+    assert explanation_text.verdict(found).level == "trust"
     for test in (found.prediction_test.including, found.prediction_test.excluding):
         assert test.predicted
         assert test.top[0].name == name
@@ -169,7 +173,7 @@ def test_control_a_net_of_shuffled_weights_is_not_trusted_and_shows_no_part(many
     asked = study(many, model=net, controls=20, copies=4, images=60, examples=12)
     common = np.bincount(asked.index().predicted).argmax()
     found = asked.explain(int(common))
-    assert report.verdict(found).level == "distrust"
+    assert explanation_text.verdict(found).level == "distrust"
     assert parts_found(found, truth).isdisjoint(world.CLASSES[common].needs)
 
 
@@ -177,14 +181,14 @@ def test_control_permuted_scores_show_parts_that_the_class_does_not_have(many, t
     needs = set(world.CLASSES[HAWK].needs)
     settings = {"copies": 4, "images": 60, "examples": 12, "starts": 8}
     assert parts_found(study(many, **settings).explain("hawk"), truth) == needs
-    real = attribution.smoothgrad
+    real = smoothgrad.smoothgrad
 
     def permuted(*arguments):
         scores = real(*arguments)
         cells = np.random.default_rng(0).permutation(scores.cells.reshape(-1))
         return replace(scores, cells=cells.reshape(scores.cells.shape))
 
-    monkeypatch.setattr(attribution, "smoothgrad", permuted)
+    monkeypatch.setattr(smoothgrad, "smoothgrad", permuted)
     assert parts_found(study(many, **settings).explain("hawk"), truth) - needs
 
 
@@ -221,7 +225,7 @@ def test_where_all_images_are_predicted_as_the_class_the_second_test_is_left_out
     assert found.prediction_test.excluding is None
     assert all(concept.excluding == () for concept in found.concepts)
     assert Explanation.load(found.save(tmp_path / "a.whyclass")).prediction_test.excluding is None
-    assert "all" in report.page(found)
+    assert "all" in report_page.page(found)
 
 
 @pytest.mark.parametrize("wanted", ["hwak", "9", -1, 9, "", "eagle owl"])
@@ -321,7 +325,7 @@ def test_after_an_error_a_held_model_is_as_it_came_and_the_store_is_clean(
         raise error
 
     monkeypatch.setattr(attribution, step, fail)
-    monkeypatch.setitem(attribution.METHODS, "deeplift", attribution._deeplift)
+    monkeypatch.setitem(smoothgrad.METHODS, "deeplift", smoothgrad._deeplift)
     net = Net()
     before = state(net)
     with pytest.raises(error):
@@ -600,7 +604,7 @@ def test_a_store_that_cannot_be_written_is_an_error(pictures, begun):
         place.chmod(0o555)
         if begun:
             store.chmod(0o555)
-        pool = whyclass.data.pool(pictures)
+        pool = images.pool(pictures)
         with unprivileged(), pytest.raises(StoreError, match="cannot"):
             study(pool, store).explain("hawk")
         assert [path.name for path in store.rglob("*")] == (["whyclass.json"] if begun else [])
@@ -627,7 +631,7 @@ def test_a_saved_explanation_is_loaded_as_it_was(hawk, tmp_path):
     assert codec.encode(loaded) == codec.encode(hawk)
     assert loaded.prediction_test == hawk.prediction_test
     assert loaded.settings == hawk.settings
-    assert report.page(loaded) == report.page(hawk)
+    assert report_page.page(loaded) == report_page.page(hawk)
 
 
 def test_a_page_is_saved_and_an_unknown_suffix_refused(hawk, tmp_path):

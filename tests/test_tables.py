@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whyclass import tables
 from whyclass.errors import SettingsError
 from whyclass.records import (
     Audit,
@@ -28,7 +27,9 @@ from whyclass.records import (
     Shifts,
     Trial,
 )
-from whyclass.report import tabular
+from whyclass.report import paper_tables, table_formats
+
+pass
 
 SEPARATION = Separation(1.0, 1.0, 0.5, False, (9, 9), (3, 3))
 POOL = PoolInfo("pool", 100, "00", ())
@@ -80,7 +81,7 @@ FOUR = classes(
 
 
 def test_table_1_counts_by_hand():
-    row = tables.table1([audit(FOUR)]).rows[0]
+    row = paper_tables.table1([audit(FOUR)]).rows[0]
     assert (row.label, row.layer, row.n, row.kind) == ("torchvision:resnet50", "layer4.2", 4, "measured")
     scores = [0.9, 0.4, 0.15, 0.05]
     assert row.values["average"].value == pytest.approx(np.mean(scores))
@@ -90,42 +91,42 @@ def test_table_1_counts_by_hand():
 
 
 def test_table_2_leaves_out_classes_that_have_no_other_images():
-    row = tables.table2([audit(FOUR)]).rows[0]
+    row = paper_tables.table2([audit(FOUR)]).rows[0]
     assert row.n == 3
     assert row.values["predicts class"].value == pytest.approx(1 / 3)
 
 
 def test_above_is_above_and_not_at():
-    row = tables.table1([audit(classes(((0.5, True), None)))]).rows[0]
+    row = paper_tables.table1([audit(classes(((0.5, True), None)))]).rows[0]
     assert row.values["above 0.5"].value == 0
     assert row.values["above 0.2"].value == 1
 
 
 def test_a_share_has_wilsons_interval():
     """Against the formula, and for none of n."""
-    found = tables.share([True] * 7 + [False] * 3)
+    found = paper_tables.share([True] * 7 + [False] * 3)
     z, n, p = 1.959964, 10, 0.7
     centre, half = (
         (p + z * z / 2 / n) / (1 + z * z / n),
         z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n),
     )
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-5)
-    assert tables.share([False] * 5).low == 0
+    assert paper_tables.share([False] * 5).low == 0
 
 
 def test_a_means_interval_stays_within_scores():
-    found = tables._mean(np.array([1.0, 1.0, 0.9]))
+    found = paper_tables._mean(np.array([1.0, 1.0, 0.9]))
     assert found.high == 1.0
     assert 0.8 < found.low < 0.97
 
 
 def test_the_control_stands_under_its_row():
-    rows = tables.table1([audit(FOUR)]).rows
+    rows = paper_tables.table1([audit(FOUR)]).rows
     assert rows[1].kind == "control"
     assert rows[1].values["average"].value == pytest.approx(0.01)
     bare = classes(((0.9, True), None))
     bare = tuple(replace(one, including=replace(one.including, control=None)) for one in bare)
-    assert [row.kind for row in tables.table1([audit(bare)]).rows if row.kind == "control"] == []
+    assert [row.kind for row in paper_tables.table1([audit(bare)]).rows if row.kind == "control"] == []
 
 
 @pytest.mark.parametrize(
@@ -141,24 +142,24 @@ def test_the_control_stands_under_its_row():
     ],
 )
 def test_the_papers_rows_stand_beside_the_model_they_are_of(name, layer, wanted):
-    rows = tables.table1([audit(FOUR, model=model(name, layer))]).rows
+    rows = paper_tables.table1([audit(FOUR, model=model(name, layer))]).rows
     assert {row.label for row in rows if row.kind == "paper"} == wanted
 
 
 def test_the_papers_numbers_are_the_papers():
-    rows = {row.label: row for row in tables.table2([audit(FOUR)]).rows}
+    rows = {row.label: row for row in paper_tables.table2([audit(FOUR)]).rows}
     values = rows["paper: ResNet50"].values
     assert (values["average"].value, values["average"].spread) == (0.619, 0.358)
-    assert [round(values[name].value, 3) for name in tables.COLUMNS[1:]] == [0.71, 0.86, 0.79, 0.626]
+    assert [round(values[name].value, 3) for name in paper_tables.COLUMNS[1:]] == [0.71, 0.86, 0.79, 0.626]
 
 
 def test_notes_tell_what_differs_from_the_paper():
     few = tuple(replace(one, n_images=2) for one in FOUR)
-    notes = " ".join(tables.table1([audit(few, n_classes=10)]).notes)
+    notes = " ".join(paper_tables.table1([audit(few, n_classes=10)]).notes)
     assert "4 of the 10 classes" in notes
     assert "4 of 4 classes rest on fewer than 10 images" in notes
     mosaic = tuple(replace(one, including=replace(one.including, layout="mosaic")) for one in FOUR)
-    assert "mosaic" in " ".join(tables.table1([audit(mosaic)]).notes)
+    assert "mosaic" in " ".join(paper_tables.table1([audit(mosaic)]).notes)
 
 
 # ---------------------------------------------------------------- table 3
@@ -178,11 +179,11 @@ def shifts(
 
 def test_table_3_counts_by_hand():
     found = audit(shifts=[shifts(0, pair(1, 0.6, 1), pair(2, 0.3, 2)), shifts(1, pair(0, 0.4, 9))])
-    row = tables.table3([found]).rows[0]
+    row = paper_tables.table3([found]).rows[0]
     assert row.n == 3
     assert row.values["shifted"].value == pytest.approx(1.3 / 3)
     assert row.values["default"].value == pytest.approx(0.01)
-    swapped = [row.values[f"swap {least}"].value for least in tables.LEAST]
+    swapped = [row.values[f"swap {least}"].value for least in paper_tables.LEAST]
     assert swapped == pytest.approx([2 / 3, 2 / 3, 1 / 3])
     assert row.values["shifted"].runs is None
 
@@ -190,7 +191,7 @@ def test_table_3_counts_by_hand():
 def test_runs_of_a_draw_have_their_own_deviation():
     """A pair that was drawn twice counts in both runs, and once among the pairs."""
     found = audit(shifts=[shifts(0, pair(1, 0.8, 1, (0, 1)), pair(2, 0.2, 2, (1,)), runs=2)])
-    row = tables.table3([found]).rows[0]
+    row = paper_tables.table3([found]).rows[0]
     assert row.n == 2
     assert row.values["shifted"].value == pytest.approx(0.5)
     assert row.values["shifted"].runs == pytest.approx(np.std([0.8, 0.5]))
@@ -198,19 +199,19 @@ def test_runs_of_a_draw_have_their_own_deviation():
 
 def test_each_draw_has_a_row_that_names_it():
     found = audit(shifts=[shifts(0, pair(1, 0.8, 1)), shifts(0, pair(1, 0.2, 1), draw="all pairs")])
-    rows = [row for row in tables.table3([found]).rows if row.kind == "measured"]
+    rows = [row for row in paper_tables.table3([found]).rows if row.kind == "measured"]
     assert [row.label for row in rows] == ["torchvision:resnet50: a draw", "torchvision:resnet50: all pairs"]
     assert [row.n for row in rows] == [1, 1]
 
 
 def test_a_target_that_is_highest_without_a_step_did_not_swap():
-    assert not tables.swaps(pair(1, 0.9, 1, at=0.0), 0.1)
-    assert tables.swaps(pair(1, 0.9, 1), 0.1)
+    assert not paper_tables.swaps(pair(1, 0.9, 1, at=0.0), 0.1)
+    assert paper_tables.swaps(pair(1, 0.9, 1), 0.1)
 
 
 def test_controls_of_shifting_are_rows():
     control = ShiftControl((0.1, 0.3), 4, 0.05)
-    table = tables.table3([audit(shifts=[shifts(0, pair(1, 0.6, 1, control=control))])])
+    table = paper_tables.table3([audit(shifts=[shifts(0, pair(1, 0.6, 1, control=control))])])
     by_label = {row.label: row for row in table.rows}
     assert by_label["random directions"].values["shifted"].value == pytest.approx(0.2)
     assert by_label["normal reversed"].values["shifted"].value == pytest.approx(0.05)
@@ -218,10 +219,10 @@ def test_controls_of_shifting_are_rows():
 
 
 def test_masking_has_a_table_of_its_own_without_rows_of_the_paper():
-    (table,) = tables.made([audit(shifts=[shifts(0, pair(1, 0.5, 1), test="mask")])])
+    (table,) = paper_tables.made([audit(shifts=[shifts(0, pair(1, 0.5, 1), test="mask")])])
     assert (table.number, table.title) == (0, "Masking test")
     assert [row.kind for row in table.rows] == ["measured"]
-    assert tabular.title(table) == "Masking test"
+    assert table_formats.title(table) == "Masking test"
 
 
 # ---------------------------------------------------------------- several audits in a store
@@ -232,10 +233,15 @@ def test_audits_of_one_layer_are_told_apart_by_what_differs():
         audit(FOUR, settings={"seed": 0, "concepts": 6}),
         audit(FOUR, settings={"seed": 1, "concepts": 6}),
     )
-    assert tables.labels([one, other]) == ["torchvision:resnet50 (seed 0)", "torchvision:resnet50 (seed 1)"]
-    assert tables.labels([one]) == ["torchvision:resnet50"]
-    assert tables.labels([one, audit(FOUR, model=model(layer="layer3.5"))]) == ["torchvision:resnet50"] * 2
-    assert tables.identity(one) != tables.identity(other)
+    assert paper_tables.labels([one, other]) == [
+        "torchvision:resnet50 (seed 0)",
+        "torchvision:resnet50 (seed 1)",
+    ]
+    assert paper_tables.labels([one]) == ["torchvision:resnet50"]
+    assert (
+        paper_tables.labels([one, audit(FOUR, model=model(layer="layer3.5"))]) == ["torchvision:resnet50"] * 2
+    )
+    assert paper_tables.identity(one) != paper_tables.identity(other)
 
 
 # ---------------------------------------------------------------- printed forms
@@ -247,21 +253,21 @@ ALL = [
 
 
 @pytest.fixture
-def made() -> list[tables.Table]:
-    return tables.made(ALL)
+def made() -> list[paper_tables.Table]:
+    return paper_tables.made(ALL)
 
 
 def test_text_has_every_row(made):
-    shown = tabular.text(made)
+    shown = table_formats.text(made)
     assert "Table 1." in shown
     assert "Table 3." in shown
     assert "0.375 ± 0.329" in shown
     assert "paper: ResNet50 Robust" in shown
-    assert max(map(len, shown.splitlines())) <= tabular.WIDTH
+    assert max(map(len, shown.splitlines())) <= table_formats.WIDTH
 
 
 def test_csv_has_every_number_and_no_formula(made):
-    rows = list(csv.DictReader(io.StringIO(tabular.csv_form(made))))
+    rows = list(csv.DictReader(io.StringIO(table_formats.csv_form(made))))
     assert len(rows) == sum(len(row.values) for table in made for row in table.rows)
     average = next(row for row in rows if row["model"] == "torchvision:resnet50")
     assert float(average["value"]) == pytest.approx(0.375)
@@ -269,13 +275,13 @@ def test_csv_has_every_number_and_no_formula(made):
 
 
 def test_json_has_every_number(made):
-    told = json.loads(tabular.json_form(made))
+    told = json.loads(table_formats.json_form(made))
     assert [table["number"] for table in told] == [1, 2, 3]
     assert told[0]["rows"][0]["values"]["average"]["value"] == pytest.approx(0.375)
 
 
 def test_markdown_is_not_broken_by_a_name(made):
-    shown = tabular.markdown(made)
+    shown = table_formats.markdown(made)
     lines = [line for line in shown.splitlines() if line.startswith("|") and "net" in line]
     assert all("net\\|%\\_\\<b\\>" in line for line in lines if "=net" in line)
     heads = [line for line in shown.splitlines() if line.startswith("| model")]
@@ -283,7 +289,7 @@ def test_markdown_is_not_broken_by_a_name(made):
 
 
 def test_latex_escapes_what_tex_reads(made):
-    shown = tabular.latex(made)
+    shown = table_formats.latex(made)
     assert r"\%\_" in shown
     assert r"$\pm$" in shown
     assert shown.count(r"\begin{tabular}") == shown.count(r"\end{tabular}") == 3
@@ -294,17 +300,17 @@ def test_latex_escapes_what_tex_reads(made):
 def test_every_class_as_parquet_and_csv():
     from pyarrow import parquet
 
-    table = parquet.read_table(io.BytesIO(tabular.per_class(ALL, ".parquet"))).to_pydict()
+    table = parquet.read_table(io.BytesIO(table_formats.per_class(ALL, ".parquet"))).to_pydict()
     assert table["class_name"] == [f"class {n}" for n in range(4)] * 2
     assert table["including_score"][:4] == [0.9, 0.4, 0.15, 0.05]
     assert table["excluding_score"][3] is None
-    rows = list(csv.DictReader(io.StringIO(tabular.per_class(ALL, ".csv").decode())))
+    rows = list(csv.DictReader(io.StringIO(table_formats.per_class(ALL, ".csv").decode())))
     assert [row["excluding_predicted"] for row in rows[:4]] == ["True", "False", "False", ""]
 
 
 def test_another_suffix_is_refused():
     with pytest.raises(SettingsError, match=r"\.parquet or \.csv"):
-        tabular.per_class(ALL, ".xlsx")
+        table_formats.per_class(ALL, ".xlsx")
 
 
 def test_without_pyarrow_parquet_says_what_to_do(monkeypatch):
@@ -312,4 +318,4 @@ def test_without_pyarrow_parquet_says_what_to_do(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SettingsError, match=r"pip install 'whyclass\[parquet\]'"):
-        tabular.per_class(ALL, ".parquet")
+        table_formats.per_class(ALL, ".parquet")

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from whyclass.tasks import Task, class_logits, class_map, logit, logit_within, scores_of, summary, task_of
+from whyclass.models.tasks import (
+    Task,
+    class_logits,
+    class_map,
+    logit,
+    logit_within,
+    scores_of,
+    summary,
+    task_of,
+)
 
 MAP = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(1)) * 3
 LOGITS = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)) * 3

@@ -15,26 +15,22 @@ import detector
 import nets
 from planted import WEIGHTS, Ran, model_arguments, quick, quick_arguments, whyclass
 from planted_nets import FORMS
-from whyclass import Explanation, codec, data, demo, report, world
-from whyclass.crops import Query, nearest
-from whyclass.data import Item, Preprocessing
+from whyclass import Explanation
 from whyclass.errors import LayerError, ModelError, SettingsError
-from whyclass.index import Index, pooled_cells
-from whyclass.spaces import moved, normalised, raw
-from whyclass.split import split
-from whyclass.study import Study
-from whyclass.study.picturing import _shuffled
-from whyclass.tasks import Task
-from whyclass.visualise import (
-    SHARPNESS,
-    Fourier,
-    Generator,
-    best_cosines,
-    channel,
-    direction,
-    draw,
-    towards,
-)
+from whyclass.models.split import split
+from whyclass.models.tasks import Task
+from whyclass.planted import demo, parts, world
+from whyclass.pool import images as pool_images
+from whyclass.pool.images import Item, Preprocessing
+from whyclass.pool.index import Index, pooled_cells
+from whyclass.pool.nearest_crops import Query, nearest
+from whyclass.records import codec
+from whyclass.report import json_objects, summary
+from whyclass.report import page as report_page
+from whyclass.study.optimised_pictures import _shuffled
+from whyclass.study.study import Study
+from whyclass.visualise.optimise import SHARPNESS, best_cosines, channel, direction, draw, towards
+from whyclass.visualise.parametrisations import Fourier, Generator, moved, normalised, raw
 
 PLAIN = Preprocessing(None, (24, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 SMALL = Preprocessing(None, (nets.SIDE, nets.SIDE))
@@ -144,7 +140,7 @@ def test_moves_come_to_rest():
 
 def test_what_is_moved_is_the_picture_itself(monkeypatch):
     for name, value in {"JITTER": 0.0, "DEGREES": 0.0, "SCALES": (1.0, 1.0)}.items():
-        monkeypatch.setattr(f"whyclass.spaces.{name}", value)
+        monkeypatch.setattr(f"whyclass.visualise.parametrisations.{name}", value)
     pixels = torch.rand(1, 3, 24, 32)
     assert torch.allclose(moved(pixels, [torch.Generator()]), pixels, atol=1e-4)
 
@@ -161,7 +157,7 @@ def spread(pixels: Tensor) -> tuple[float, float]:
 
 def test_a_picture_that_is_not_square_is_turned_and_not_sheared(monkeypatch):
     for name, value in {"JITTER": 0.0, "DEGREES": 30.0, "SCALES": (1.0, 1.0)}.items():
-        monkeypatch.setattr(f"whyclass.spaces.{name}", value)
+        monkeypatch.setattr(f"whyclass.visualise.parametrisations.{name}", value)
     numbers = torch.rand(4, generator=torch.Generator().manual_seed(1))
     angle = (2 * float(numbers[0]) - 1) * math.radians(30)
     assert abs(angle) > 0.2
@@ -229,7 +225,7 @@ def stem():
 def test_where_the_objective_is_no_number_the_last_good_picture_is_kept(stem, monkeypatch, at, lost):
     cut, vectors = stem
     for name, value in {"BEGIN": 2, "STILL": (2, 3), "LAST": 1 - 1e-9}.items():  # all steps are alike
-        monkeypatch.setattr(f"whyclass.visualise.{name}", value)
+        monkeypatch.setattr(f"whyclass.visualise.optimise.{name}", value)
     whole, early = (draw(cut, vectors, Fourier(SMALL), SMALL, steps=steps) for steps in (5, at - 1))
 
     class Spoiled(torch.optim.Adam):
@@ -400,7 +396,7 @@ def test_each_concept_is_shown_with_what_it_would_draw(explained):
     for concept in explained.concepts:
         assert concept.drawn.steps == 12
         assert concept.drawn.cosine > concept.drawn.random
-        shown = world.PREPROCESSING.tensor(np.asarray(data.decode(concept.drawn.picture)))
+        shown = world.PREPROCESSING.tensor(np.asarray(pool_images.decode(concept.drawn.picture)))
         cut = split(world.planted_net(), world.LAYER, shown[None])
         with torch.no_grad():
             cosine = best_cosines(cut.trunk(shown[None]), torch.tensor(concept.vector)[None], 2)
@@ -414,7 +410,7 @@ def test_without_controls_no_random_directions_are_drawn(tmp_path):
     settings = quick(pictures="fourier", picture_steps=2, controls=0)
     found = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings).explain("owl")
     assert found.drawn_control is None
-    assert "with no control the test decides nothing" in report.page(found)
+    assert "with no control the test decides nothing" in report_page.page(found)
 
 
 def test_random_directions_are_concepts_with_their_channels_in_another_order():
@@ -433,7 +429,7 @@ def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_pat
     settings = quick(signed="clip", pictures="fourier", picture_steps=2)
     found = Study(demo.loaded(), "stage3.4", pool, tmp_path / "store", settings).explain("owl")
     for concept in found.concepts:
-        shown = world.PREPROCESSING.tensor(np.asarray(data.decode(concept.drawn.picture)))[None]
+        shown = world.PREPROCESSING.tensor(np.asarray(pool_images.decode(concept.drawn.picture)))[None]
         with torch.no_grad():
             x = split(world.planted_net(), "stage3.4", shown).trunk(shown)
         clipped, signed = (
@@ -444,15 +440,15 @@ def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_pat
 
 
 def test_pages_and_objects_tell_of_the_pictures(explained):
-    page = report.page(explained)
+    page = report_page.page(explained)
     assert page.count("What it would itself draw, optimised in 12 steps") == 6
     assert "To pictures of as many random directions, the concepts with their channels in another" in page
-    found = report.as_object(explained)
+    found = json_objects.as_object(explained)
     assert found["concepts"][0]["drawn"]["steps"] == 12
     assert found["drawn_test"]["score"] == explained.drawn_test.score
     assert found["drawn_control"]["score"] == explained.drawn_control.score
     assert codec.decode(type(explained), codec.encode(explained), explained.format) is not None
-    assert any(label == "Drawn pictures" for label, _ in report.rows(explained))
+    assert any(label == "Drawn pictures" for label, _ in summary.rows(explained))
 
 
 @pytest.mark.parametrize("form", ["vit", "unet"])
@@ -461,7 +457,7 @@ def test_tokens_and_segmentation_nets_draw_too(tmp_path, form):
     settings = quick(pictures="fourier", picture_steps=16, controls=2)
     found = Study(planted.trained(), planted.layer, pool, settings=settings).explain("owl")
     assert np.mean([concept.drawn.cosine - concept.drawn.random for concept in found.concepts]) > 0.1
-    assert "To pictures of as many random directions" in report.page(found)
+    assert "To pictures of as many random directions" in report_page.page(found)
 
 
 def test_a_grey_net_draws_in_grey(tmp_path):
@@ -475,7 +471,7 @@ def test_a_grey_net_draws_in_grey(tmp_path):
     study = Study(model, "body", pool, tmp_path / "store", settings, preprocessing=grey)
     found = study.explain(study._scene().classes()[0])
     for concept in found.concepts:
-        pixels = np.asarray(data.decode(concept.drawn.picture).convert("RGB"))
+        pixels = np.asarray(pool_images.decode(concept.drawn.picture).convert("RGB"))
         assert (pixels[..., 0] == pixels[..., 1]).all()
 
 
@@ -489,14 +485,16 @@ def test_pictures_can_begin_from_the_image_of_the_best_crop(tmp_path, space):
     for concept in found.concepts:
         begun = study._scene().picture(study._scene().position(concept.including[0].image.path))
         shown = (
-            torch.from_numpy(np.asarray(data.decode(concept.drawn.picture)) / 255).permute(2, 0, 1).float()
+            torch.from_numpy(np.asarray(pool_images.decode(concept.drawn.picture)) / 255)
+            .permute(2, 0, 1)
+            .float()
         )
         wanted = torch.from_numpy(np.asarray(begun) / 255).permute(2, 0, 1).float()
         if space == "generator":
             with torch.no_grad():
                 wanted = decoder(decoder.encode(wanted[None]))[0]
         assert (shown - wanted).abs().mean() < 0.6 * (shown - (1 - wanted)).abs().mean()
-    assert "from its best crop's image: cosine" in html.unescape(report.page(found))
+    assert "from its best crop's image: cosine" in html.unescape(report_page.page(found))
 
 
 # ---------------------------------------------------------------- a decoder of the user's own
@@ -525,7 +523,7 @@ def test_what_was_drawn_by_another_recipe_is_not_shown(tmp_path, monkeypatch):
         for pictures in ("fourier", "none")
     )
     before = study.key(0), plain.key(0)
-    monkeypatch.setattr("whyclass.visualise.RECIPE", 0)
+    monkeypatch.setattr("whyclass.visualise.optimise.RECIPE", 0)
     assert study.key(0) != before[0]
     assert plain.key(0) == before[1]
 
@@ -560,7 +558,7 @@ def test_pictures_of_one_decoder_are_not_shown_as_those_of_another(tmp_path):
 
 
 DECODER = """
-from whyclass.world import PlantedDecoder
+from whyclass.planted.world import PlantedDecoder
 
 def decoder():
     return PlantedDecoder()
@@ -666,7 +664,7 @@ def pointing(tmp_path_factory):
         for finding in demo.judge(explained, truth, 0):
             if finding.found and finding.planted:
                 vectors.append(explained.concepts[finding.concept].vector)
-                numbers.append(next(n for n, part in enumerate(world.PARTS) if part.name == finding.part))
+                numbers.append(next(n for n, part in enumerate(parts.PARTS) if part.name == finding.part))
     return torch.tensor(np.stack(vectors)), torch.tensor(numbers)
 
 
@@ -674,7 +672,7 @@ def pointing(tmp_path_factory):
 def scenes() -> tuple[Tensor, Tensor]:
     """Pixels of scenes that no network has seen, and which parts they show."""
     drawn = [world.scene(index, 5_000 + seed) for index in range(len(world.CLASSES)) for seed in range(8)]
-    there = torch.tensor([[part.name in one.masks for part in world.PARTS] for one in drawn])
+    there = torch.tensor([[part.name in one.masks for part in parts.PARTS] for one in drawn])
     return torch.stack([torch.from_numpy(one.image) for one in drawn]).permute(0, 3, 1, 2) / 255, there
 
 

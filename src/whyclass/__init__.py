@@ -2,9 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from . import report as _report
-from .data import Preprocessing
-from .errors import (
+from whyclass.errors import (
     AttributionError,
     ClassError,
     DataError,
@@ -16,16 +14,19 @@ from .errors import (
     WeightsError,
     WhyclassError,
 )
-from .models import Loaded, load
-from .progress import Progress
-from .records import VIEWS as _VIEWS
-from .records import Contrast, Explanation, InsertionTest, LayerChoice, Pairs
-from .settings import PRESETS, Settings, preset
-from .study import Study, choose_layer
+from whyclass.models.sources import Loaded, load
+from whyclass.pool.images import Preprocessing
+from whyclass.progress import Progress
+from whyclass.records import VIEWS as _VIEWS
+from whyclass.records import Contrast, Explanation, InsertionTest, LayerChoice, Pairs
+from whyclass.report.page import fragment as _fragment
+from whyclass.report.page import page as _page
+from whyclass.settings import PRESETS, Settings, preset
+from whyclass.study.study import Study, choose_layer
 
 __version__ = _version("whyclass")
 
-_VIEWS.update(html=_report.page, fragment=_report.fragment)
+_VIEWS.update(html=_page, fragment=_fragment)
 
 __all__ = [
     "PRESETS",

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingsError
+from whyclass.errors import SettingsError
 
 BASELINES = ("ones", "white")
 RELU = ("after", "before")

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from . import disk
-from .errors import StoreError
-from .records import SUFFIX
+from whyclass import files
+from whyclass.errors import StoreError
+from whyclass.records import SUFFIX
 
 MARK = "whyclass.json"
 LOG = "log.txt"
@@ -68,7 +68,7 @@ class Store:
 
     def log(self, line: str) -> None:
         """Add a line to the store's log."""
-        disk.append(self.folder / LOG, line)
+        files.append(self.folder / LOG, line)
 
     def page(self, name: str, key: str) -> Path:
         """File of a page: a readable name made safe for any file system, and the key's start."""
@@ -100,7 +100,7 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; give a folder for the store")
     if not mark.exists() and _free(folder):
-        disk.write(
+        files.write(
             mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode()
         )
     owner = _owner(mark)
@@ -149,7 +149,7 @@ def _free(folder: Path) -> bool:
 
 def _owner(mark: Path) -> dict[str, Any]:
     try:
-        owner = json.loads(disk.read(mark))
+        owner = json.loads(files.read(mark))
     except ValueError as error:
         raise StoreError(
             f"{mark} is damaged; give another folder for the store, or delete this one"
@@ -210,7 +210,7 @@ class Pass:
 
     def keep(self, done: int, state: dict[str, Any]) -> None:
         """Note that everything before position ``done`` is on disk."""
-        disk.write(self.folder / "progress.json", json.dumps({"done": done, "state": state}).encode())
+        files.write(self.folder / "progress.json", json.dumps({"done": done, "state": state}).encode())
 
 
 def resume(store: Store, key: str, kind: str = "index") -> Pass:
@@ -223,7 +223,7 @@ def resume(store: Store, key: str, kind: str = "index") -> Pass:
             f"cannot make {folder}: {error.strerror}; choose another folder for the store"
         ) from error
     try:
-        kept = json.loads(disk.read(folder / "progress.json"))
+        kept = json.loads(files.read(folder / "progress.json"))
         return Pass(folder, int(kept["done"]), dict(kept["state"]))
     except (StoreError, ValueError, KeyError, TypeError):
         return Pass(folder, 0, {})
@@ -231,7 +231,7 @@ def resume(store: Store, key: str, kind: str = "index") -> Pass:
 
 def finish(store: Store, key: str, work: Pass, meta: dict[str, Any], kind: str = "index") -> None:
     """Make a finished pass the result under its key, in one step."""
-    disk.write(work.folder / "meta.json", json.dumps(meta, indent=1).encode())
+    files.write(work.folder / "meta.json", json.dumps(meta, indent=1).encode())
     (work.folder / "progress.json").unlink(missing_ok=True)
     try:
         work.folder.rename(store.rows(kind, key))
@@ -276,10 +276,10 @@ def merge_into(store: Store, other: Store) -> Merged:
 
 
 def _take_file(source: Path, target: Path) -> str:
-    data = disk.read(source)
+    data = files.read(source)
     if target.exists():
-        return "same" if disk.read(target) == data else "different"
-    disk.write(target, data)
+        return "same" if files.read(target) == data else "different"
+    files.write(target, data)
     return "taken"
 
 
@@ -291,7 +291,7 @@ def _take_folder(source: Path, target: Path) -> str:
         shutil.rmtree(coming, ignore_errors=True)
         shutil.copytree(source, coming)
         for file in coming.iterdir():
-            disk.sync(file)
+            files.sync(file)
         coming.rename(target)
     except OSError as error:
         shutil.rmtree(coming, ignore_errors=True)
@@ -303,7 +303,7 @@ def drop_unfinished(store: Store, kind: str, key: str) -> None:
     """Remove what is left of passes under other keys that no process works on any more."""
     for folder in (store.folder / kind).glob("*.partial"):
         other = folder.name.removesuffix(".partial")
-        if other != key and disk.free(store.folder / kind / f"{other}.lock"):
+        if other != key and files.free(store.folder / kind / f"{other}.lock"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -319,7 +319,7 @@ def last_pool(store: Store) -> dict[str, str] | None:
 def keep_pool(store: Store, items: dict[str, str]) -> None:
     """Remember a pool as the last one."""
     if last_pool(store) != items:
-        disk.write(store.folder / POOL, json.dumps(items, indent=0).encode())
+        files.write(store.folder / POOL, json.dumps(items, indent=0).encode())
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:

@@ -11,14 +11,16 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from whyclass import codec, models, report
-from whyclass.cli.audits import class_list, split_list
+from whyclass.cli.audit import class_list, split_list
 from whyclass.cli.options import Later, app, print_record, with_choice
-from whyclass.cli.shown import out
+from whyclass.cli.progress_display import out
 from whyclass.errors import SettingsError
-from whyclass.split import survey
-from whyclass.study.choosing import CLASSES, SAMPLE
-from whyclass.study.opening import example_image
+from whyclass.models import sources
+from whyclass.models.setup import example_image
+from whyclass.models.split import survey
+from whyclass.records import codec
+from whyclass.report import layer_choice_text
+from whyclass.study.layer_choice import CLASSES, SAMPLE
 
 
 @app.command()
@@ -81,7 +83,7 @@ def layers(
 
 def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-        loaded = models.load(name, crop=crop, pretrained=False)
+        loaded = sources.load(name, crop=crop, pretrained=False)
         infos = survey(loaded.model, example_image(loaded.preprocessing))
     chosen = [info for info in infos if everything or not (info.problem or info.signed)]
     chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
@@ -117,7 +119,7 @@ def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
         found, page = opened.choose(**asked)
     print_record(found, {"page": str(page)}, opened.progress, opened.as_json)
     if not opened.as_json:
-        out.print(report.choice.table(found), highlight=False, markup=False)
+        out.print(layer_choice_text.table(found), highlight=False, markup=False)
 
 
 def _number(text: str) -> int:

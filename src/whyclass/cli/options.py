@@ -17,14 +17,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from whyclass import codec, models, report
-from whyclass.cli.shown import Shown, out
+from whyclass.cli.progress_display import Shown, out
 from whyclass.errors import SettingsError
+from whyclass.models import sources
 from whyclass.progress import Progress
-from whyclass.records import LayerChoice, Record
+from whyclass.records import LayerChoice, Record, codec
+from whyclass.report import json_objects, summary
 from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
 from whyclass.store import Store, key_of
-from whyclass.study import Study, choose_layer
+from whyclass.study.study import Study, choose_layer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -70,10 +71,12 @@ def print_record(found: Record, more: dict[str, Any], progress: Progress, as_jso
     """A record with the seconds it took as one JSON object, or as a table of labels and values."""
     seconds = {name: round(value, 3) for name, value in progress.seconds.items()}
     if as_json:
-        print(json.dumps(report.as_object(found) | more | {"seconds": seconds}, indent=2, allow_nan=False))
+        print(
+            json.dumps(json_objects.as_object(found) | more | {"seconds": seconds}, indent=2, allow_nan=False)
+        )
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for label, value in report.rows(found):
+    for label, value in summary.rows(found):
         table.add_row(f"[bold]{escape(label)}[/]", escape(value))
     told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
     table.add_row("[bold]time[/]", told)
@@ -124,7 +127,7 @@ def _opened(
     """Load the model; a study of it is opened layer by layer."""
     progress = Progress() if quiet else Shown()
     settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
-    loaded = models.load(
+    loaded = sources.load(
         model,
         weights,
         class_names,

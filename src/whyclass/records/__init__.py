@@ -27,7 +27,6 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
-from whyclass.records.choice import Average, Candidate, LayerChoice
 from whyclass.records.contrast import (
     Contrast,
     Directions,
@@ -58,6 +57,7 @@ from whyclass.records.explanation import (
     PredictionTest,
     PredictionTests,
 )
+from whyclass.records.layer_choice import Average, Candidate, LayerChoice
 
 __all__ = [
     "COMPLETENESS_BOUND",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from whyclass import codec, disk
+from whyclass import files
 from whyclass.errors import RecordError
+from whyclass.records import codec
 
 FORMAT = 2
 """Version of the saved form; raised by one whenever a saved record changes its meaning."""
@@ -42,9 +43,9 @@ class Record:
         """
         path = Path(path)
         if path.suffix == SUFFIX:
-            disk.write(path, codec.encode(self))
+            files.write(path, codec.encode(self))
         elif (view := VIEWS.get(path.suffix.removeprefix("."))) is not None:
-            disk.write(path, view(self).encode())
+            files.write(path, view(self).encode())
         else:
             raise RecordError(f"{path}: a record is saved as {SUFFIX} or .html")
         return path
@@ -61,7 +62,7 @@ class Record:
             If it is damaged, of another kind, or of another format version.
         """
         try:
-            return codec.decode(cls, disk.read(Path(path)), FORMAT)
+            return codec.decode(cls, files.read(Path(path)), FORMAT)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 

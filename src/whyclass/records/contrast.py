@@ -7,16 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whyclass.records.base import (
-    FORMAT,
-    ClassImage,
-    ModelInfo,
-    Picture,
-    PoolInfo,
-    Prediction,
-    Record,
-    Source,
-)
+from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
 from whyclass.records.explanation import Concept, Explanation, PredictionTest, PredictionTests
 
 

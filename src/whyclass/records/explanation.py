@@ -7,16 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whyclass.records.base import (
-    FORMAT,
-    ClassImage,
-    ModelInfo,
-    Picture,
-    PoolInfo,
-    Prediction,
-    Record,
-    Source,
-)
+from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
 
 COMPLETENESS_BOUND = 0.01
 """Mean relative completeness error above which an attribution does not add up, and the reader is warned."""

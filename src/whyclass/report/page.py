@@ -25,7 +25,10 @@ from whyclass.records import (
     Picture,
     Record,
 )
-from whyclass.report import choice, contrasts, curves, pictures, text
+from whyclass.report import contrast_text, curves, explanation_text, layer_choice_text, page_pictures
+from whyclass.report import contrast_text as contrasts
+from whyclass.report import explanation_text as text
+from whyclass.report import page_pictures as pictures
 
 
 def page(found: Record) -> str:
@@ -53,7 +56,7 @@ def fragment(found: Record) -> str:
 def _explanation(found: Explanation) -> dict[str, Any]:
     scope = _scope(found.images)
     backgrounds = [(f"{scope}-{number}", shown) for number, shown in enumerate(found.images, 1)]
-    judged = text.verdict(found)
+    judged = explanation_text.verdict(found)
     return {"verdict": judged, "scope": scope, "backgrounds": backgrounds, "target": found.target}
 
 
@@ -62,21 +65,21 @@ def _contrast(found: Contrast) -> dict[str, Any]:
     height, width = found.size
     return {
         "c": found,
-        "verdict": contrasts.verdict(found),
-        "labels": contrasts.LABELS,
+        "verdict": contrast_text.verdict(found),
+        "labels": contrast_text.LABELS,
         "scope": scope,
         "backgrounds": [(f"{scope}-s{number}", shown) for number, shown in enumerate(found.sources)],
         "places": {shown.image.path: number for number, shown in enumerate(found.sources)},
         "full": Picture(b"", width, height),
-        "sentences": contrasts.sentences(found),
-        "shown": [contrasts.with_concepts(side) for side in (found.a, found.b)],
+        "sentences": contrast_text.sentences(found),
+        "shown": [contrast_text.with_concepts(side) for side in (found.a, found.b)],
         "target": found.a.explanation.target,
     }
 
 
 def _insertion(found: InsertionTest) -> dict[str, Any]:
-    judged = contrasts.insertion_verdict(found)
-    labels = contrasts.INSERTION_LABELS
+    judged = contrast_text.insertion_verdict(found)
+    labels = contrast_text.INSERTION_LABELS
     return {
         "c": found,
         "verdict": judged,
@@ -88,13 +91,13 @@ def _insertion(found: InsertionTest) -> dict[str, Any]:
 
 
 def _choice(found: LayerChoice) -> dict[str, Any]:
-    heading, *lines = choice.lines(found)
-    classes, *scores = choice.by_class(found)
+    heading, *lines = layer_choice_text.lines(found)
+    classes, *scores = layer_choice_text.by_class(found)
     return {
         "c": found,
-        "columns": choice.columns(found),
-        "sentence": choice.sentence(found),
-        "sample": choice.sample_line(found),
+        "columns": layer_choice_text.columns(found),
+        "sentence": layer_choice_text.sentence(found),
+        "sample": layer_choice_text.sample_line(found),
         "heading": heading,
         "lines": lines,
         "classes": classes,
@@ -144,11 +147,11 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "uri": pictures.uri,
-        "score": text.score,
-        "percent": text.percent,
-        "count": text.count,
-        "shape": text.shape,
+        "uri": page_pictures.uri,
+        "score": explanation_text.score,
+        "percent": explanation_text.percent,
+        "count": explanation_text.count,
+        "shape": explanation_text.shape,
         "plain": _plain,
         "whole": _whole,
     }
@@ -157,7 +160,7 @@ def _environment() -> Environment:
         "pictures": pictures,
         "contrasts": contrasts,
         "curves": curves,
-        "labels": text.LABELS,
+        "labels": explanation_text.LABELS,
         "zip": zip,
     }
     return environment
@@ -165,7 +168,7 @@ def _environment() -> Environment:
 
 def _clean(value: Any) -> Any:
     """Every expression of a template passes here; what the templates made themselves is markup already."""
-    return text.clean(value) if type(value) is str else value
+    return explanation_text.clean(value) if type(value) is str else value
 
 
 def _plain(value: Any) -> str:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from typing import Any, Literal
 
-from whyclass import tables
 from whyclass.errors import RecordError
 from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Strip
-from whyclass.report import pictures, tabular, text
+from whyclass.report import explanation_text, page_pictures, paper_tables
+from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
 from whyclass.store import Store, safe_name
 
@@ -24,9 +24,9 @@ Standing = Literal["unexplained", "distrust", "careful", "trust"]
 
 STANDINGS: dict[Standing, str] = {
     "unexplained": "Not explained",
-    "distrust": text.LABELS["distrust"],
-    "careful": text.LABELS["careful"],
-    "trust": text.LABELS["trust"],
+    "distrust": explanation_text.LABELS["distrust"],
+    "careful": explanation_text.LABELS["careful"],
+    "trust": explanation_text.LABELS["trust"],
 }
 """How a class stands, worst first, in the words of its page."""
 
@@ -110,7 +110,7 @@ POLICY = (
 
 def standing(finding: Finding) -> Standing:
     """How a class stands: the verdict of its page."""
-    return text.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
+    return explanation_text.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
 
 
 def histogram(scores: Sequence[float]) -> list[int]:
@@ -180,7 +180,7 @@ def _class_files(
     def shown(picture: Picture | None, name: str) -> Shown | None:
         if picture is None:
             return None
-        if picture.mime not in pictures.MIMES:
+        if picture.mime not in page_pictures.MIMES:
             raise RecordError(f"a picture is of type {picture.mime!r}, which no page shows")
         src = f"img/{index}/{name}.{SUFFIXES[picture.mime]}"
         kept.append((src, picture.data))
@@ -211,7 +211,7 @@ def _class_files(
         scope |= {
             "e": alone,
             "target": finding.target,
-            "verdict": text.verdict(alone),
+            "verdict": explanation_text.verdict(alone),
             "stitched": [
                 shown(test.picture, name) if test else None
                 for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))
@@ -274,7 +274,7 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
             "lines": sorted(lines, key=rank),
             "standings": STANDINGS,
             "counts": {key: sum(line.standing == key for line in lines) for key in STANDINGS},
-            "tables": [(table, tabular) for table in tables.made([audit])],
+            "tables": [(table, tabular) for table in paper_tables.made([audit])],
             "histograms": [(name, histogram(found), len(found)) for name, found in scores.items() if found],
             "groups": by_images(audit),
             "several": several,
@@ -286,7 +286,7 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
 def _front(audits: Sequence[Audit], folders: Sequence[str]) -> str:
     scope = {
         "audits": list(zip(audits, folders, strict=True)),
-        "tables": [(table, tabular) for table in tables.made(audits)],
+        "tables": [(table, tabular) for table in paper_tables.made(audits)],
         "policy": POLICY,
     }
     return rendered("site_front.html", scope)

@@ -1,0 +1,1 @@
+"""How much each cell of a layer speaks for a class."""

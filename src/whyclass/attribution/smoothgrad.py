@@ -1,0 +1,200 @@
+"""SmoothGrad over DeepLift at a layer: how much each cell speaks for the class.
+
+Notation
+--------
+``x``
+    an image (C, S, T); ``A`` its activations (c, h, w); ``B`` the baseline's.
+``m``
+    noisy copies of each image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whyclass.attribution import deeplift
+from whyclass.errors import AttributionError
+from whyclass.models.split import Split, run
+from whyclass.models.tasks import Target, class_map, logit, logit_within
+from whyclass.pool.index import Trunk
+from whyclass.settings import Settings, seed_of
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the cells of several images.
+
+    ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
+    attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
+    completeness error of each noisy copy, shape (n, m).
+    """
+
+    cells: np.ndarray = field(repr=False)
+    signed: np.ndarray = field(repr=False)
+    errors: np.ndarray = field(repr=False)
+
+
+class Method(Protocol):
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
+
+    def __call__(
+        self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
+    ) -> tuple[Tensor, Tensor]:
+        """Attribute the target, such as a class's logit, to the activations."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The layer's activations (1, c, h, w) of the reference image, and what a method keeps of them."""
+
+    activations: Tensor = field(repr=False)
+    tape: deeplift.Tape | None = field(repr=False, default=None)
+
+
+def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
+    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class.
+
+    Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
+
+    Raises
+    ------
+    AttributionError
+        If the model gives another output while its operations follow the rules of DeepLift.
+    """
+    with torch.no_grad():
+        activations = split.trunk(image.to(split.example))
+    if split.bypassed:
+        return Baseline(activations)
+    tape = deeplift.record(split.head, activations, target)
+    with torch.no_grad():
+        plain = target(split.head(activations, image))
+    if not torch.allclose(tape.output, plain, rtol=1e-3, atol=1e-3):
+        raise AttributionError(
+            f"with the rules of DeepLift the model gives {tape.output.item():.4g}, else {plain.item():.4g}; "
+            "an operation of it is not understood: try method='gradient'"
+        )
+    return Baseline(activations, tape)
+
+
+def smoothgrad(
+    split: Split,
+    trunk: Trunk,
+    images: Iterable[tuple[Tensor, str]],
+    baseline: Baseline,
+    target: int,
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+    dense: bool = False,
+) -> Scores:
+    """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
+
+    Parameters
+    ----------
+    trunk
+        What computes the noisy images' activations: the split's own, or a fast copy of it.
+    images
+        Tensors (C, S, T) with their content hashes, which seed their noise: an image gets the same
+        noise whatever is attributed beside it.
+    target
+        Class whose logit, before softmax, is attributed.
+    dense
+        Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
+
+    Raises
+    ------
+    AttributionError
+        If an attribution is not finite.
+    """
+    cells, signed, errors = [], [], []
+    for image, digest in images:
+        total, worst = torch.zeros(split.shape, device=split.example.device), []
+        within = dense and settings.target == "confident"
+        wanted = _confident(split, image, target) if within else logit(target)
+        against = replace(baseline, tape=None) if within else baseline
+        for copies in noisy_copies(image, digest, settings).split(split.together(BATCH)):
+            copies = copies.to(split.example)
+            with torch.no_grad():
+                activations = trunk(copies)
+            values, error = METHODS[settings.method](split, activations, copies, against, wanted)
+            total += values.sum(0)
+            worst.append(error.cpu())
+        attribution = total / settings.copies
+        if not attribution.isfinite().all():
+            raise AttributionError(
+                f"the attribution of class {target} is not finite; does the model hold NaN?"
+            )
+        cells.append(score_cells(attribution, settings.relu).cpu().numpy())
+        signed.append(attribution.mean(0).cpu().numpy())
+        errors.append(torch.cat(worst).double().numpy())
+        advance(1)
+    return Scores(np.stack(cells), np.stack(signed), np.stack(errors))
+
+
+def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
+    """``m`` copies (m, C, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
+    if settings.noise == 0:
+        return image.expand(settings.copies, *image.shape)
+    generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
+    noise = torch.randn(settings.copies, *image.shape, generator=generator)
+    return noise.mul_(settings.noise).add_(image.cpu())
+
+
+def score_cells(attribution: Tensor, relu: str) -> Tensor:
+    """Score (h, w) of each cell: mean of the attribution (c, h, w) over channels, negatives cut.
+
+    ``relu="after"`` the mean is the paper's order, ``"before"`` it the authors' code's.
+    """
+    return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
+
+
+def _confident(split: Split, image: Tensor, target: int) -> Target:
+    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
+    with torch.no_grad():
+        output = run(split.model, image[None].to(split.example))
+    inside = class_map(output, target)[0]
+    if not inside.any():  # another order of sums left its highest score at one half
+        inside = output[0, target] == output[0, target].max()
+    return logit_within(target, inside)
+
+
+def _deeplift(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
+) -> tuple[Tensor, Tensor]:
+    def head(a: Tensor) -> Tensor:
+        return split.head(a, images)
+
+    tape = baseline.tape
+    if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
+        rows = baseline.activations.expand_as(activations) if split.bypassed else baseline.activations
+        tape = deeplift.record(head, rows, target)
+    found = deeplift.attribute(head, activations, tape, target)
+    return found.values, found.error
+
+
+def _gradient(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
+) -> tuple[Tensor, Tensor]:
+    """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
+    with torch.enable_grad():
+        leaf = activations.detach().requires_grad_()
+        output = target(split.head(leaf, images))
+        (gradient,) = torch.autograd.grad(output.sum(), leaf)
+    with torch.no_grad():
+        rows = baseline.activations.expand_as(activations)
+        reference = target(split.head(rows, images))
+        values = gradient * (activations - rows)
+        difference = (output - reference).double()
+        error = (values.double().sum((1, 2, 3)) - difference).abs()
+        return values, torch.where(error == 0, 0.0, error / difference.abs())
+
+
+METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
+"""Attribution methods by name; each is complete up to the error that it reports."""

@@ -1,0 +1,1 @@
+"""Asking the model again: stitched crops, interventions, and the statistics of both."""

@@ -1,0 +1,172 @@
+"""Every class of a model in one run, and what is made of the store it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from whyclass import files
+from whyclass.cli.options import AsJson, Opened, app, with_model
+from whyclass.cli.progress_display import Shown, err, out
+from whyclass.errors import SettingsError
+from whyclass.models import sources
+from whyclass.progress import Progress
+from whyclass.records import codec
+from whyclass.report import json_objects, paper_tables, site, table_formats
+from whyclass.store import find_store, merge_into
+from whyclass.study.audit import TESTS
+
+Stored = Annotated[Path, typer.Argument(help="the folder that an audit had as --store")]
+
+
+@app.command()
+@with_model
+def audit(
+    opened: Opened,
+    layers: Annotated[str, typer.Option(help="module paths, with commas: layer3.5,layer4.2")],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="names or indexes, with commas, or a file with one a line; default: all predicted"),
+    ] = None,
+    tests: Annotated[str, typer.Option(help=f"of {','.join(TESTS)}")] = "prediction",
+    pairs: Annotated[
+        str, typer.Option(help="for shifting: drawn (10 random targets for each class, 5 runs), or all")
+    ] = "drawn",
+    part: Annotated[
+        str, typer.Option(help="i/n: this machine does every n-th class from the i-th on")
+    ] = "1/1",
+    workers: Annotated[
+        int | None, typer.Option(help="processes for the factorisations; default: the processors")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
+    ] = None,
+) -> None:
+    """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
+    if pairs not in ("drawn", "all"):
+        raise SettingsError(f"--pairs is {pairs!r}; choose drawn or all")
+    found = []
+    for layer in split_list(layers):
+        with redirect_stdout(sys.stderr):
+            study = opened.study(layer, **({"budget": _gibibytes(budget)} if budget else {}))
+            made = study.audit(
+                None if classes is None else class_list(classes),
+                split_list(tests),
+                workers=_processors() if workers is None else workers,
+                every_pair=pairs == "all",
+                part=_part(part),
+            )
+        found.append(made)
+    if opened.as_json:
+        print(json.dumps(json_objects.audits_as_object(found), indent=2, allow_nan=False))
+        return
+    out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
+    folder = escape(str(study.store.folder))
+    out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+
+
+@app.command("tables")
+def show_tables(
+    store: Stored,
+    form: Annotated[str, typer.Option("--format", help=", ".join(table_formats.FORMATS))] = "text",
+    number: Annotated[int | None, typer.Option("--table", help="only table 1, 2 or 3")] = None,
+    per_class: Annotated[
+        Path | None, typer.Option(help="write every class's numbers as .parquet or .csv")
+    ] = None,
+) -> None:
+    """Print tables 1 to 3 from the store of an audit, each beside the paper's own rows."""
+    if form not in table_formats.FORMATS:
+        raise SettingsError(f"--format is {form!r}; choose one of {', '.join(table_formats.FORMATS)}")
+    if number is not None and number not in paper_tables.TABLES:
+        raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
+    found = paper_tables.collect(find_store(store))
+    chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
+    print(table_formats.FORMATS[form](chosen))
+    if per_class is not None:
+        files.write(per_class, table_formats.per_class(found, per_class.suffix))
+        err.print(f"written: {escape(str(per_class))}", highlight=False)
+
+
+@app.command("report")
+def show_report(
+    store: Stored,
+    to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
+    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+) -> None:
+    """Make a site of static pages from the store of an audit: every class, failures first."""
+    opened = find_store(store)
+    folder = to or opened.folder / "site"
+    progress, total = Progress() if quiet else Shown(), 0
+    with progress.step("read"):
+        found = paper_tables.collect(opened)
+    with progress.step("pages", sum(len(one.classes) for one in found), "classes") as advance:
+        for name, data in site.files(opened, found, advance):
+            files.write(folder / name, data)
+            total += len(data)
+    out.print(f"[bold]page[/]  {escape(str(folder / 'index.html'))}  ({total / 1e6:.0f} MB)", highlight=False)
+
+
+@app.command()
+def merge(
+    store: Stored,
+    others: Annotated[list[Path], typer.Argument(help="stores of the same model, such as of other parts")],
+    as_json: AsJson = False,
+) -> None:
+    """Take what other stores of the same model hold into one: they may come from other machines."""
+    into = find_store(store)
+    merged = {str(other): merge_into(into, find_store(other)) for other in others}
+    if as_json:
+        print(json.dumps({name: codec.to_json(one) for name, one in merged.items()}, indent=2))
+        return
+    for name, one in merged.items():
+        out.print(
+            f"{escape(name)}: {one.taken} results taken, {one.same} were there already"
+            + (
+                f", {one.different} were there with other numbers and stay as they are"
+                if one.different
+                else ""
+            ),
+            highlight=False,
+        )
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def class_list(text: str) -> list[str]:
+    """Names or indexes of classes, with commas, or from a file."""
+    # a list of names may be too long for the name of a file
+    return list(sources.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        number, of = (int(part) for part in text.split("/"))
+    except ValueError as error:
+        raise SettingsError(f"--part is {text!r}; needed is i/n, such as 1/2") from error
+    return number, of
+
+
+def _gibibytes(text: str) -> float:
+    units = {"gib": 1.0, "gb": 1e9 / 2**30, "mib": 2.0**-10, "mb": 1e6 / 2**30}
+    number = text.strip().lower()
+    unit = next((u for u in units if number.endswith(u)), "")
+    try:
+        return float(number.removesuffix(unit)) * units.get(unit, 1.0)
+    except ValueError as error:
+        raise SettingsError(f"--budget is {text!r}; needed is a size such as 8GiB") from error

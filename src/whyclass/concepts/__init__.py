@@ -1,0 +1,1 @@
+"""Mathematics on cells: no model, no files."""

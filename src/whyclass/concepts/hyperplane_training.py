@@ -1,0 +1,491 @@
+"""Why A and not B: a hyperplane between the cells of two classes, for many pairs at once (paper, 5.1).
+
+Notation
+--------
+``X (m, c)``
+    cells of one class: the clean activations where its attribution is strong; ``x`` one of them.
+``w (c)``, ``b``
+    hyperplane of a pair; ``z = w.x + b`` above zero speaks for A, below zero for B.
+``W (Q, c)``
+    hyperplanes of ``Q`` pairs; ``k`` of them have a class in common.
+``R (k, m)``
+    derivative of the pairs' losses by ``z`` at one class's cells: ``(sigmoid(z) - y) / (m_A + m_B)``.
+
+One pair alone is two matrix-vector products an epoch and waits for memory. All pairs with a class in
+common share its ``X``, so in lock-step they are two matrix products, ``W X^T`` and ``R X``, and the work is
+bound by arithmetic: ``4 (m_A + m_B) c`` operations a pair and epoch. Products between the cells
+themselves would replace ``c`` by ``m`` in every epoch, but making them costs ``2 m_A m_B c`` for each
+pair: with 1,000 cells more than the hundred epochs together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whyclass.errors import AttributionError, ClassError, SettingsError
+
+CUT = 0.25
+"""A cell is taken where its score exceeds this part of its image's largest (paper, 5.1.1)."""
+
+PADDING = 16
+"""Channels of room between cells: rows a power of two of bytes apart compete for the same cache lines."""
+
+NEAR = 0.05
+"""A balanced accuracy of at most one half and this much is called chance."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of one class.
+
+    ``vectors`` has shape (m, c), float32: activations as they are, not scaled. ``image`` has shape (m,):
+    which of the class's images each came from.
+    """
+
+    vectors: np.ndarray = field(repr=False)
+    image: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well the hyperplanes of P pairs tell two classes' cells apart. A cell with z = 0 counts as wrong.
+
+    Attributes
+    ----------
+    plain
+        Share of all cells on their class's side, shape (P,). NaN where nothing could be measured;
+        ``cells`` and ``images`` are then 0.
+    balanced
+        Mean of the two classes' own shares, shape (P,): one half for a hyperplane that has all cells
+        on one side, whatever the classes' sizes.
+    chance
+        What naming the larger class for every cell gives of ``plain``, shape (P,).
+    cells, images
+        Counted for A and for B, shape (P, 2).
+    """
+
+    plain: np.ndarray = field(repr=False)
+    balanced: np.ndarray = field(repr=False)
+    chance: np.ndarray = field(repr=False)
+    cells: np.ndarray = field(repr=False)
+    images: np.ndarray = field(repr=False)
+
+    @property
+    def at_chance(self) -> np.ndarray:
+        """Mask (P,) of the pairs told apart no better than by chance; False where not measured."""
+        return np.asarray(self.balanced <= 0.5 + NEAR)
+
+
+@dataclass(frozen=True)
+class Hyperplanes:
+    """Hyperplanes of P pairs of classes.
+
+    Attributes
+    ----------
+    pairs
+        A and B of each, shape (P, 2).
+    weights, biases
+        ``w`` and ``b``, shapes (P, c) and (P,), float32; ``w`` points towards A, and is not normalised.
+    training
+        Accuracy on the cells that the hyperplanes were fitted to.
+    held_out
+        Accuracy of a second fit, to part of the images of each class, on the cells of the others. Not
+        measured for a class with fewer than two images.
+    """
+
+    pairs: np.ndarray = field(repr=False)
+    weights: np.ndarray = field(repr=False)
+    biases: np.ndarray = field(repr=False)
+    training: Accuracy = field(repr=False)
+    held_out: Accuracy = field(repr=False)
+
+
+def select_cells(activations: np.ndarray, scores: np.ndarray, cut: float = CUT) -> Cells:
+    """The cells of a class that its hyperplanes are fitted to (paper, 5.1.1).
+
+    Parameters
+    ----------
+    activations
+        Shape (n, c, h, w), clean; read image by image, so that a memory-mapped file stays on disk.
+    scores
+        Shape (n, h, w): mean attribution over channels. The sign matters only in that an image whose
+        largest score is not above zero gives no cell.
+    cut
+        From 0 to below 1: a cell's score must exceed this part of its image's largest.
+
+    Returns
+    -------
+    Cells
+        Image by image, row by row; none at all where no image has a positive score.
+
+    Raises
+    ------
+    SettingsError
+        If the shapes do not belong together, or ``cut`` is out of range.
+    AttributionError
+        If a score, or the activation of a chosen cell, is not finite.
+    """
+    if not 0 <= cut < 1:
+        raise SettingsError(f"cut is {cut!r}; needed is a part from 0 to below 1")
+    if activations.ndim != 4 or scores.shape != (len(activations), *activations.shape[2:]):
+        raise SettingsError(
+            f"activations {activations.shape} and scores {scores.shape} do not belong together; "
+            "needed are (n, c, h, w) and (n, h, w)"
+        )
+    if not np.isfinite(scores).all():
+        raise AttributionError("a score is not finite; does the model hold NaN?")
+    vectors = [np.empty((0, activations.shape[1]), np.float32)]
+    image = [np.empty(0, np.int64)]
+    for i, score in enumerate(scores):
+        chosen = score > cut * score.max()  # never, where the largest is not above zero
+        if chosen.any():
+            vectors.append(np.asarray(activations[i][:, chosen].T, np.float32))
+            image.append(np.full(len(vectors[-1]), i))
+    found = Cells(np.concatenate(vectors), np.concatenate(image))
+    if not np.isfinite(found.vectors).all():
+        raise AttributionError("an activation is not finite; does the model hold NaN?")
+    return found
+
+
+def hyperplanes(
+    cells: Mapping[int, Cells],
+    pairs: Sequence[tuple[int, int]],
+    seed: int = 0,
+    *,
+    epochs: int = 100,
+    lr: float = 0.01,
+    held_out: float = 0.2,
+    budget_bytes: int = 2 << 30,
+    device: str | torch.device = "cpu",
+) -> Hyperplanes:
+    """Fit a hyperplane between the cells of A and B for every pair (A, B) (paper, 5.1.1).
+
+    One linear layer with bias and sigmoid, mean binary cross entropy with A as 1, all cells at once,
+    plain gradient descent from PyTorch's default start. A pair's start depends on the seed and its two
+    classes alone, and a class's held-out images on the seed and the class alone; so what is
+    fitted together changes a result only by the rounding of float32 sums. B against A is A against B
+    with the sign changed, exactly, and costs nothing more.
+
+    Parameters
+    ----------
+    cells
+        By class; of any mapping, such as one that reads a class from disk when it is asked for.
+    pairs
+        Ordered pairs (A, B), in any order.
+    held_out
+        Share of each class's images, at least one, that the second fit leaves out; 0 does without it.
+    budget_bytes
+        Memory to work in, beside the cells and the result: pairs that need more are fitted in turns.
+
+    Raises
+    ------
+    ClassError
+        If a class is paired with itself, unknown, or has no cell.
+    SettingsError
+        If a number is out of range, there is no pair, the classes' cells do not have the same channels,
+        a single pair needs more than the budget, or the descent does not stay finite.
+    AttributionError
+        If an activation is not finite.
+    """
+    descent = _Descent(seed, epochs, lr)
+    _check_numbers(descent, held_out)
+    asked = _check_pairs(pairs)
+    classes = {k: _survey(k, cells, seed, held_out) for k in np.unique(asked).tolist()}
+    c = _channels(classes)
+    ordered, mirrored = np.sort(asked, 1), asked[:, 0] > asked[:, 1]
+    sign = np.where(mirrored, -1, 1).astype(np.float32)
+    weights, biases = np.empty((len(asked), c), np.float32), np.empty(len(asked), np.float32)
+    hits = np.empty((2, len(asked), 2))  # of the cells fitted to, and of those held out
+    for rows in _turns(ordered, classes, c, budget_bytes):
+        fitted, row = np.unique(ordered[rows], axis=0, return_inverse=True)
+        row = row.reshape(-1)  # numpy 2.0 gives it two dimensions
+        X = {k: _load(cells[k], classes[k], device) for k in np.unique(fitted).tolist()}
+        W, b, found = _fit(fitted, X, X, descent)
+        weights[rows] = sign[rows, None] * W[row]
+        del W  # its place is needed for the second fit
+        biases[rows], hits[0, rows] = sign[rows] * b[row], found[row]
+        hits[1, rows] = _fit_part(fitted, X, classes, descent)[row]
+    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
+        raise SettingsError(f"the descent with lr {lr} does not stay finite; choose a smaller one")
+    hits[:, mirrored] = hits[:, mirrored, ::-1]
+    training = _accuracy(asked, hits[0], {k: (own.cells, own.images) for k, own in classes.items()})
+    held = _accuracy(asked, hits[1], {k: (own.cells - own.kept, own.held) for k, own in classes.items()})
+    return Hyperplanes(asked, weights, biases, training, held)
+
+
+def between(planes: Hyperplanes, a: int, b: int) -> tuple[np.ndarray, float]:
+    """``w`` (c,) and ``b`` of A against B, from the hyperplane of A and B or from that of B and A.
+
+    Raises
+    ------
+    ClassError
+        If neither was fitted.
+    """
+    for sign, pair in ((1, (a, b)), (-1, (b, a))):
+        rows = np.flatnonzero((planes.pairs == pair).all(1))
+        if len(rows):
+            return sign * planes.weights[rows[0]], sign * float(planes.biases[rows[0]])
+    raise ClassError(f"there is no hyperplane between classes {a} and {b}; fit one first")
+
+
+def signed_distance(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
+    """``z = w.x + b``, shape (n, h, w), of each cell of activations (n, c, h, w); above zero it speaks for A.
+
+    Raises
+    ------
+    SettingsError
+        If ``w`` does not have the activations' channels.
+    """
+    if activations.ndim != 4 or w.shape != activations.shape[1:2]:
+        raise SettingsError(
+            f"activations {activations.shape} and w {w.shape} do not belong together; "
+            "needed are (n, c, h, w) and (c,)"
+        )
+    n, c, *side = activations.shape
+    z = w @ activations.reshape(n, c, -1) + b
+    return np.asarray(z.reshape(n, *side), np.float32)
+
+
+def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
+    """Score ``max(w.x + b, 0)``, shape (n, h, w), of each cell of activations (n, c, h, w) (paper, 5.1.2).
+
+    With these scores on A's images `whyclass.concepts.factorise` gives the concepts of A against B.
+    All are zero where no cell lies on A's side.
+    """
+    return np.maximum(signed_distance(activations, w, b), 0)
+
+
+def start_seed(seed: int, a: int, b: int) -> int:
+    """What seeds PyTorch's default start of the pair of classes, whichever of them is A."""
+    text = f"{seed} {min(a, b)} {max(a, b)}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def hold_out(images: np.ndarray, k: int, seed: int, share: float) -> np.ndarray:
+    """Those of the ``images`` that class ``k`` holds out: at least one, never all, none of a lone one."""
+    count = min(max(1, round(share * len(images))), len(images) - 1) if share else 0
+    return np.random.default_rng((seed, k)).permutation(images)[:count]
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class before its cells are loaded: the order to load them in, ``kept`` rows of training first."""
+
+    order: np.ndarray
+    kept: int
+    channels: int
+    images: int
+    held: int
+
+    @property
+    def cells(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One class and the ``k`` pairs that it is in.
+
+    ``rows`` (k,) are theirs in ``W``, and ``slots`` (k,) among the gradients' parts, first all A's and
+    then all B's; ``y`` (k, 1) is 1 where the class is A and 0 where it is B; ``share`` (k, 1) is
+    ``1 / (m_A + m_B)``.
+    """
+
+    X: Tensor
+    rows: Tensor
+    slots: Tensor
+    y: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class _Descent:
+    seed: int
+    epochs: int
+    lr: float
+
+
+def _check_numbers(descent: _Descent, held_out: float) -> None:
+    for name, value, least in (("seed", descent.seed, 0), ("epochs", descent.epochs, 1)):
+        if not isinstance(value, int) or value < least:
+            raise SettingsError(f"{name} is {value!r}; needed is an int of at least {least}")
+    if not 0 < descent.lr < float("inf"):
+        raise SettingsError(f"lr is {descent.lr!r}; needed is a finite number above 0")
+    if not 0 <= held_out < 1:
+        raise SettingsError(f"held_out is {held_out!r}; needed is a share from 0 to below 1")
+
+
+def _check_pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    asked = np.asarray(pairs)
+    shaped = asked.ndim == 2 and asked.shape[1] == 2 and len(asked) and asked.dtype.kind in "iu"
+    if not shaped or asked.min() < 0:
+        raise SettingsError("pairs are needed: at least one, each of two class numbers from 0 on")
+    if (same := np.flatnonzero(asked[:, 0] == asked[:, 1])).size:
+        raise ClassError(f"class {asked[same[0], 0]} is paired with itself; choose two classes")
+    return asked.astype(np.int64)
+
+
+def _survey(k: int, cells: Mapping[int, Cells], seed: int, held_out: float) -> _Class:
+    """Draw the images that class ``k`` holds out."""
+    if k not in cells:
+        raise ClassError(f"there are no cells of class {k}; select them first")
+    own = cells[k]
+    if own.vectors.ndim != 2 or own.image.shape != own.vectors.shape[:1]:
+        raise SettingsError(
+            f"cells {own.vectors.shape} and images {own.image.shape} of class {k} do not belong together; "
+            "needed are (m, c) and (m,)"
+        )
+    if not len(own.image):
+        raise ClassError(f"class {k} has no cell above the cut: nothing at this layer speaks for it")
+    images = np.unique(own.image)
+    held = hold_out(images, k, seed, held_out)
+    out = np.isin(own.image, held)
+    order = np.argsort(out, kind="stable")
+    return _Class(order, int((~out).sum()), own.vectors.shape[1], len(images), len(held))
+
+
+def _channels(classes: Mapping[int, _Class]) -> int:
+    found = {own.channels: k for k, own in classes.items()}
+    if len(found) > 1:
+        (c, a), (d, b), *_ = found.items()
+        raise SettingsError(f"class {a} has {c} channels and class {b} {d}; all must be of one layer")
+    return next(iter(found))
+
+
+def _turns(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, budget: int) -> Iterator[np.ndarray]:
+    """Rows of ``pairs`` (P, 2) to fit together: halved by class until each part fits the budget."""
+    waiting = [np.arange(len(pairs))]
+    while waiting:
+        rows = waiting.pop()
+        need = _bytes(pairs[rows], classes, c)
+        if need <= budget:
+            yield rows
+            continue
+        column = max((0, 1), key=lambda i: len(np.unique(pairs[rows, i])))
+        found = np.unique(pairs[rows, column])
+        if len(found) == 1:
+            a, b = pairs[rows[0]]
+            raise SettingsError(f"budget_bytes is {budget}; classes {a} and {b} alone need {need}")
+        lower = pairs[rows, column] < found[len(found) // 2]
+        waiting += [rows[~lower], rows[lower]]
+
+
+def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int) -> int:
+    """Memory to fit pairs together: cells, ``W``, both parts of its gradient, a step of each thread."""
+    found, partners = np.unique(pairs, return_counts=True)
+    sizes = [classes[k].cells for k in found.tolist()]
+    step = 2 * int(partners.max()) * (c + max(sizes)) * torch.get_num_threads()
+    return 4 * (sum(sizes) * (c + PADDING) + 3 * len(pairs) * c + step)
+
+
+def _load(cells: Cells, own: _Class, device: str | torch.device) -> Tensor:
+    X = torch.empty(own.cells, own.channels + PADDING)[:, : own.channels]
+    X.copy_(torch.from_numpy(np.asarray(cells.vectors, np.float32)[own.order]))
+    if not torch.stack(X.aminmax()).isfinite().all():
+        raise AttributionError("an activation is not finite; does the model hold NaN?")
+    return X.to(device)
+
+
+def _fit(
+    pairs: np.ndarray, train: Mapping[int, Tensor], test: Mapping[int, Tensor], descent: _Descent
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``W`` (Q, c) and ``b`` (Q,) fitted to ``train``, and how many cells of ``test`` are right (Q, 2)."""
+    W, b = _descend(_sides(pairs, train), *_starts(pairs, train, descent.seed), descent)
+    hits = np.empty((len(pairs), 2))
+    for side in _sides(pairs, test):
+        z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
+        right = torch.where(side.y > 0, z > 0, z < 0).sum(1)
+        hits[side.rows.cpu(), (side.y[:, 0] == 0).long().cpu()] = right.cpu()
+    return W.cpu().numpy(), b.cpu().numpy(), hits
+
+
+def _fit_part(
+    pairs: np.ndarray, X: Mapping[int, Tensor], classes: Mapping[int, _Class], descent: _Descent
+) -> np.ndarray:
+    """Cells of held-out images that a fit to the other images gets right (Q, 2); NaN for a lone image."""
+    hits = np.full((len(pairs), 2), np.nan)
+    able = [row for row, (a, b) in enumerate(pairs.tolist()) if classes[a].held and classes[b].held]
+    if able:
+        train = {k: own[: classes[k].kept] for k, own in X.items()}
+        test = {k: own[classes[k].kept :] for k, own in X.items()}
+        hits[able] = _fit(pairs[able], train, test, descent)[2]
+    return hits
+
+
+def _starts(pairs: np.ndarray, X: Mapping[int, Tensor], seed: int) -> tuple[Tensor, Tensor]:
+    """``nn.Linear(c, 1)`` as PyTorch begins it, for each pair; drawn on the CPU whatever the device."""
+    like = X[int(pairs[0, 0])]
+    W, b, bound = torch.empty(len(pairs), like.shape[1]), torch.empty(len(pairs)), like.shape[1] ** -0.5
+    for row, pair in enumerate(pairs.tolist()):
+        generator = torch.Generator().manual_seed(start_seed(seed, *pair))
+        W[row].uniform_(-bound, bound, generator=generator)
+        b[row].uniform_(-bound, bound, generator=generator)
+    return W.to(like), b.to(like)
+
+
+def _sides(pairs: np.ndarray, X: Mapping[int, Tensor]) -> list[_Side]:
+    """The pairs (Q, 2), A and B, seen from each class in turn."""
+    total = np.array([len(X[a]) + len(X[b]) for a, b in pairs.tolist()], np.float32)
+    sides = []
+    for k in np.unique(pairs).tolist():
+        rows, column = np.nonzero(pairs == k)
+        parts = (
+            rows,
+            column * len(pairs) + rows,
+            (column == 0).astype(np.float32)[:, None],
+            1 / total[rows, None],
+        )
+        sides.append(_Side(X[k], *(torch.from_numpy(part).to(X[k].device) for part in parts)))
+    return sides
+
+
+def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, descent: _Descent) -> tuple[Tensor, Tensor]:
+    """Gradient descent on all pairs in lock-step, in place."""
+    G, g = W.new_empty(2 * len(W), W.shape[1]), b.new_empty(2 * len(b))
+
+    def part(side: _Side) -> None:
+        z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
+        R = torch.addcmul(-side.y * side.share, z.sigmoid_(), side.share)
+        G.index_copy_(0, side.slots, R @ side.X)
+        g.index_copy_(0, side.slots, R.sum(1))
+
+    with _workers(sides) as each:
+        for _ in range(descent.epochs):
+            each(part)
+            for values, (of_a, of_b) in ((W, G.chunk(2)), (b, g.chunk(2))):
+                values.sub_(of_a, alpha=descent.lr).sub_(of_b, alpha=descent.lr)
+    return W, b
+
+
+@contextmanager
+def _workers(sides: Sequence[_Side]) -> Iterator[Callable[[Callable[[_Side], None]], object]]:
+    """Calls a function for every side. On the CPU each thread has a class of its own.
+
+    The products of one class are too small for several threads, which would wait for each other.
+    """
+    threads = torch.get_num_threads()
+    if sides[0].X.device.type != "cpu" or not 1 < threads <= len(sides):
+        yield lambda part: list(map(part, sides))
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield lambda part: list(pool.map(part, sides))
+    finally:
+        torch.set_num_threads(threads)  # new threads take the last number set by any
+
+
+def _accuracy(asked: np.ndarray, hits: np.ndarray, counts: Mapping[int, tuple[int, int]]) -> Accuracy:
+    """From the right cells (P, 2), NaN where not measured, and each class's cells and images."""
+    table = np.array([[counts[a], counts[b]] for a, b in asked.tolist()], np.int64)
+    cells, images = np.where(np.isnan(hits)[:, :, None], 0, table).transpose(2, 0, 1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where not measured
+        plain, chance = hits.sum(1) / cells.sum(1), cells.max(1) / cells.sum(1)
+        return Accuracy(plain, (hits / cells).mean(1), chance, cells, images)

@@ -1,0 +1,1 @@
+"""A model, cut at a layer, with what is known about it."""

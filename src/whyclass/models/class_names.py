@@ -1,0 +1,77 @@
+"""From what a user calls a class to its index."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import numpy as np
+
+from whyclass.errors import ClassError
+
+
+def name_of(index: int, names: tuple[str, ...]) -> str:
+    """The class's name, or ``class 7`` where names are unknown."""
+    return names[index] if names else f"class {index}"
+
+
+def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
+    """The index of a class given by name or index.
+
+    A name must match exactly, or else without regard to case, spaces, hyphens and underscores.
+
+    Raises
+    ------
+    ClassError
+        If it is unknown (names the nearest) or ambiguous (names the candidates with their indexes).
+    """
+    if names and len(names) != count:
+        raise ClassError(f"there are {len(names)} class names, and the model has {count} classes")
+    text = str(wanted).strip()
+    if isinstance(wanted, int) or (text.removeprefix("-").isdecimal() and text not in names):
+        if 0 <= int(text) < count:
+            return int(text)
+        raise ClassError(f"class {text} does not exist; the model has classes 0 to {count - 1}")
+    exact = [i for i, name in enumerate(names) if name == text]
+    found = exact or [i for i, name in enumerate(names) if _plain(name) == _plain(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ClassError(f"class {text!r} is ambiguous; give the index of one: {_listed(found, names)}")
+    raise ClassError(f"no class is called {text!r}.{_candidates(text, names, count)}")
+
+
+def rivals(scores: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+    """For a class that is never predicted: its nearest rivals and how often each is predicted.
+
+    ``scores`` (n,) are the target's softmax scores of images, ``predicted`` (n,) their argmax. The rivals are
+    the classes predicted for the images that give the target its highest scores.
+    """
+    closest = np.argsort(-scores, kind="stable")[:50]
+    near = list(dict.fromkeys(int(c) for c in predicted[closest]))[:5]
+    counts = [f"{name_of(c, names)} ({int((predicted == c).sum())} images)" for c in near]
+    best = float(scores.max())
+    return (
+        f"its highest score in the pool is {best:.3f}; predicted where it scores highest: {', '.join(counts)}"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(name.lower().replace("-", " ").replace("_", " ").split())
+
+
+def _listed(found: list[int], names: tuple[str, ...]) -> str:
+    return ", ".join(f"{i} ({names[i]})" for i in found)
+
+
+def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
+    if not names:
+        return f" Class names are unknown: give an index from 0 to {count - 1}, or a file of names."
+    plain = {_plain(name): i for i, name in reversed(list(enumerate(names)))}
+    inside = [i for i, name in enumerate(names) if _plain(text) in _plain(name)]
+    near = [plain[match] for match in get_close_matches(_plain(text), plain, n=5, cutoff=0.5)]
+    found = list(dict.fromkeys(inside + near))[:8]
+    return (
+        f" Did you mean {_listed(found, names)}?"
+        if found
+        else f" Names or indexes 0 to {count - 1} are understood."
+    )

@@ -1,0 +1,1 @@
+"""The world whose answer is known: its parts, pictures, networks, and the demo."""

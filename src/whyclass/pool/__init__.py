@@ -1,0 +1,1 @@
+"""The images, and what the model says of them."""

@@ -1,0 +1,152 @@
+"""The pieces of pool images that lie nearest to each concept, and their boxes.
+
+Notation
+--------
+``H (k, c)``
+    concepts; ``N`` images of ``g = p*q`` pooled cells each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from whyclass.grid import Box, crop_box
+from whyclass.pool.index import Index
+
+ROWS = 32
+"""Images whose cells are compared at once: so few stay in the processor's cache for all queries."""
+
+DRAWN = 64
+"""Random places drawn at a time."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pooled cell of a pool image: its image's position, its number on the grid, its cosine."""
+
+    position: int
+    cell: int
+    cosine: float
+
+    def box(self, grid: tuple[int, int], image: tuple[int, int]) -> Box:
+        """Its box on an image of (height, width) pixels."""
+        return crop_box(self.cell, grid, image)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is searched for: concepts (k, c), rows of length 1.
+
+    ``masks`` holds by name which images (N,) may be drawn from. ``clipped`` concepts know only positive
+    activations, and so only the positive part of cells is compared with them.
+    """
+
+    concepts: np.ndarray = field(repr=False)
+    masks: dict[str, np.ndarray] = field(repr=False)
+    clipped: bool = False
+
+
+def nearest(
+    index: Index,
+    queries: Sequence[Query],
+    count: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, list[list[Place]]]]:
+    """The ``count`` cells of highest cosine to each concept, within each mask of images (paper, 4.2).
+
+    One pass over the index serves all queries. Each query's product is a product of its own, of the
+    same block of cells: what else is searched for at the same time changes no bit of it. Of equal
+    cosines the earlier cell wins.
+
+    Returns
+    -------
+    list
+        For each query, for each mask, for each concept, places, nearest first; fewer than ``count`` where
+        the mask holds fewer cells.
+    """
+    total, cells, channels = index.cells.shape
+    searches = [_Search(query, count) for query in queries]
+    threads = min(len(searches), os.cpu_count() or 1)
+    # products this small are no faster on several threads; several queries are
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or 1) as pool:
+        for start in range(0, total, ROWS):
+            block = np.asarray(index.cells[start : start + ROWS], np.float32).reshape(-1, channels)
+            rows = slice(start, start + len(block) // cells)
+            list(pool.map(lambda one, b=block, r=rows: one.see(b, r, cells), searches))  # type: ignore[misc]
+            advance(rows.stop - rows.start)
+    return [{name: _places(*best, cells) for name, best in one.best.items()} for one in searches]
+
+
+class _Search:
+    """The best of a query so far: cosines (at most ``count``, k) and numbers of their cells, by mask."""
+
+    def __init__(self, query: Query, count: int) -> None:
+        k = len(query.concepts)
+        self._query, self._count = query, count
+        self.best = {name: (np.empty((0, k)), np.empty((0, k), int)) for name in query.masks}
+
+    def see(self, block: np.ndarray, rows: slice, cells: int) -> None:
+        """Take the cells (m, c) of some images into account."""
+        if self._query.clipped:
+            block = np.maximum(block, 0)
+            block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
+        cosine = block @ self._query.concepts.T
+        number = np.arange(rows.start * cells, rows.start * cells + len(cosine))
+        for name, mask in self._query.masks.items():
+            kept, places = self.best[name]
+            allowed = np.repeat(mask[rows], cells)
+            if len(kept) == self._count:  # most blocks hold nothing that is near enough
+                allowed &= (cosine > kept[-1]).any(1)
+            if allowed.any():
+                new = cosine[allowed].astype(np.float64)
+                self.best[name] = _merged(kept, places, new, number[allowed], self._count)
+
+
+def random_places(
+    usable: np.ndarray, mask: np.ndarray, cells: int, count: int, generator: np.random.Generator
+) -> tuple[Place, ...]:
+    """``count`` cells drawn evenly from the images of a mask (N,): what a control is made of.
+
+    They are the first of one sequence over all ``usable`` images (N,) that lie within the mask, so that
+    masks which differ by few images mostly give the same cells.
+    """
+    images = np.flatnonzero(usable)
+    found: list[Place] = []
+    if not (usable & mask).any():
+        raise ValueError("the mask holds no usable image")
+    while len(found) < count:
+        positions = generator.choice(images, DRAWN)
+        drawn = zip(positions.tolist(), generator.integers(cells, size=DRAWN).tolist(), strict=True)
+        found += [Place(position, cell, 0.0) for position, cell in drawn if mask[position]]
+    return tuple(found[:count])
+
+
+def _merged(
+    kept: np.ndarray, kept_numbers: np.ndarray, new: np.ndarray, numbers: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the kept and the new cosines (rows, k), the ``count`` largest of each column, largest first."""
+    if len(new) > count:
+        # a partition finds the column's cut-off; everything at or above it may be among the largest
+        cut = -np.partition(-new, count - 1, axis=0)[count - 1]
+        candidates = np.flatnonzero((new >= cut).any(1))
+        new, numbers = new[candidates], numbers[candidates]
+    values = np.concatenate([kept, new])
+    places = np.concatenate([kept_numbers, np.repeat(numbers[:, None], new.shape[1], 1)])
+    order = np.stack([np.lexsort((places[:, k], -values[:, k])) for k in range(values.shape[1])], 1)[:count]
+    return np.take_along_axis(values, order, 0), np.take_along_axis(places, order, 0)
+
+
+def _places(values: np.ndarray, numbers: np.ndarray, cells: int) -> list[list[Place]]:
+    return [
+        [
+            Place(int(n) // cells, int(n) % cells, float(v))
+            for v, n in zip(values[:, k], numbers[:, k], strict=True)
+        ]
+        for k in range(values.shape[1])
+    ]

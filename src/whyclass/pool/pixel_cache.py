@@ -1,0 +1,135 @@
+"""Every image of the pool as the model sees it, decoded once and kept as rows of 8-bit pixels.
+
+A question about one class reads a few hundred images, and decoding them costs little. A question about
+every class reads each image once for its prediction, once for its class, and once for every crop that is
+shown of it: from here a read costs a fraction of a millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from whyclass import store as stores
+from whyclass.errors import DataError, StoreError
+from whyclass.pool.images import Pool, Preprocessing, Sample, samples
+from whyclass.progress import Progress
+from whyclass.store import Rows, Store
+
+KIND = "frames"
+
+SUCH = 3
+"""Files of each kind that are named where a pool changed."""
+
+BATCH = 64
+"""Images written at a time."""
+
+
+def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Progress, **facts: Any) -> Pool:
+    """The same pool with every image decoded: from the store, or by a pass over it that can be resumed.
+
+    A pool of tensors that are ready for the model comes back as it is: there is nothing to decode.
+
+    Parameters
+    ----------
+    facts
+        What decoding depends on besides, such as versions of libraries.
+
+    Raises
+    ------
+    DataError
+        If an image is no longer the one that was hashed when the pool was made.
+    StoreError
+        If the store cannot be written, or is damaged.
+    """
+    known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
+    key = stores.key_of(**known)
+    with stores.locked(store, key, KIND):
+        stores.drop_unfinished(store, KIND, key)
+        if not store.rows(KIND, key).exists() and not _make(pool, preprocessing, store, key, known, progress):
+            return pool
+    return _attached(pool, preprocessing, store, key)
+
+
+def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
+    """Name the files that are not what they were when a pool was last audited in this store."""
+    now = {item.path: item.digest for item in pool.items}
+    before = stores.last_pool(store)
+    if before is not None and before != now:
+        kinds = {
+            "changed": sorted(path for path in before if path in now and now[path] != before[path]),
+            "vanished": sorted(set(before) - set(now)),
+            "new": sorted(set(now) - set(before)),
+        }
+        told = [f"{len(paths)} {what} ({', '.join(paths[:SUCH])})" for what, paths in kinds.items() if paths]
+        what = "; ".join(told) or "the order of the images"
+        progress.note(f"the pool is not that of the last audit in this store, and is audited anew: {what}")
+    stores.keep_pool(store, now)
+
+
+def _make(
+    pool: Pool,
+    preprocessing: Preprocessing,
+    store: Store,
+    key: str,
+    facts: dict[str, Any],
+    progress: Progress,
+) -> bool:
+    """Write the rows; False where an image came as a tensor, which no picture can give back."""
+    work = stores.resume(store, key, KIND)
+    skipped: dict[str, str] = dict(work.state.get("skipped", {}))
+    rows, total = _rows(preprocessing, work.folder), len(pool.items)
+    done = work.done if rows.hold(work.done) else 0
+    with progress.step("decode", total) as advance:
+        advance(done)
+        block: list[np.ndarray] = []
+        for position, sample in samples(pool, range(done, total), preprocessing, os.cpu_count() or 2):
+            if isinstance(sample, Sample) and sample.pixels is None:
+                return False
+            block.append(_pixels(pool, preprocessing, position, sample, skipped))
+            if len(block) == BATCH or position == total - 1:
+                rows.append(done, np.stack(block))
+                done, block = position + 1, []
+                work.keep(done, {"skipped": skipped})
+            advance(1)
+    stores.finish(store, key, work, facts | {"skipped": skipped}, KIND)
+    return True
+
+
+def _pixels(
+    pool: Pool,
+    preprocessing: Preprocessing,
+    position: int,
+    sample: Sample | DataError,
+    skipped: dict[str, str],
+) -> np.ndarray:
+    path = pool.items[position].path
+    if pool.files and pool.changed(position):  # what is in memory is not read twice to compare it
+        raise DataError(f"{path} changed while it was decoded; run the same again")
+    if isinstance(sample, DataError):
+        skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
+        return np.zeros((*preprocessing.crop, preprocessing.channels), np.uint8)
+    assert sample.pixels is not None
+    return sample.pixels
+
+
+def _rows(preprocessing: Preprocessing, folder: Any) -> Rows:
+    return Rows(folder / "pixels.u8", (*preprocessing.crop, preprocessing.channels), "u1")
+
+
+def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) -> Pool:
+    folder = store.rows(KIND, key)
+    meta = stores.read_meta(folder)
+    if meta is None or "skipped" not in meta:
+        raise StoreError(f"{folder} is damaged; delete it and run again")
+    pixels, skipped = _rows(preprocessing, folder).read(len(pool.items)), dict(meta["skipped"])
+
+    def kept(position: int) -> np.ndarray:
+        if str(position) in skipped:
+            raise DataError(f"{pool.items[position].path}: {skipped[str(position)]}")
+        return np.array(pixels[position])
+
+    return replace(pool, kept=kept)

@@ -1,0 +1,243 @@
+"""Records as plain objects for programs: what ``--json`` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from whyclass.records import (
+    Audit,
+    Concept,
+    Contrast,
+    Crop,
+    Drawn,
+    Explanation,
+    Insertion,
+    InsertionTest,
+    LayerChoice,
+    Pairs,
+    Prediction,
+    PredictionTest,
+    PredictionTests,
+    Record,
+    Separation,
+    Side,
+    Sweep,
+    codec,
+)
+from whyclass.report import layer_choice_text, pairs_table, paper_tables
+from whyclass.report.contrast_text import verdict as contrast_verdict
+from whyclass.report.explanation_text import verdict
+
+
+def as_object(found: Record) -> dict[str, Any]:
+    """What ``--json`` prints of a record."""
+    return KINDS[type(found)](found)
+
+
+def of_explanation(found: Explanation) -> dict[str, Any]:
+    """An explanation: tests with their controls, concepts with their crops, verdict."""
+    return {
+        "class": {"index": found.target.index, "name": found.target.name},
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "n_images": found.n_images,
+        "n_predicted": found.n_predicted,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "skipped": codec.to_json(found.pool.skipped),
+        "completeness": codec.to_json(found.completeness),
+        "concepts": _concepts(found.concepts),
+        "prediction_test": tests(found.prediction_test),
+        **_drawn_tests(found),
+        "rival": codec.to_json(found.rival),
+        "verdict": codec.to_json(verdict(found)),
+        "warnings": list(found.warnings),
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def of_contrast(found: Contrast) -> dict[str, Any]:
+    """A contrast: the hyperplane, and for each of the two directions its concepts and tests."""
+    a, b = found.a, found.b
+    plane = found.hyperplane
+    return {
+        "class": _named(a.explanation.target),
+        "against": _named(b.explanation.target),
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "hyperplane": {
+            "bias": plane.bias,
+            "training": _separation(plane.training),
+            "held_out": _separation(plane.held_out) if plane.held_out else None,
+        },
+        **_side(a),
+        "mirrored": _side(b),
+        "alone": {side.explanation.target.name: tests(side.explanation.prediction_test) for side in (a, b)},
+        "verdict": codec.to_json(contrast_verdict(found)),
+        "warnings": list(found.warnings),
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def of_insertion(found: InsertionTest) -> dict[str, Any]:
+    """An insertion test."""
+    return {
+        "class": _named(found.target),
+        "against": _named(found.source),
+        "model": found.model.name,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "insertion": _insertion(found.insertion),
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def of_pairs(found: Pairs) -> dict[str, Any]:
+    """All pairs, and the table over them."""
+    return {
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "table": codec.to_json(pairs_table.table(found)),
+        "pairs": [
+            {
+                "class": _named(pair.shifting.target),
+                "against": _named(pair.shifting.source),
+                "training": _separation(pair.training),
+                "held_out": _separation(pair.held_out) if pair.held_out else None,
+                "shifting": _sweep(pair.shifting),
+            }
+            for pair in found.pairs
+        ],
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def audits_as_object(found: Sequence[Audit]) -> dict[str, Any]:
+    """The tables over some audits, and every class's numbers."""
+    return {
+        "tables": [codec.to_json(table) for table in paper_tables.made(found)],
+        "audits": [of_audit(audit) for audit in found],
+    }
+
+
+def of_audit(found: Audit) -> dict[str, Any]:
+    """Every class of an audit in numbers."""
+    return {
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "skipped": codec.to_json(found.pool.skipped),
+        "n_classes": found.n_classes,
+        "classes": [codec.to_json(one) for one in found.classes],
+        "shifts": [
+            {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
+            for shift in found.shifts
+        ],
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "own_side": side.own_side,
+        "concepts": _concepts(side.concepts),
+        "prediction_test": tests(side.prediction_test) if side.prediction_test else None,
+        "shifting": _sweep(side.shifting) if side.shifting else None,
+        "masking": _sweep(side.masking) if side.masking else None,
+        "insertion": [_insertion(inserted) for inserted in side.insertions],
+        **_drawn_tests(side),
+    }
+
+
+def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
+    return [
+        {
+            "share": concept.share,
+            "drawn": _drawn(concept.drawn) if concept.drawn else None,
+            "crops": _crops(concept.including),
+            "crops_excluding": _crops(concept.excluding),
+        }
+        for concept in concepts
+    ]
+
+
+def _drawn_tests(found: Explanation | Side) -> dict[str, Any]:
+    tests = {"drawn_test": found.drawn_test, "drawn_control": found.drawn_control}
+    return {name: _test(test) if test else None for name, test in tests.items()}
+
+
+def _drawn(drawn: Drawn) -> dict[str, Any]:
+    return {name: getattr(drawn, name) for name in ("cosine", "random", "steps", "problem")}
+
+
+def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
+    return [
+        {"image": c.image.path, "box": list(c.box), "cosine": c.cosine, "predicted": c.image.prediction.name}
+        for c in crops
+    ]
+
+
+def tests(found: PredictionTests) -> dict[str, Any]:
+    """Both prediction tests with their controls."""
+    excluding = found.excluding
+    return {"including": _test(found.including), "excluding": _test(excluding) if excluding else None}
+
+
+def _test(test: PredictionTest) -> dict[str, Any]:
+    return {
+        "score": test.score,
+        "share": test.share,
+        "predicted": test.predicted,
+        "top": [codec.to_json(best) for best in test.top],
+        "layout": test.layout,
+        "pool": test.pool,
+        "control": codec.to_json(test.control),
+    }
+
+
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "n": sweep.n,
+        "default": sweep.steps[0].target,
+        "highest": sweep.steps[sweep.best].target,
+        "at": sweep.steps[sweep.best].at,
+        "swapped": sweep.swapped,
+        "steps": [codec.to_json(step) for step in sweep.steps],
+        "controls": {
+            "random": codec.to_json(sweep.random),
+            "reversed": codec.to_json(sweep.reversed),
+        },
+    }
+
+
+def _insertion(found: Insertion) -> dict[str, Any]:
+    kept = ("origin", "box", "n", "original", "pasted", "low", "high", "turned", "swapped")
+    plain = {name: codec.to_json(getattr(found, name)) for name in kept}
+    controls = {"blank": codec.to_json(found.blank), "third": codec.to_json(found.third)}
+    return plain | {"controls": controls}
+
+
+def _separation(found: Separation) -> dict[str, Any]:
+    return dataclasses.asdict(found)
+
+
+def _named(prediction: Prediction) -> dict[str, Any]:
+    return {"index": prediction.index, "name": prediction.name, "score": prediction.score}
+
+
+KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
+    Explanation: of_explanation,
+    Contrast: of_contrast,
+    InsertionTest: of_insertion,
+    LayerChoice: layer_choice_text.as_object,
+    Pairs: of_pairs,
+    Audit: of_audit,
+}
+"""How each kind of record becomes an object."""

@@ -1,0 +1,458 @@
+"""Tables 1 to 3 of the paper from the records of an audit, each beside the paper's own rows.
+
+A row of ours comes with its n, a 95 % interval and, under it, what the control gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from whyclass.errors import StoreError
+from whyclass.records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
+from whyclass.settings import OF_NO_FINDING
+from whyclass.store import Store, key_of
+
+LEAST = (0.1, 0.2, 0.5)
+"""Scores that a class must exceed to count (paper, tables 1 to 3)."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean or a share with what belongs to it.
+
+    Attributes
+    ----------
+    value
+        A mean, or a share from 0 to 1.
+    low, high
+        95 % interval, where ``value`` was measured here; of a share Wilson's.
+    runs
+        Standard deviation over runs, where there are several.
+    spread
+        Standard deviation over classes or pairs, of a mean.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    runs: float | None = None
+    spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: measured here, a control of the row above, or the paper's own.
+
+    ``values`` are by column; a column that a control does not have is left out.
+    """
+
+    label: str
+    layer: str
+    n: int
+    values: dict[str, Value]
+    kind: str = "measured"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the paper's tables.
+
+    Attributes
+    ----------
+    number
+        As in the paper.
+    columns
+        Names of the values, in order.
+    notes
+        Sentences that a reader must see under it.
+    """
+
+    number: int
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def collect(store: Store) -> list[Audit]:
+    """Every audit of a store, one for each model, layer, pool and settings; the largest first.
+
+    Raises
+    ------
+    StoreError
+        If the store holds no result of an audit.
+    RecordError
+        If a record is damaged.
+    """
+    found: dict[str, Audit] = {}
+
+    def own(one: Finding | Shifts, classes: int) -> Audit:
+        settings = _settings(one)
+        new = Audit(one.model, one.pool, one.names, classes, (), (), settings, one.versions)
+        return found.setdefault(identity(new), new)
+
+    for file in store.records("findings"):
+        finding = Finding.load(file)
+        audit = own(finding, finding.n_classes)
+        found[identity(audit)] = replace(audit, classes=(*audit.classes, result(finding, file.name)))
+    for file in store.records("shifts"):
+        shift = Shifts.load(file)
+        audit = own(shift, 0)
+        found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
+    if not found:
+        raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
+    ordered = [_ordered(audit) for audit in found.values()]
+    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
+
+
+def identity(audit: Audit) -> str:
+    """Short hash of what tells audits of one store apart: model, layer, pool, names, settings, versions."""
+    facts = (audit.model, audit.pool.digest, audit.names, audit.settings, audit.versions)
+    return key_of(facts=[codec.to_json(fact) for fact in facts])
+
+
+def labels(audits: Sequence[Audit]) -> list[str]:
+    """The models' names; where several audits are of one model and layer, with what tells them apart."""
+    return [_label(audit, [one for one in audits if _alike(one, audit)]) for audit in audits]
+
+
+def table1(audits: Sequence[Audit]) -> Table:
+    """The prediction test over the whole pool."""
+    return _predictions(audits, 1, "including images of the class", lambda found: found.including)
+
+
+def table2(audits: Sequence[Audit]) -> Table:
+    """The prediction test without images predicted as the class."""
+    return _predictions(audits, 2, "excluding images of the class", lambda found: found.excluding)
+
+
+def table3(audits: Sequence[Audit]) -> Table:
+    """The shifting test."""
+    return _moves(audits, 3, "Shifting test", "shift")
+
+
+def masking(audits: Sequence[Audit]) -> Table:
+    """The masking test in the form of table 3; the paper has no such table."""
+    return _moves(audits, 0, "Masking test", "mask")
+
+
+TABLES: dict[int, Callable[[Sequence[Audit]], Table]] = {1: table1, 2: table2, 3: table3, 0: masking}
+"""By the paper's number; 0 is not in the paper."""
+
+
+def made(audits: Sequence[Audit]) -> list[Table]:
+    """Those of the tables that the audits have rows for."""
+    return [table for table in (make(audits) for make in TABLES.values()) if table.rows]
+
+
+COLUMNS = ("average", "predicts class", *(f"above {least}" for least in LEAST))
+SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
+
+
+# ---------------------------------------------------------------- gathering
+
+
+def _settings(found: Finding | Shifts) -> dict[str, Any]:
+    """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
+    return {name: value for name, value in found.settings.items() if name not in OF_NO_FINDING}
+
+
+def _alike(one: Audit, other: Audit) -> bool:
+    return (one.model.name, one.model.layer) == (other.model.name, other.model.layer)
+
+
+def _label(audit: Audit, alike: Sequence[Audit]) -> str:
+    """The model's name, and in brackets the facts in which audits of the same layer differ."""
+    facts = [
+        {
+            "weights": one.model.weights[:8],
+            "preprocessing": one.model.preprocessing,
+            "pool": f"{one.pool.name}, {one.pool.digest[:8]}",
+            "class names": one.names[:8],
+            **one.settings,
+            **one.versions,
+        }
+        for one in alike
+    ]
+    mine = facts[alike.index(audit)]
+    differing = [name for name in mine if any(other.get(name) != mine[name] for other in facts)]
+    told = ", ".join(f"{name} {mine[name]}" for name in differing[:FACTS])
+    return f"{audit.model.name} ({told})" if told else audit.model.name
+
+
+FACTS = 3
+"""Of those in which audits of one layer differ, so many are told."""
+
+
+def result(found: Finding, file: str) -> ClassResult:
+    """A finding in few numbers; ``file`` is its file's name."""
+    tests = found.prediction_test
+    return ClassResult(
+        target=found.target,
+        n_images=found.n_images,
+        n_predicted=found.n_predicted,
+        completeness=found.completeness,
+        residual=found.residual,
+        including=_test(tests.including) if tests else None,
+        excluding=_test(tests.excluding) if tests and tests.excluding else None,
+        problem=found.problem,
+        file=file,
+    )
+
+
+def _test(test: PredictionTest) -> Trial:
+    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control, test.share)
+
+
+def _ordered(audit: Audit) -> Audit:
+    """Classes by index; tests of pairs by kind, draw and source."""
+    return replace(
+        audit,
+        classes=tuple(sorted(audit.classes, key=lambda one: one.target.index)),
+        shifts=tuple(sorted(audit.shifts, key=lambda one: (one.test, one.draw, one.group, one.source.index))),
+    )
+
+
+# ---------------------------------------------------------------- tables 1 and 2
+
+
+def _predictions(
+    audits: Sequence[Audit], number: int, title: str, pick: Callable[[ClassResult], Trial | None]
+) -> Table:
+    rows: list[Row] = []
+    notes: list[str] = []
+    for audit, label in zip(audits, labels(audits), strict=True):
+        tests = [test for test in map(pick, audit.classes) if test is not None]
+        if tests:
+            rows += [*_tested(audit, label, tests), *_paper(PAPER_PREDICTIONS[number], audit)]
+            notes += _prediction_notes(audit, tests)
+    notes.append(
+        "± is the standard deviation over classes; in square brackets the 95 % interval. The paper's rows "
+        "are of the same architecture, not always the same weights: 1,000 classes, 50,000 images."
+    )
+    return Table(number, f"Prediction test, {title}", COLUMNS, tuple(rows), tuple(notes))
+
+
+def _tested(audit: Audit, label: str, tests: Sequence[Trial]) -> Iterable[Row]:
+    scores = np.array([test.score for test in tests])
+    wins = [test.predicted for test in tests]
+    values = dict(
+        zip(COLUMNS, (_mean(scores), share(wins), *(share(scores > least) for least in LEAST)), strict=True)
+    )
+    yield Row(label, audit.model.layer, len(tests), values)
+    controls = [test.control for test in tests if test.control]
+    if controls:
+        plain = {
+            "average": Value(float(np.mean([c.mean for c in controls]))),
+            "predicts class": Value(float(np.mean([c.predicted for c in controls]))),
+        }
+        yield Row("random crops", audit.model.layer, len(controls), plain, "control")
+
+
+def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
+    if audit.model.task == "segmentation":
+        yield (
+            f"{audit.model.layer}: the model segments; a score is the largest softmax over the map, and a "
+            "class counts as predicted where its softmax exceeds one half somewhere."
+        )
+    done, of = len(audit.classes), audit.n_classes
+    if done < of:
+        yield f"{audit.model.layer}: {done} of the {of} classes that the pool's images are predicted as."
+    if (none := sum(bool(found.problem) for found in audit.classes)) > 0:
+        yield f"{audit.model.layer}: {none} classes could not be explained and are not counted."
+    layouts = sorted({test.layout for test in tests})
+    if layouts != ["stacked"]:
+        yield f"{audit.model.layer}: the test images were {' and '.join(layouts)}, the paper's were stacked."
+    few = sum(found.n_images < FEW for found in audit.classes)
+    if few:
+        yield (
+            f"{audit.model.layer}: {few} of {done} classes rest on fewer than {FEW} images each (pool of "
+            f"{audit.pool.size:,}); the paper's mostly on 50."
+        )
+
+
+FEW = 10
+"""Fewer images of a class than this are told of."""
+
+
+# ---------------------------------------------------------------- table 3
+
+
+def _moves(audits: Sequence[Audit], number: int, title: str, test: str) -> Table:
+    """A row for each draw of each audit."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    for audit, label in zip(audits, labels(audits), strict=True):
+        draws = _draws(audit, test)
+        for draw in draws:
+            named = label if len(draws) == 1 else f"{label}: {draw[0].draw}"
+            rows += _moved(audit, named, draw)
+            notes += _move_notes(audit, draw)
+        if draws and number:
+            rows += _paper(PAPER_SHIFTS, audit)
+    notes.append(
+        "n are different pairs; ± is the standard deviation over runs where there are several, and in "
+        "brackets over pairs. In square brackets the 95 % interval, which takes pairs of one source for "
+        "independent."
+    )
+    if number:
+        notes.append(
+            "The paper's rows are of the same architecture, not always the same weights: 10 random targets "
+            "for each of 1,000 classes, 5 runs."
+        )
+    return Table(number, title, SHIFT_COLUMNS, tuple(rows), tuple(notes))
+
+
+def _draws(audit: Audit, test: str) -> list[list[Shifts]]:
+    groups: dict[str, list[Shifts]] = {}
+    for shift in audit.shifts:
+        if shift.test == test and shift.pairs:
+            groups.setdefault(shift.group, []).append(shift)
+    return list(groups.values())
+
+
+def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
+    runs = draw[0].runs
+    pairs = [pair for shift in draw for pair in shift.pairs]
+    columns: dict[str, Callable[[AuditedPair], float]] = {
+        "default": lambda pair: pair.target.score,
+        "shifted": lambda pair: pair.moved.highest,
+        **{f"swap {least}": partial(swaps, least=least) for least in LEAST},
+    }
+    values = {}
+    for name, number in columns.items():
+        found = np.array([number(pair) for pair in pairs])
+        by_run = [np.mean([number(pair) for pair in pairs if run in pair.runs]) for run in range(runs)]
+        value = share(found > 0.5) if name.startswith("swap") else _mean(found)
+        values[name] = replace(value, runs=float(np.std(by_run)) if runs > 1 else None)
+    yield Row(label, audit.model.layer, len(pairs), values)
+    controls = [pair.control for pair in pairs if pair.control]
+    reached = {
+        "random directions": [value for control in controls for value in control.random],
+        "normal reversed": [control.reversed for control in controls],
+    }
+    for name, scores in reached.items():
+        if scores:
+            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(np.array(scores))}, "control")
+
+
+def swaps(pair: AuditedPair, least: float) -> bool:
+    """Whether the target wins at the best step, and not before, with a mean score of at least ``least``."""
+    found = pair.moved
+    won = found.at and found.winner.index == pair.target.index if found.swapped is None else found.swapped
+    return bool(won and found.highest >= least)
+
+
+def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
+    pairs = [pair for shift in draw for pair in shift.pairs]
+    yield f"{audit.model.layer}: {draw[0].draw}; {len(draw)} sources done."
+    tried = [(pair, pair.control) for pair in pairs if pair.control and pair.control.random]
+    if tried:
+        above = sum(pair.moved.highest > max(control.random) for pair, control in tried)
+        n, images = len(tried[0][1].random), tried[0][1].images
+        yield (
+            f"{audit.model.layer}: controls are of the first pair of each source. The shifted mean lies "
+            f"above every one of {n} random directions (each on {images} images) in {above} of {len(tried)} "
+            "pairs."
+        )
+    held = [pair.held_out.balanced for pair in pairs if pair.held_out]
+    if held:
+        yield (
+            f"{audit.model.layer}: balanced accuracy of the hyperplanes on images not seen "
+            f"{np.mean(held):.3f} on average over {len(held)} of {len(pairs)} pairs."
+        )
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def _mean(found: np.ndarray) -> Value:
+    """Mean of scores with its interval of 1.96 standard errors, within 0 to 1."""
+    error = 1.96 * float(found.std()) / len(found) ** 0.5
+    mean = float(found.mean())
+    return Value(mean, max(0.0, mean - error), min(1.0, mean + error), spread=float(found.std()))
+
+
+def share(found: Iterable[bool]) -> Value:
+    """Share with Wilson's 95 % interval."""
+    hits = [bool(one) for one in found]
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    return Value(sum(hits) / len(hits), float(interval.low), float(interval.high))
+
+
+# ---------------------------------------------------------------- the paper's rows
+
+
+def _paper(rows: Sequence[tuple[str, str, tuple[Value, ...]]], audit: Audit) -> Iterable[Row]:
+    """The paper's rows of the same architecture and layer."""
+    architecture = _architecture(audit.model.name)
+    columns, n = (SHIFT_COLUMNS, 50_000) if rows is PAPER_SHIFTS else (COLUMNS, 1000)
+    for model, layer, values in rows:
+        if model.lower().split()[0] == architecture and audit.model.layer == layer:
+            yield Row(f"paper: {model}", layer, n, dict(zip(columns, values, strict=True)), "paper")
+
+
+def _architecture(name: str) -> str:
+    """``resnet50`` of ``torchvision:resnet50:WEIGHTS`` and of ``nets/own.py:ResNet_50``."""
+    parts = name.split(":")
+    word = parts[1] if parts[0] == "torchvision" and len(parts) > 1 else parts[-1]
+    return word.lower().replace("-", "").replace("_", "")
+
+
+def _printed(mean: float, spread: float, *shares: float) -> tuple[Value, ...]:
+    return (Value(mean, spread=spread), *(Value(share / 100) for share in shares))
+
+
+def _with_runs(*numbers: tuple[float, ...]) -> tuple[Value, ...]:
+    """From (mean, over runs, over pairs) twice, and (share, over runs) three times."""
+    means, shares = numbers[:2], numbers[2:]
+    return (
+        *(Value(mean, runs=runs, spread=spread) for mean, runs, spread in means),  # type: ignore[misc]
+        *(Value(share / 100, runs=runs / 100) for share, runs in shares),  # type: ignore[misc]
+    )
+
+
+PAPER_PREDICTIONS: dict[int, list[tuple[str, str, tuple[Value, ...]]]] = {
+    1: [
+        ("ResNet50 Robust", "layer3.5", _printed(0.178, 0.311, 22.0, 30.3, 23.4, 16.0)),
+        ("ResNet50", "layer3.5", _printed(0.539, 0.437, 56.3, 67.4, 62.2, 54.0)),
+        ("ResNet34", "layer3.5", _printed(0.300, 0.375, 34.3, 46.6, 40.6, 28.0)),
+        ("ResNet50 Robust", "layer4.2", _printed(0.415, 0.341, 72.8, 74.9, 63.0, 36.4)),
+        ("ResNet50", "layer4.2", _printed(0.898, 0.216, 94.1, 98.3, 97.1, 92.1)),
+        ("ResNet34", "layer4.2", _printed(0.852, 0.244, 92.5, 97.8, 95.7, 88.4)),
+    ],
+    2: [
+        ("ResNet50 Robust", "layer3.5", _printed(0.103, 0.229, 14.0, 19.4, 15.1, 7.7)),
+        ("ResNet50", "layer3.5", _printed(0.284, 0.389, 30.0, 40.0, 35.4, 27.3)),
+        ("ResNet34", "layer3.5", _printed(0.175, 0.300, 20.0, 30.1, 24.6, 15.4)),
+        ("ResNet50 Robust", "layer4.2", _printed(0.190, 0.229, 42.9, 48.9, 32.2, 11.3)),
+        ("ResNet50", "layer4.2", _printed(0.619, 0.358, 71.0, 86.0, 79.0, 62.6)),
+        ("ResNet34", "layer4.2", _printed(0.547, 0.354, 65.4, 83.7, 74.3, 55.4)),
+    ],
+}
+"""Tables 1 and 2 of the paper: model, layer, values."""
+
+PAPER_SHIFTS: list[tuple[str, str, tuple[Value, ...]]] = [
+    (
+        "ResNet50 Robust",
+        "layer3.5",
+        _with_runs((0.001, 0.0, 0.004), (0.637, 0.004, 0.392), (79.5, 0.2), (73.9, 0.3), (60.4, 0.4)),
+    ),
+    (
+        "ResNet34",
+        "layer3.5",
+        _with_runs((0.0, 0.0, 0.003), (0.263, 0.004, 0.382), (29.1, 0.3), (27.4, 0.3), (23.1, 0.4)),
+    ),
+    (
+        "ResNet50",
+        "layer3.5",
+        _with_runs((0.0, 0.0, 0.002), (0.335, 0.005, 0.411), (34.3, 0.6), (32.8, 0.5), (29.5, 0.6)),
+    ),
+]
+"""Table 3 of the paper, its models of ImageNet."""

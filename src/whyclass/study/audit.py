@@ -1,0 +1,307 @@
+"""Every class in one run: what explaining and contrasting do for one, in an order that shares the work.
+
+A stage is done for all classes before the next one begins, and each class's result of a stage is a file of
+its own, written whole: a run that was killed goes on from there, and ends with the same bytes. No
+result depends on which classes are in the same run, or on the number of processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from whyclass.concepts.nmf import factorise, strongest
+from whyclass.errors import AttributionError, SettingsError
+from whyclass.pool import nearest_crops
+from whyclass.pool.nearest_crops import Place
+from whyclass.progress import Report, Within
+from whyclass.records import Audit, AuditedConcept, Factors, Finding, PredictionTests, Spot, Strip
+from whyclass.settings import OF_NO_FINDING, plain
+from whyclass.store import key_of
+from whyclass.study import explain, pair_tests
+from whyclass.study.class_evidence import Subject, subject
+from whyclass.study.context import Scene
+from whyclass.study.crop_pictures import Controls, Pictures
+
+TESTS = ("prediction", "shift", "mask")
+"""Tests of an audit."""
+
+SEARCHED = 1000
+"""Classes whose crops are searched in one pass over the pool."""
+
+EXAMPLES, SMALL, THUMB = 3, 128, 40
+"""Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
+
+FINDING = 4.0
+"""Work of a class's crops and tests, against an image that passes the trunk."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an audit is to do.
+
+    Attributes
+    ----------
+    classes
+        Indexes, rising: all that the audit is of.
+    mine
+        Those of them that this run does.
+    tests
+        Of ``TESTS``.
+    workers
+        Processes for the factorisations; with 1 they are done here.
+    every_pair
+        Shift between all ordered pairs, instead of the paper's draw.
+    name
+        What the run is called while it works.
+    """
+
+    classes: tuple[int, ...]
+    mine: tuple[int, ...]
+    tests: tuple[str, ...]
+    workers: int
+    every_pair: bool
+    name: str = "audit"
+
+
+def audit(scene: Scene, asked: Asked) -> None:
+    """Make what is missing of the findings and shifts that are asked for."""
+    pairs = [test for test in asked.tests if test != "prediction"]
+    todo = [k for k in asked.mine if "prediction" in asked.tests and not finding_file(scene, k).exists()]
+    speaking = [
+        own
+        for own in (subject(scene, k) for k in asked.mine)
+        if (pairs and not own.evidence_file.exists())
+        or (own.target in set(todo) and not (own.factors_file.exists() and own.evidence_file.exists()))
+    ]
+    work = sum(_work(own) for own in speaking) + FINDING * len(todo)
+    if pairs:
+        work += pair_tests.work(scene, asked.classes, asked.every_pair)
+    with scene.progress.whole(asked.name, work) as report:
+        problems = _speak(scene, speaking, set(todo), asked.workers, report)
+        for start in range(0, len(todo), SEARCHED):
+            _findings(scene, todo[start : start + SEARCHED], problems, report)
+        if pairs:
+            pair_tests.shifts(scene, asked.classes, asked.every_pair, pairs, report)
+
+
+def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
+    """Refuse what no audit can do."""
+    if not tests or set(tests) - set(TESTS):
+        raise SettingsError(f"tests are {', '.join(tests) or 'none'}; choose of {', '.join(TESTS)}")
+    if workers < 1:
+        raise SettingsError(f"workers is {workers}; needed is at least 1")
+    number, of = part
+    if not 1 <= number <= of:
+        raise SettingsError(f"part is {number}/{of}; needed is i/n with i from 1 to n")
+    if of > 1 and set(tests) - {"prediction"}:
+        raise SettingsError(
+            "shifting draws from all classes and cannot be done in parts; do the parts with the prediction "
+            "test alone, merge their stores, and run the audit of all classes on the merged one"
+        )
+
+
+def is_of(scene: Scene, found: Audit) -> bool:
+    """Whether an audit is of the scene's model, layer, pool and settings."""
+    mine = (scene.model_info(), scene.pool.digest, scene.names_digest, settings_of(scene), scene.versions)
+    return mine == (found.model, found.pool.digest, found.names, found.settings, found.versions)
+
+
+def settings_of(scene: Scene) -> dict[str, Any]:
+    """The settings that a finding depends on."""
+    return plain(scene.settings, OF_NO_FINDING)
+
+
+def finding_file(scene: Scene, target: int) -> Path:
+    """Where the finding of a class is kept, whatever folder its pool lay in."""
+    numbers = scene.key(target, settings=settings_of(scene))
+    key = key_of(numbers=numbers, names=scene.names_digest, model=scene.loaded.name)
+    return scene.store.record("findings", key)
+
+
+def _work(own: Subject) -> float:
+    """Of attribution and clean activations, in images through the trunk."""
+    copies = 0 if own.evidence_file.exists() else own.scene.settings.copies
+    return len(own.chosen) * (copies + 1)
+
+
+# ---------------------------------------------------------------- attribution and concepts
+
+
+def _speak(
+    scene: Scene, subjects: Sequence[Subject], todo: set[int], workers: int, report: Report
+) -> dict[int, str]:
+    """Evidence of the subjects, and the concepts of those ``todo``; gives the classes without, and why.
+
+    The factorisation of one class goes on in other processes while the next one is attributed.
+    """
+    problems: dict[int, str] = {}
+    if not subjects:
+        return problems
+    total = sum(len(own.chosen) for own in subjects)
+    with (
+        scene.progress.step("attribution and concepts", total) as advance,
+        _factorising(workers, problems) as submit,
+    ):
+        for done, own in enumerate(subjects, 1):
+            work = _work(own)
+            inside = replace(scene, progress=Within(scene.progress))
+            fresh = replace(own, scene=inside)  # its images leave memory with it
+            assert len(fresh.evidence.images)  # made here, and kept in the store
+            if own.target in todo and not own.factors_file.exists():
+                submit(fresh)
+            advance(len(own.chosen))
+            report(work, f"attribution: {done} of {len(subjects)} classes")
+    return problems
+
+
+Submit = Callable[[Subject], None]
+
+
+@contextmanager
+def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
+    """What takes a class whose concepts are to be made and kept, here or in processes of their own."""
+
+    def keep(own: tuple[int, Path], factors: Callable[[], Factors]) -> None:
+        target, file = own
+        try:
+            factors().save(file)
+        except AttributionError as error:
+            problems[target] = str(error)
+        except BrokenProcessPool as error:
+            raise SettingsError(
+                "a process of the factorisations was killed, perhaps for memory; run the same again with "
+                "fewer workers: it goes on"
+            ) from error
+
+    if workers < 2:
+        yield lambda own: keep((own.target, own.factors_file), lambda: own.factors)
+        return
+    pending: dict[Future[Factors], tuple[int, Path]] = {}
+
+    def collect(most: int) -> None:
+        while len(pending) > most:
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                keep(pending.pop(future), future.result)
+
+    def submit(own: Subject) -> None:
+        collect(2 * workers)  # so many classes' activations wait in memory at most
+        future = executor.submit(factorise, own.activations, own.evidence.scores, own.scene.settings, 1)
+        pending[future] = (own.target, own.factors_file)
+
+    # started anew rather than forked: threads and a GPU do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_stand_by) as executor:
+        try:
+            yield submit
+            collect(0)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _stand_by() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when the parent does, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+# ---------------------------------------------------------------- findings
+
+
+def _findings(scene: Scene, targets: Sequence[int], problems: dict[int, str], report: Report) -> None:
+    """Crops of all concepts from one pass over the pool; then each class's tests."""
+    masks = {k: explain.masks_of(scene, k) for k in targets}
+    able = [k for k in targets if k not in problems]
+    # of each class's factors no more than the concepts stays in memory
+    queries = [explain.query(scene, subject(scene, k).factors, masks[k]) for k in able]
+    with scene.progress.step("crops", len(scene.index.items)) as advance:
+        found = dict(
+            zip(able, nearest_crops.nearest(scene.index, queries, scene.settings.crops, advance), strict=True)
+        )
+    controls = Controls(scene)
+    with scene.progress.step("prediction tests", len(targets), "classes") as advance:
+        for done, k in enumerate(targets, 1):
+            own, pictures = subject(scene, k), Pictures(scene, [k], controls=controls)
+            if k in problems:
+                made = _unexplained(own, problems[k])
+            else:
+                tests = explain.both_tests(pictures, k, found[k], masks[k], lean=True)
+                made = _finding(own, pictures, found[k], tests)
+            made.save(finding_file(scene, k))
+            advance(1)
+            report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
+
+
+def _finding(own: Subject, pictures: Pictures, places: explain.Places, tests: PredictionTests) -> Finding:
+    factors = own.factors
+    rows = strongest(factors.embeddings, EXAMPLES)
+    concepts = tuple(
+        AuditedConcept(
+            vector=factors.concepts[k],
+            share=float(factors.shares[k]),
+            including=_strip(pictures, places["including"][k]),
+            excluding=_strip(pictures, places["excluding"][k]) if places["excluding"][k] else None,
+        )
+        for k in range(len(factors.concepts))
+    )
+    return replace(
+        _unexplained(own, ""),
+        residual=factors.residual,
+        concepts=concepts,
+        prediction_test=tests,
+        rival=explain.rival(tests, own.target),
+        examples=tuple(pictures.small(int(own.chosen[row]), SMALL) for row in rows),
+        thumbnail=pictures.strip([nearest[0] for nearest in places["including"]], THUMB),
+        warnings=tuple(explain.warnings_of(own, factors)),
+    )
+
+
+def _unexplained(own: Subject, problem: str) -> Finding:
+    """What is known of a class without its concepts."""
+    scene = own.scene
+    return Finding(
+        model=scene.model_info(),
+        pool=scene.pool_info(),
+        names=scene.names_digest,
+        target=scene.prediction(own.target, own.score),
+        n_images=len(own.chosen),
+        n_predicted=len(own.predicted),
+        n_classes=len(scene.classes()),
+        completeness=explain.completeness(own.evidence.errors),
+        residual=0.0,
+        concepts=(),
+        prediction_test=None,
+        rival=None,
+        examples=(),
+        thumbnail=None,
+        problem=problem,
+        warnings=(),
+        settings=settings_of(scene),
+        versions=scene.versions,
+    )
+
+
+def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
+    scene = pictures.scene
+    height, width = scene.preprocessing.crop
+    spots = tuple(
+        Spot(scene.source(place.position), place.box(scene.index.grid, (height, width)), place.cosine)
+        for place in places
+    )
+    return Strip(spots, pictures.strip(places))

@@ -1,0 +1,189 @@
+"""One class as a question sees it: its images, their activations, and the evidence for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whyclass.attribution import smoothgrad
+from whyclass.concepts.hyperplane_training import Cells, select_cells
+from whyclass.concepts.nmf import factorise
+from whyclass.errors import ClassError, LayerError
+from whyclass.models.class_names import rivals
+from whyclass.models.fast_trunk import noisy_precision
+from whyclass.models.tasks import HALF, logit
+from whyclass.pool.images import Sample
+from whyclass.records import Evidence, Factors
+from whyclass.settings import seed_of
+from whyclass.study.context import Scene
+
+DEPENDS = (
+    "images",
+    "copies",
+    "noise",
+    "baseline",
+    "relu",
+    "method",
+    "precision",
+    "cut",
+    "seed",
+)
+"""The settings that a class's evidence depends on."""
+
+FACTORS_DEPEND = ("concepts", "starts", "iterations", "tolerance")
+"""Those that its concepts depend on besides."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A class that is predicted for some images of the pool; whatever is costly is computed once.
+
+    Attributes
+    ----------
+    predicted
+        Positions of all images that count for the class: predicted as it or, by a segmentation net, showing
+        it somewhere.
+    chosen
+        Positions of those that are used: at most ``images``, drawn with the seed, in pool order.
+    """
+
+    scene: Scene = field(repr=False)
+    target: int
+    predicted: np.ndarray = field(repr=False)
+    chosen: np.ndarray = field(repr=False)
+
+    @cached_property
+    def score(self) -> float:
+        """The class's mean score on its images."""
+        return float(self.scene.index.scores(self.chosen)[:, self.target].mean())
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The images, read."""
+        with self.scene.progress.step("images", len(self.chosen)) as advance:
+            return self.scene.read(self.chosen.tolist(), advance)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Shape (n, C, S, T), normalised: C channels of S x T pixels."""
+        return torch.stack([sample.tensor for sample in self.samples])
+
+    @cached_property
+    def activations(self) -> np.ndarray:
+        """Of the clean images, shape (n, c, h, w)."""
+        images = self.images  # read before the step starts, as a step of its own
+        with self.scene.progress.step("activations"):
+            found = self.scene.activations(images)
+        if found.min() < 0 and not self.scene.split.signed:
+            raise LayerError(
+                f"layer {self.scene.split.layer!r} has negative activations on these images and had none on "
+                "noise; choose a layer after a ReLU"
+            )
+        return found
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
+        scene, file = self.scene, self.evidence_file
+        if (kept := scene.kept(Evidence, file)) is not None:
+            return kept
+        scores = self._scores()
+        cells = select_cells(self.activations, scores.signed, scene.settings.cut)
+        digests = tuple(scene.index.items[int(position)].digest for position in self.chosen)
+        made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
+        made.save(file)
+        return made
+
+    @cached_property
+    def factors(self) -> Factors:
+        """The class's concepts: kept, or made and kept."""
+        if (kept := self.scene.kept(Factors, self.factors_file)) is not None:
+            return kept
+        activations, scores = self.activations, self.evidence.scores
+        with self.scene.progress.step("concepts"):
+            made = factorise(activations, scores, self.scene.settings)
+        made.save(self.factors_file)
+        return made
+
+    @property
+    def factors_file(self) -> Path:
+        """Where the concepts are kept."""
+        signed = ("signed",) if self.scene.split.signed else ()
+        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
+
+    @property
+    def evidence_file(self) -> Path:
+        """Where the evidence is kept."""
+        return self._file("evidence", DEPENDS + self._dense)
+
+    @property
+    def _dense(self) -> tuple[str, ...]:
+        return ("target",) if self.scene.task.dense else ()
+
+    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
+        settings = {name: getattr(self.scene.settings, name) for name in depends}
+        return self.scene.store.record(kind, self.scene.key(self.target, settings=settings))
+
+    @property
+    def cells(self) -> Cells:
+        """The cells that speak for the class (paper, 5.1.1)."""
+        return Cells(self.evidence.vectors, self.evidence.image)
+
+    def _scores(self) -> smoothgrad.Scores:
+        scene, settings, samples = self.scene, self.scene.settings, self.samples
+        digests = [scene.pool.items[int(position)].digest for position in self.chosen]
+        with scene.progress.step("attribution", len(samples)) as advance:
+            return smoothgrad.smoothgrad(
+                scene.split,
+                scene.trunk(noisy_precision(settings.precision, scene.split)),
+                [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
+                smoothgrad.prepare(
+                    scene.split, scene.preprocessing.constant(settings.baseline), logit(self.target)
+                ),
+                self.target,
+                settings,
+                advance,
+                scene.task.dense,
+            )
+
+
+def subject(scene: Scene, target: int) -> Subject:
+    """The class ``target`` of a scene.
+
+    Raises
+    ------
+    ClassError
+        If it is predicted for no image of the pool (names its nearest rivals and how often each is
+        predicted).
+    """
+    predicted = np.flatnonzero(scene.index.counting(target))
+    if not predicted.size:
+        raise ClassError(_never_predicted(scene, target))
+    return Subject(scene, target, predicted, _draw(scene, predicted))
+
+
+def _draw(scene: Scene, predicted: np.ndarray) -> np.ndarray:
+    """At most ``images`` of the images that count for the class, drawn with the seed, in pool order.
+
+    Each image's lot is cast from its content, so that one more image in the pool changes the draw
+    by at most one.
+    """
+    lots = [seed_of("draw", scene.settings.seed, scene.index.items[p].digest) for p in predicted]
+    return np.sort(predicted[np.argsort(lots, kind="stable")[: scene.settings.images]])
+
+
+def _never_predicted(scene: Scene, target: int) -> str:
+    usable = np.flatnonzero(scene.index.usable)
+    near = rivals(
+        scene.index.scores_of(target)[usable], scene.index.predicted[usable], scene.loaded.class_names
+    )
+    if scene.task.dense:
+        seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
+    else:
+        seen = f"predicted for none of the pool's {usable.size} images"
+    return f"class {scene.name(target)!r} is {seen}; {near}"

@@ -1,0 +1,209 @@
+"""What every question is asked of: the cut model, the pool with its index, the settings and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from whyclass.errors import DataError, RecordError, StoreError
+from whyclass.models.class_names import name_of
+from whyclass.models.sources import Loaded
+from whyclass.models.split import Split
+from whyclass.models.tasks import Task, scores_of
+from whyclass.models.weights import fingerprint
+from whyclass.pool import images as pool_images
+from whyclass.pool.images import Pool, Preprocessing, Sample
+from whyclass.pool.index import BATCH, Index, Trunk
+from whyclass.progress import Progress
+from whyclass.records import FORMAT, ModelInfo, PoolInfo, Prediction, Record, Skipped, Source
+from whyclass.settings import Settings, plain
+from whyclass.store import Store, key_of
+from whyclass.visualise import optimise
+
+Kept = TypeVar("Kept", bound=Record)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The parts of a study once its pool is indexed.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the model's weights.
+    index_key
+        What the index is kept under.
+    trunk
+        The trunk in a precision.
+    versions
+        Libraries with their versions, and what the settings' precision comes to on this machine.
+    decoder
+        In whose latent space pictures are drawn, where settings ask for it.
+    """
+
+    loaded: Loaded = field(repr=False)
+    fingerprint: str
+    split: Split = field(repr=False)
+    pool: Pool = field(repr=False)
+    index: Index = field(repr=False)
+    index_key: str
+    settings: Settings
+    store: Store
+    progress: Progress = field(repr=False)
+    trunk: Callable[[torch.dtype], Trunk] = field(repr=False)
+    versions: dict[str, str] = field(repr=False)
+    decoder: nn.Module | None = field(repr=False, default=None)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From a picture to the model's input."""
+        return self.loaded.preprocessing
+
+    @property
+    def task(self) -> Task:
+        """What the model does."""
+        return self.index.task
+
+    @property
+    def clipped(self) -> bool:
+        """Whether concepts know only the positive part of the layer's activations."""
+        return self.split.signed and self.settings.signed == "clip"
+
+    def name(self, index: int) -> str:
+        """A class's name."""
+        return name_of(index, self.loaded.class_names)
+
+    def prediction(self, index: int, score: float) -> Prediction:
+        """A class with its score."""
+        return Prediction(int(index), self.name(int(index)), float(score))
+
+    def classes(self) -> list[int]:
+        """The classes that some image of the pool counts for, rising; no background, which says nothing."""
+        if not self.task.dense:
+            return np.unique(self.index.predicted[self.index.usable]).tolist()
+        some = range(self.task.classes)
+        return [k for k in some if k != self.task.background and self.index.counting(k).any()]
+
+    def source(self, position: int) -> Source:
+        """What an image of the pool is, and what the model predicts for it."""
+        item, index = self.index.items[position], int(self.index.predicted[position])
+        score = float(self.index.scores(np.array([position]))[0, index])
+        return Source(item.path, item.digest, self.prediction(index, score))
+
+    def read(
+        self, positions: Iterable[int], advance: Callable[[int], None] = lambda done: None
+    ) -> list[Sample]:
+        """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
+        samples = []
+        for position, sample in pool_images.samples(self.pool, positions, self.preprocessing):
+            if isinstance(sample, DataError):
+                raise DataError(f"an image that was read before cannot be read now: {sample}")
+            if self.pool.changed(position):
+                path = self.pool.items[position].path
+                raise DataError(f"{path} changed while the study was open; make a new study of the images")
+            samples.append(sample)
+            advance(1)
+        return samples
+
+    def position(self, path: str) -> int:
+        """Where in the pool the image of a path is."""
+        return next(p for p, item in enumerate(self.index.items) if item.path == path)
+
+    def picture(self, position: int) -> Image.Image:
+        """An image of the pool as the model sees it, for the eye."""
+        return (
+            pool_images.shown(self.pool.kept(position))
+            if self.pool.kept
+            else self.read([position])[0].picture
+        )
+
+    def activations(self, images: Tensor) -> np.ndarray:
+        """At the layer, shape (n, c, h, w), of clean images (n, 3, S, T)."""
+        trunk = self.trunk(torch.float32)
+        with torch.no_grad():
+            return np.concatenate([trunk(block).cpu().numpy() for block in self._blocks(images)])
+
+    def scores(self, images: Tensor, advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Scores (n, C), float64, of images (n, 3, S, T) of the model's own size."""
+        trunk, found = self.trunk(torch.float32), []
+        with torch.no_grad():
+            for block in self._blocks(images):
+                found.append(scores_of(self.split.head(trunk(block), block)))
+                advance(len(block))
+        return np.concatenate(found)
+
+    def _blocks(self, images: Tensor) -> Iterable[Tensor]:
+        return (block.to(self.split.example) for block in images.split(self.split.together(BATCH)))
+
+    @property
+    def names_digest(self) -> str:
+        """Digest of the class names, which records show."""
+        return key_of(names=list(self.loaded.class_names))
+
+    def key(self, *classes: int, settings: dict[str, Any]) -> str:
+        """What numbers of these classes are kept under; they depend on no name."""
+        return key_of(
+            index=self.index_key,
+            target=list(classes),
+            settings=settings,
+            versions=self.versions,
+            format=FORMAT,
+        )
+
+    def named_key(self, *classes: int) -> str:
+        """What a record of these classes is kept under, which shows names of model, pool and classes."""
+        return key_of(
+            **self._drawn,
+            numbers=self.key(*classes, settings=plain(self.settings)),
+            names=list(self.loaded.class_names),
+            model=self.loaded.name,
+            pool=self.pool.name,
+        )
+
+    @property
+    def _drawn(self) -> dict[str, Any]:
+        """What drawn pictures depend on besides the settings."""
+        if self.settings.pictures == "none":
+            return {}
+        used = self.decoder if self.settings.pictures == "generator" else None
+        return {"recipe": optimise.RECIPE, "decoder": None if used is None else fingerprint(used)}
+
+    def kept(self, kind: type[Kept], file: Path) -> Kept | None:
+        """The record in a file of the store; None where there is none, or where it is damaged."""
+        return kept(kind, file, self.progress)
+
+    def model_info(self) -> ModelInfo:
+        """The model, for a record."""
+        split = self.split
+        return ModelInfo(
+            self.loaded.name,
+            self.fingerprint,
+            split.layer,
+            split.shape,
+            self.preprocessing.describe(),
+            self.task.name,
+        )
+
+    def pool_info(self) -> PoolInfo:
+        """The pool, for a record."""
+        index = self.index
+        skipped = tuple(Skipped(index.items[p].path, why) for p, why in sorted(index.skipped.items()))
+        return PoolInfo(self.pool.name, len(index.items) - len(skipped), self.pool.digest, skipped)
+
+
+def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:
+    """The record in a file of a store; None where there is none, or where it is damaged, which is told."""
+    if not file.exists():
+        return None
+    try:
+        return kind.load(file)
+    except (RecordError, StoreError) as error:
+        progress.note(f"made anew, since {error}")
+        return None

@@ -1,0 +1,139 @@
+"""What concepts would themselves draw, as records (paper, appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whyclass.errors import SettingsError
+from whyclass.models.fast_trunk import Trunk, noisy_precision, smooth_trunk
+from whyclass.pool import images as pool_images
+from whyclass.pool.images import Preprocessing
+from whyclass.records import Concept, Drawn, PredictionTest
+from whyclass.settings import Settings, seed_of
+from whyclass.study.class_evidence import Subject
+from whyclass.study.context import Scene
+from whyclass.study.crop_pictures import Pictures, stitched_pieces
+from whyclass.visualise import optimise, parametrisations
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """Concepts with the pictures that they would draw, and the prediction tests of these, stitched.
+
+    ``test`` is None where no pictures are asked for, ``control`` where no controls are: it is that of as
+    many pictures of random directions, which are the concepts with their channels in another order.
+    """
+
+    concepts: tuple[Concept, ...]
+    test: PredictionTest | None = None
+    control: PredictionTest | None = None
+
+
+def check(settings: Settings, decoder: nn.Module | None, preprocessing: Preprocessing) -> None:
+    """Refuse early what cannot be drawn.
+
+    Raises
+    ------
+    SettingsError
+        If a decoder is needed and there is none.
+    ModelError
+        If there is one and it does not fit the model.
+    """
+    if settings.pictures == "generator":
+        image = torch.zeros(1, preprocessing.channels, *preprocessing.crop)
+        _space(settings, decoder, preprocessing, image if settings.picture_start == "image" else None)
+
+
+def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
+    """The concepts with the pictures that they would draw.
+
+    Where no pictures are asked for the concepts come back as they are.
+    """
+    scene, settings = own.scene, own.scene.settings
+    if settings.pictures == "none" or not concepts:
+        return Pictured(concepts)
+    vectors = torch.tensor(np.stack([concept.vector for concept in concepts]))
+    start = _images(scene, concepts) if settings.picture_start == "image" else None
+    anywhere, space = (
+        _space(settings, scene.decoder, scene.preprocessing, images) for images in (None, start)
+    )
+    anywhere.candidates = 1  # any picture of noise, and not the one that comes closest
+    trunk = smooth_trunk(scene.split, noisy_precision(settings.precision, scene.split))
+    noise = _draw(scene, trunk, anywhere, vectors, 0)
+    found = _draw(scene, trunk, space, vectors, settings.picture_steps)
+    pictures = [
+        Drawn(
+            picture=pool_images.encode(scene.preprocessing.undo(found.images[row])),
+            cosine=float(found.cosines[row]),
+            random=float(noise.cosines[row]),
+            steps=found.steps[row],
+            problem=found.problems[row],
+        )
+        for row in range(len(concepts))
+    ]
+    shown = tuple(replace(one, drawn=picture) for one, picture in zip(concepts, pictures, strict=True))
+    if not settings.controls:
+        return Pictured(shown, _tested(own, found))
+    shuffled = _shuffled(vectors, settings.seed)
+    others = _draw(scene, trunk, space, shuffled, settings.picture_steps, "pictures of random directions")
+    return Pictured(shown, _tested(own, found), _tested(own, others))
+
+
+def _space(
+    settings: Settings, decoder: nn.Module | None, preprocessing: Preprocessing, start: Tensor | None = None
+) -> parametrisations.Space:
+    if settings.pictures == "fourier":
+        return parametrisations.Fourier(preprocessing, start)
+    if decoder is None:
+        raise SettingsError(
+            "pictures are to be drawn in a decoder's latent space and there is no decoder; give one "
+            "(--decoder path/to/file.py:factory), or draw them as spectra (pictures=fourier)"
+        )
+    return parametrisations.Generator(decoder, preprocessing, start)
+
+
+def _draw(
+    scene: Scene,
+    trunk: Trunk,
+    space: parametrisations.Space,
+    vectors: Tensor,
+    steps: int,
+    name: str = "pictures",
+) -> optimise.Drawn:
+    with scene.progress.step(name, steps, "steps") as advance:
+        return optimise.draw(
+            scene.split,
+            vectors,
+            space,
+            scene.preprocessing,
+            steps=steps,
+            seed=scene.settings.seed,
+            pool=scene.settings.pool,
+            clipped=scene.clipped,
+            trunk=trunk,
+            advance=advance,
+        )
+
+
+def _shuffled(vectors: Tensor, seed: int) -> Tensor:
+    """Each vector (n, c) with its channels in an order of its own: as sparse, as large, and no concept."""
+    generator = torch.Generator().manual_seed(seed_of("shuffled", seed, ""))
+    orders = [torch.randperm(vectors.shape[1], generator=generator) for _ in vectors]
+    return torch.stack([vector[order] for vector, order in zip(vectors, orders, strict=True)])
+
+
+def _images(scene: Scene, concepts: tuple[Concept, ...]) -> Tensor:
+    """The images (n, C, S, T) that the concepts' best crops lie in."""
+    positions = [scene.position(concept.including[0].image.path) for concept in concepts]
+    return torch.stack([sample.tensor for sample in scene.read(positions)])
+
+
+def _tested(own: Subject, found: optimise.Drawn) -> PredictionTest:
+    with own.scene.progress.step("test of the pictures"):
+        test = stitched_pieces(own.scene, list(found.images))
+        # the pictures themselves are kept without loss; six more of their like would double a page
+        return Pictures(own.scene, [own.target]).tested(own.target, test, (), 0, None, lean=True)

@@ -1,0 +1,547 @@
+"""The one place that knows the order of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from whyclass import files
+from whyclass.errors import ClassError, LayerError, ModelError
+from whyclass.models import sources
+from whyclass.models.class_names import resolve
+from whyclass.models.fast_trunk import fast_trunk, noisy_precision
+from whyclass.models.setup import example_of, opened, task_at, versions
+from whyclass.models.split import LayerInfo, split, survey
+from whyclass.models.weights import fingerprint as fingerprint_of
+from whyclass.pool import images as pool_images
+from whyclass.pool import pixel_cache
+from whyclass.pool.images import Preprocessing
+from whyclass.pool.index import Index, Trunk, load_or_make, plan
+from whyclass.progress import Logged, Progress
+from whyclass.records import FORMAT, Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
+from whyclass.report import paper_tables
+from whyclass.settings import OF_NO_FINDING, Settings, plain
+from whyclass.store import Store, key_of, open_store
+from whyclass.study import audit as study_audit
+from whyclass.study import contrast as study_contrast
+from whyclass.study import contrast_tests, layer_choice, optimised_pictures
+from whyclass.study import explain as study_explain
+from whyclass.study.class_evidence import Subject, subject
+from whyclass.study.context import Scene, kept
+from whyclass.study.layer_choice import AUTO
+
+Made = TypeVar("Made", bound=Record)
+
+
+class Study:
+    """A model, a layer and a pool of images, ready to be asked about classes.
+
+    Parameters
+    ----------
+    model
+        A name that ``whyclass.models.load`` knows (``"torchvision:resnet50"``,
+        ``"path/to/file.py:factory"``), a ``Loaded`` model, or a module you already hold; a module is
+        given back as it came.
+    layer
+        Module path, such as ``"layer4.2"``; ``"auto"`` takes the one that ``choose_layer`` chooses.
+    images
+        A folder, several folders, a map-style dataset, or a list of images.
+    store
+        Folder for what is computed, so that the next call is fast; without one it lives as long as
+        the study.
+    settings
+        Every constant of the method; ``whyclass.preset(...)`` gives variants.
+    weights, class_names, preprocessing
+        A weights file for a named model; a names file or the names; and what differs from the
+        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels).
+    device
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
+        it is under ``"auto"``; on another device a copy of it is used.
+    decoder
+        In whose latent space pictures are drawn under ``Settings(pictures="generator")``
+        (`whyclass.visualise.Generator`; `whyclass.models.decoder` loads one from a file).
+    progress
+        Told of each step; the default is silent.
+
+    Attributes
+    ----------
+    choice
+        Under ``"auto"`` how the layer was chosen; else None.
+
+    Raises
+    ------
+    WhyclassError
+        One of its kinds, by what is wrong: model, weights, layer, data or store.
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module | sources.Loaded,
+        layer: str,
+        images: Any,
+        store: str | Path | None = None,
+        settings: Settings | None = None,
+        *,
+        weights: str | Path | None = None,
+        class_names: str | Path | Iterable[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        device: str = "auto",
+        decoder: nn.Module | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.decoder = decoder
+        self.settings = settings or Settings()
+        self.progress = progress or Progress()
+        self.choice: LayerChoice | None = None
+        with self.progress.step("load"):
+            self.loaded = opened(model, weights, class_names, preprocessing, device)
+            self.fingerprint = fingerprint_of(self.loaded.model)
+            self.pool = pool_images.pool(images)
+            folder = store or tempfile.mkdtemp(prefix="whyclass-")
+            if not store:
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            if layer != AUTO:
+                self._cut(layer, folder)
+        if layer == AUTO:
+            found = choose_layer(self.loaded, self.pool, folder, self.settings, progress=self.progress)
+            self.choice = found
+            self.progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
+            with self.progress.step("load"):
+                self._cut(found.chosen.layer, folder)
+        self._trunks: dict[torch.dtype, Trunk] = {}
+        self._index: Index | None = None
+
+    def _cut(self, layer: str, folder: str | Path) -> None:
+        self.split = split(self.loaded.model, layer, example_of(self.loaded))
+        self.task = task_at(self.split, self.loaded.class_names)
+        self.store = open_store(folder, self.loaded.name, self.fingerprint)
+
+    def index(self) -> Index:
+        """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
+        if self._index is None:
+            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+            wanted = plan(
+                self.split,
+                self.task,
+                lambda: self.trunk(dtype),
+                self.pool,
+                self.loaded.preprocessing,
+                self.settings.pool,
+                weights=self.fingerprint,
+                precision=str(dtype).removeprefix("torch."),
+                versions=versions(),
+            )
+            self._index = load_or_make(wanted, self.store, self.progress)
+            self._index_key = wanted.key
+        return self._index
+
+    def trunk(self, dtype: torch.dtype) -> Trunk:
+        """The trunk in a precision, made once."""
+        if dtype not in self._trunks:
+            self._trunks[dtype] = fast_trunk(self.split, dtype)
+        return self._trunks[dtype]
+
+    def explain(self, target: str | int) -> Explanation:
+        """Why does the model predict a class?
+
+        Parameters
+        ----------
+        target
+            The class's name or index.
+
+        Returns
+        -------
+        Explanation
+            Six concepts with their crops, and the prediction test of both kinds. Kept in the store: the
+            same question gives the same record again.
+
+        Raises
+        ------
+        ClassError
+            If the class is unknown, ambiguous, or predicted for no image of the pool (names its nearest
+            rivals and how often each is predicted).
+        ModelError
+            If pictures are asked for in the latent space of a decoder that does not fit the model.
+        SettingsError
+            If they are and there is no decoder.
+        """
+        self._check_unchanged()
+        optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
+        wanted = self._resolved(target)
+        return self._explained(subject(self._scene(), wanted))
+
+    def contrast(self, target: str | int, against: str | int | None = None) -> Contrast:
+        """Why does the model predict a class and not another, and the other way round?
+
+        Parameters
+        ----------
+        target, against
+            The two classes' names or indexes. Without the second it is the class that won where a
+            prediction test of the first one alone failed.
+
+        Returns
+        -------
+        Contrast
+            The hyperplane between their cells with its accuracy, six concepts that speak for each
+            against the other with their prediction test, and the shifting, masking and insertion tests
+            in both directions. Kept in the store.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown or predicted for no image of the pool, if both are the same, if one has
+            no cell that speaks for it, or if the second is left out and no test failed.
+        ModelError, SettingsError
+            As for ``explain``.
+        """
+        a = self._resolved(target)
+        b = None if against is None else self._resolved(against)
+        self._check_two(a, b)
+        self._check_unchanged()
+        optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
+        scene = self._scene()
+        if b is None:
+            b = _rival(self.explain(a))
+
+        def make() -> Contrast:
+            sides = subject(scene, a), subject(scene, b)
+            alone = self._explained(sides[0]), self._explained(sides[1])
+            return study_contrast.contrast_of(scene, sides, alone)
+
+        return self._kept_or_made(Contrast, "contrasts", [a, b], make)
+
+    def insert(
+        self, target: str | int, against: str | int, patch: Any, at: str = "bottom-right", origin: str = ""
+    ) -> InsertionTest:
+        """Does a patch, inserted into images predicted as ``against``, turn them into ``target``?
+
+        Parameters
+        ----------
+        target, against
+            The two classes' names or indexes.
+        patch
+            An image file, a picture, or a uint8 array (H, W, channels); inserted at its own size into the
+            images as the model sees them.
+        at
+            A row of ``whyclass.grid.ANCHORS``, such as ``"bottom-right"``.
+        origin
+            Where the patch comes from, for people; the default is the file's name.
+
+        Raises
+        ------
+        ClassError
+            As for ``contrast``.
+        DataError
+            If the patch cannot be read.
+        SettingsError
+            If the patch is larger than the model's images, or there is no such place.
+        """
+        a, b = self._resolved(target), self._resolved(against)
+        self._check_two(a, b)
+        preprocessing = self.loaded.preprocessing
+        pixels = preprocessing.tensor(pool_images.as_patch(patch, channels=preprocessing.channels))
+        box = contrast_tests.placed((pixels.shape[1], pixels.shape[2]), preprocessing.crop, at)
+        self._check_unchanged()
+        scene = self._scene()
+        name = origin or (Path(patch).name if isinstance(patch, (str, Path)) else "a picture")
+        # no hyperplane takes part
+        duel = contrast_tests.Duel(subject(scene, b), a, torch.zeros(self.split.shape[0]).numpy(), 0.0)
+        (found,) = contrast_tests.insertions(duel, [pixels], [name], box)
+        return InsertionTest(
+            model=scene.model_info(),
+            pool=scene.pool_info(),
+            size=self.loaded.preprocessing.crop,
+            target=scene.prediction(a, found.original.target),
+            source=scene.prediction(b, found.original.source),
+            insertion=found,
+            warnings=tuple(study_explain.few(duel.n, f"“{scene.name(b)}”")),
+            settings=plain(self.settings),
+            versions=scene.versions,
+        )
+
+    def pairs(self, classes: Sequence[str | int]) -> Pairs:
+        """The shifting test between all ordered pairs of some classes (paper, table 3), with its controls.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes, two or more.
+
+        Raises
+        ------
+        ClassError
+            If there are fewer than two, or one is unknown, given twice, predicted for no image of the
+            pool, or without a cell that speaks for it.
+        """
+        wanted = [self._resolved(name) for name in classes]
+        if len(wanted) < 2 or len(set(wanted)) < len(wanted):
+            raise ClassError(f"{len(set(wanted))} classes came; needed are two or more, each once")
+        self._check_unchanged()
+        scene = self._scene()
+
+        def make() -> Pairs:
+            return study_contrast.pairs_of(scene, wanted)
+
+        return self._kept_or_made(Pairs, "pairs", wanted, make)
+
+    def audit(
+        self,
+        classes: Sequence[str | int] | None = None,
+        tests: Sequence[str] = ("prediction",),
+        *,
+        workers: int = 1,
+        every_pair: bool = False,
+        part: tuple[int, int] = (1, 1),
+    ) -> Audit:
+        """Explain and test every class, and shift between many (paper, tables 1 to 3).
+
+        Each class's result is kept as soon as it is there: the same call goes on where a run was stopped,
+        and ends with the same bytes.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes; the default is every class that is predicted for an image of the pool.
+        tests
+            Of ``"prediction"``, ``"shift"`` and ``"mask"``.
+        workers
+            Processes for the factorisations. With more than one, a script that calls this needs the usual
+            ``if __name__ == "__main__":``.
+        every_pair
+            Shift between all ordered pairs, instead of 10 random targets for each class, 5 times.
+        part
+            (i, n): only every n-th class from the i-th on. Stores of all parts can be merged.
+
+        Returns
+        -------
+        Audit
+            Of all classes that are in the store for this model, layer, pool and settings.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, or predicted for no image of the pool.
+        SettingsError
+            If a test is unknown, or a number is out of range.
+        DataError
+            If an image changed or vanished while the audit ran.
+        StoreError
+            If the store cannot be written; what was finished is kept.
+        """
+        study_audit.check(tests, workers, part)
+        self._check_unchanged()
+        files.sweep(self.store.folder)
+        shown, self.progress = self.progress, Logged(self.progress, self.store.log)
+        try:
+            with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
+                pixel_cache.tell_what_changed(self.pool, self.store, self.progress)
+                self._decode()
+                scene = self._scene()
+                found = scene.classes() if classes is None else [self._resolved(name) for name in classes]
+                wanted = tuple(sorted(set(found)))
+                mine = wanted[part[0] - 1 :: part[1]]
+                if not mine:
+                    raise ClassError(
+                        f"part {part[0]}/{part[1]} of {len(wanted)} classes holds none; ask for fewer parts, "
+                        "or for a class"
+                    )
+                study_audit.audit(scene, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
+        finally:
+            self.progress = shown
+        return next(one for one in paper_tables.collect(self.store) if study_audit.is_of(scene, one))
+
+    def _decode(self) -> None:
+        """Let every image of the pool come from the store."""
+        facts = {name: versions()[name] for name in ("pillow", "torchvision")}
+        self.pool = pixel_cache.decoded(
+            self.pool, self.loaded.preprocessing, self.store, self.progress, **facts
+        )
+
+    def key(self, *classes: int) -> str:
+        """What a record of these classes is kept under."""
+        return self._scene().named_key(*classes)
+
+    def versions(self) -> dict[str, str]:
+        """Libraries with their versions, and what the settings' precision comes to on this machine."""
+        noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
+        return versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
+
+    def _scene(self) -> Scene:
+        index = self.index()
+        return Scene(
+            self.loaded,
+            self.fingerprint,
+            self.split,
+            self.pool,
+            index,
+            self._index_key,
+            self.settings,
+            self.store,
+            self.progress,
+            self.trunk,
+            self.versions(),
+            self.decoder,
+        )
+
+    def _explained(self, own: Subject) -> Explanation:
+        def make() -> Explanation:
+            return study_explain.explanation(own.scene, own)
+
+        return self._kept_or_made(Explanation, "explanations", [own.target], make)
+
+    def _kept_or_made(
+        self, kind: type[Made], folder: str, classes: list[int], make: Callable[[], Made]
+    ) -> Made:
+        """The record of a question from the store, or made and kept."""
+        file = self.store.record(folder, self.key(*classes))
+        if (kept := self._scene().kept(kind, file)) is not None:
+            return kept
+        made = make()
+        made.save(file)
+        return made
+
+    def _resolved(self, wanted: str | int) -> int:
+        return resolve(wanted, self.loaded.class_names, self.task.classes)
+
+    def _check_unchanged(self) -> None:
+        if fingerprint_of(self.loaded.model) != self.fingerprint:
+            raise ModelError("the model changed since this study was made of it; make a new study")
+
+    def _check_two(self, a: int, b: int | None) -> None:
+        if a == b:
+            name = self.loaded.class_names[a] if self.loaded.class_names else f"class {a}"
+            raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
+
+
+def choose_layer(
+    model: str | nn.Module | sources.Loaded,
+    images: Any,
+    store: str | Path | None = None,
+    settings: Settings | None = None,
+    *,
+    layers: Sequence[str] = (),
+    classes: int | Sequence[str | int] = layer_choice.CLASSES,
+    concepts: Sequence[int] = (),
+    sample: int = layer_choice.SAMPLE,
+    weights: str | Path | None = None,
+    class_names: str | Path | Iterable[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> LayerChoice:
+    """At which layer should a model be explained? The prediction test at several, on a sample of classes.
+
+    Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
+    standard error of the best one's, among those that do better than random crops. Each class's result is
+    kept as soon as it is there: the same call goes on where a run was stopped.
+
+    Parameters
+    ----------
+    layers
+        Module paths of the candidates; the default are the ends of the model's stages, at most four.
+    classes
+        How many are drawn with the seed among those predicted for at least ten images, or their names
+        or indexes. A class that says that there is nothing (a segmentation net's background) is not drawn.
+    concepts
+        Numbers of concepts to try at each layer; the default is the settings' own.
+    sample
+        Crops come from so many images, drawn with the seed: from all that the classes are explained by,
+        even where these alone are more, filled up with others. One pass over the whole pool, at one of the
+        layers, finds what each image is predicted as.
+    settings
+        As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
+    model, images, store, weights, class_names, preprocessing, device, progress
+        As for ``Study``.
+
+    Raises
+    ------
+    LayerError
+        If a layer does not exist or cannot be explained, or none of the model can.
+    ClassError
+        If a class is unknown, or predicted for no image of the pool.
+    WhyclassError
+        Of another kind as for ``Study``.
+    """
+    progress, settings = progress or Progress(), layer_choice.cheap(settings or Settings())
+    given = classes if isinstance(classes, int) else tuple(classes)
+    asked = layer_choice.Asked(
+        tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
+    )
+    with progress.step("load"):
+        loaded = opened(model, weights, class_names, preprocessing, device)
+        pool = pool_images.pool(images)
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
+            return _chosen(loaded, pool, folder, settings, asked, progress)
+    return _chosen(loaded, pool, store, settings, asked, progress)
+
+
+def _chosen(
+    loaded: sources.Loaded,
+    pool: pool_images.Pool,
+    folder: str | Path,
+    settings: Settings,
+    asked: layer_choice.Asked,
+    progress: Progress,
+) -> LayerChoice:
+    """The choice from the store, or made and kept."""
+    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
+    key = key_of(
+        model=loaded.name,
+        weights=fingerprint,
+        names=list(loaded.class_names),
+        pool=[pool.name, pool.digest],
+        preprocessing=loaded.preprocessing.describe(),
+        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
+        asked=dataclasses.asdict(asked),
+        versions=versions() | {"device": example.device.type},
+        format=FORMAT,
+    )
+    file = Store(Path(folder)).record("choices", key)
+    if (found := kept(LayerChoice, file, progress)) is not None:
+        return found
+
+    def at(layer: str, own: pool_images.Pool) -> Study:
+        # beside the pool's own index, one of a sample would look like that of a pool that has changed
+        place = folder if own is pool else Path(folder, layer_choice.FOLDER, own.digest)
+        return Study(loaded, layer, own, place, settings, progress=progress)
+
+    with progress.step("load"):
+        infos = _candidates(loaded, example, asked)
+    made = layer_choice.choose(at, infos, pool, asked)
+    made.save(file)
+    return made
+
+
+def _candidates(loaded: sources.Loaded, example: Tensor, asked: layer_choice.Asked) -> list[LayerInfo]:
+    """The layers asked for, or those that stand for the model's stages."""
+    infos = survey(loaded.model, example)
+    by_name = {info.name: info for info in infos}
+    for layer in asked.layers:
+        if layer not in by_name or by_name[layer].problem:
+            split(loaded.model, layer, example)  # says what is wrong with it, and what could be meant
+    found = [by_name[layer] for layer in asked.layers] or layer_choice.candidates(loaded.model, infos)
+    if not found:
+        raise LayerError(
+            f"{loaded.name} has no layer to choose with a grid of 4 x 4 cells or more; name candidates "
+            "yourself ('whyclass layers --all' lists every layer with what is wrong with it)"
+        )
+    return found
+
+
+def _rival(alone: Explanation) -> int:
+    if alone.rival is None:
+        raise ClassError(
+            f"the explanation of {alone.target.name!r} passed its prediction tests, so no other class "
+            "won; say which class to contrast it with"
+        )
+    return alone.rival.index

@@ -1,0 +1,1 @@
+"""Pictures by optimisation: what a direction of a layer would itself draw (paper, appendix B)."""
