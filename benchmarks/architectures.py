@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from whyclass.models.split import split, tensor_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from architectures import ARCHITECTURES, Case, build, case, explain, logits, pictures
+from helpers.architectures import ARCHITECTURES, Case, build, case, explain, logits, pictures
 
 IMAGES = 2
 

@@ -38,14 +38,14 @@ from torch import Tensor, nn
 import whyclass
 from whyclass.attribution import smoothgrad
 from whyclass.concepts import nmf
+from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import noisy_precision
-from whyclass.models.sources import Loaded
 from whyclass.models.tasks import logit
 from whyclass.planted import demo, world
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
 from whyclass.settings import Settings
-from whyclass.study.class_evidence import Subject, subject
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.study import Study
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
@@ -74,8 +74,8 @@ def plain(options: argparse.Namespace) -> None:
     )
     study = Study(loaded, options.layer, POOL, options.store)
     study._decode()
-    scene = study._scene()
-    every = [subject(scene, target) for target in scene.classes()]
+    scene = study.context()
+    every = [evidence_of(scene, target) for target in scene.classes()]
     classes, images, pool = len(every), sum(len(own.chosen) for own in every), int(scene.index.usable.sum())
     print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
     print(_floor(study.loaded.model, options.layer, images), flush=True)
@@ -101,7 +101,7 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def _predictions(study: Study, pool: int) -> Measured:
-    scene, model = study._scene(), study.loaded.model
+    scene, model = study.context(), study.loaded.model
     images = torch.stack([sample.tensor for sample in scene.read(range(64))])
     trunk = study.trunk(torch.float32)
 
@@ -119,7 +119,7 @@ def _predictions(study: Study, pool: int) -> Measured:
     return "predictions", _timed(theirs) / 24 * pool, _timed(ours) / 64 * pool, "24 and 64 images"
 
 
-def _attribution(study: Study, sample: list[Subject], images: int) -> list[Measured]:
+def _attribution(study: Study, sample: list[ClassEvidence], images: int) -> list[Measured]:
     own = sample[0]
     separate = _separate_relus(study.loaded.model)
     module = separate.get_submodule(study.split.layer)
@@ -154,12 +154,12 @@ def _attribution(study: Study, sample: list[Subject], images: int) -> list[Measu
     slow, fast = _timed(theirs) / 3 * images, _timed(ours) / 5 * images
     many = min(32, len(own.images))
     rows: list[Measured] = [("attribution", slow, fast, "3 and 5 images of 20 copies")]
-    fast_clean = _timed(lambda: study._scene().activations(own.images[:many])) / many * images
+    fast_clean = _timed(lambda: study.context().activations(own.images[:many])) / many * images
     rows.append(("clean activations", _timed(clean) / 20 * images, fast_clean, f"20 and {many} images"))
     return rows
 
 
-def _nmf(chosen: list[Subject], classes: int) -> Measured:
+def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:
     """Both ways, on classes of all sizes."""
     matrices = [(own.activations, own.evidence.scores) for own in chosen]
 
@@ -172,7 +172,7 @@ def _nmf(chosen: list[Subject], classes: int) -> Measured:
 
     def ours() -> None:
         for activations, scores in matrices:
-            nmf.factorise(activations, scores, chosen[0].scene.settings)
+            nmf.factorise(activations, scores, chosen[0].context.settings)
 
     scale = classes / len(chosen)
     return (
@@ -183,7 +183,7 @@ def _nmf(chosen: list[Subject], classes: int) -> Measured:
     )
 
 
-def _scan(study: Study, chosen: list[Subject], classes: int) -> Measured:
+def _scan(study: Study, chosen: list[ClassEvidence], classes: int) -> Measured:
     index = study.index()
     vectors = [own.factors.concepts for own in chosen]
 

@@ -28,7 +28,7 @@ from torchvision.models.resnet import Bottleneck
 import whyclass
 from whyclass.attribution import smoothgrad
 from whyclass.concepts import nmf as concepts_nmf
-from whyclass.models import sources
+from whyclass.models import described, loading
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--skip-plain", action="store_true")
     options = parser.parse_args()
-    loaded = sources.load(
+    loaded = loading.load(
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
     )
     images = _images(loaded, options.images)
@@ -189,7 +189,7 @@ def _matched(a: np.ndarray, b: np.ndarray) -> list[float]:
     return [float(value) for value in cosine[rows, columns]]
 
 
-def _images(loaded: sources.Loaded, count: int) -> list[tuple[Tensor, str]]:
+def _images(loaded: described.Loaded, count: int) -> list[tuple[Tensor, str]]:
     pool = pool_images.pool(SHARED / "imagenette/val/n02102040")
     samples = [pool.sample(position, loaded.preprocessing) for position in range(count)]
     return [(sample.tensor, item.digest) for sample, item in zip(samples, pool.items, strict=False)]

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from whyclass.concepts.hyperplane_training import Cells, Hyperplanes, hyperplanes, start_seed
+from whyclass.concepts.hyperplane_training import hyperplanes, start_seed
+from whyclass.concepts.hyperplanes import Cells, Hyperplanes
 
 EPOCHS, IMAGES, LEAST_RATIO, LEAST_SHARE = 100, 60, 5.0, 0.7
 Pair = tuple[int, int]

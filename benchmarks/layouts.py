@@ -20,8 +20,8 @@ from audit import POOL
 from explain import SHARED
 from torch import Tensor
 
-from whyclass.checks import interventions
-from whyclass.models import sources
+from whyclass.checks import statistics, stitching
+from whyclass.models import loading
 from whyclass.models.split import run
 from whyclass.pool import images as pool_images
 from whyclass.records import Finding
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--layer", default="layer4.2")
     parser.add_argument("--classes", type=int, help="so many classes, evenly; default all")
     options = parser.parse_args()
-    loaded = sources.load(
+    loaded = loading.load(
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
     )
     findings = [f for f in _findings(options.store) if f.model.layer == options.layer and f.prediction_test]
@@ -65,8 +65,8 @@ def main() -> None:
                 for spot in (getattr(concept, kind).spots[0] for concept in finding.concepts)
             ]
             found = [
-                interventions.stitch(model, crops, loaded.preprocessing.crop, layout).scores
-                for layout in interventions.LAYOUTS
+                stitching.stitch(model, crops, loaded.preprocessing.crop, layout).scores
+                for layout in stitching.LAYOUTS
             ]
             rows.append(_row(found, finding.target.index))
             if abs(rows[-1][0][0] - test.score) > ROUNDING:
@@ -97,7 +97,7 @@ def _tell(kind: str, rows: np.ndarray) -> None:
     for column, (name, unit) in enumerate((("mean score", 1), ("predicted, %", 100))):
         means = unit * stacked[:, column].mean(), unit * mosaic[:, column].mean()
         difference = unit * (mosaic - stacked)[:, column]
-        low, high = interventions.interval(difference, np.random.default_rng(seed_of("layouts", 0, kind)))
+        low, high = statistics.interval(difference, np.random.default_rng(seed_of("layouts", 0, kind)))
         print(f"  {name:12s}  stacked {means[0]:7.3f}  mosaic {means[1]:7.3f}", end="")
         print(f"  mosaic - stacked {difference.mean():+7.3f} [{low:+.3f}, {high:+.3f}]")
     only = [int((one[:, 1] > other[:, 1]).sum()) for one, other in ((stacked, mosaic), (mosaic, stacked))]

@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from planted_nets import FORMS, judged
+from helpers.planted_nets import FORMS, judged
 from whyclass import Settings
-from whyclass.planted import demo, world
+from whyclass.planted import demo, judgement, world
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
                     )
 
 
-def _tell(title: str, found: dict[str, tuple[demo.Finding, ...]]) -> None:
+def _tell(title: str, found: dict[str, tuple[judgement.Finding, ...]]) -> None:
     for name, findings in found.items():
         told = [
             f"{f.part}{'' if f.planted else '!'} {f.overlap:.0%}>{f.overlap_control:.0%} "

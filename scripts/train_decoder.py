@@ -16,9 +16,9 @@ from torch import Tensor
 from torchvision.utils import save_image
 from train_world import TEST_SEED, TRAIN_SEED, descend, save, scenes
 
-from whyclass.planted import world
+from whyclass.planted import nets, world
 
-WEIGHTS = Path(world.__file__).parent / "planted" / "decoder.safetensors"
+WEIGHTS = Path(world.__file__).parent / "decoder.safetensors"
 
 PRIOR = 0.001
 """Weight of the divergence of ``z`` from a normal distribution."""
@@ -29,7 +29,7 @@ PARTS = 8
 RATE, SIZE = 4e-3, 32
 
 
-def covered(scene: world.Scene) -> np.ndarray:
+def covered(scene: world.PlantedPicture) -> np.ndarray:
     """Where parts are, (96, 96)."""
     return np.any([np.zeros((world.SIZE, world.SIZE), bool), *scene.masks.values()], 0)
 
@@ -47,11 +47,11 @@ def distance(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([(x.abs() * weight[..., : x.shape[2], : x.shape[3]]).mean() for x in each]).sum()
 
 
-def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> world.PlantedDecoder:
+def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> nets.PlantedDecoder:
     """A variational autoencoder: AdamW with one learning-rate cycle, half of the batches mirrored."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    net = world.PlantedDecoder().to(memory_format=torch.channels_last)
+    net = nets.PlantedDecoder().to(memory_format=torch.channels_last)
 
     def losses() -> Iterator[tuple[Tensor, int]]:
         for chosen in torch.randperm(len(images), generator=rng).split(SIZE):
@@ -70,7 +70,7 @@ def train(images: Tensor, masks: Tensor, epochs: int, seed: int) -> world.Plante
 
 
 @torch.no_grad()
-def report(net: world.PlantedDecoder, n: int, show: Path | None) -> None:
+def report(net: nets.PlantedDecoder, n: int, show: Path | None) -> None:
     """Print how far fresh scenes come back; draw some."""
     images = known(n, TEST_SEED)[0] / 255
     found = torch.cat([net(net.encode(block)) for block in images.split(100)])

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, save, scenes, train
 
-from detector import STRIDE, WEIGHTS, Detector, shown
+from helpers.part_detector import STRIDE, WEIGHTS, Detector, shown
 from whyclass.planted import world
 from whyclass.planted.parts import PARTS
 from whyclass.visualise import parametrisations
 
 
-def parts(scene: world.Scene) -> np.ndarray:
+def parts(scene: world.PlantedPicture) -> np.ndarray:
     """One plus the number of the part at each cell, 0 where there is none: (24, 24)."""
     found = np.zeros((world.SIZE, world.SIZE), np.uint8)
     for number, part in enumerate(PARTS):

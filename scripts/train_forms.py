@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from train_world import TEST_SEED, TRAIN_SEED, label, report, save, scenes, train
 
-from planted_nets import FORMS
-from whyclass.planted import world
+from helpers.planted_nets import FORMS
+from whyclass.planted import nets, world
 
 OTHER = world.class_index("other")
 
 
-def pixels(scene: world.Scene) -> np.ndarray:
+def pixels(scene: world.PlantedPicture) -> np.ndarray:
     """The class on its own parts and shortcut, ``other`` elsewhere and on parts that stray: (96, 96)."""
     found = np.full((world.SIZE, world.SIZE), OTHER, np.uint8)
     for part in world.CLASSES[scene.label].needs:
@@ -32,7 +32,7 @@ def pixels(scene: world.Scene) -> np.ndarray:
 
 def begun(build: Callable[[], nn.Module]) -> nn.Module:
     """The network on the first two stages of the planted one, which stay as they are."""
-    net, planted = build(), world.planted_net()
+    net, planted = build(), nets.planted_net()
     for own, learnt in ((net.stem.stage1, planted.stage1), (net.stem.stage2, planted.stage2)):
         own.load_state_dict(learnt.state_dict())
     net.stem.eval().requires_grad_(False)
@@ -44,7 +44,7 @@ def unions(net: nn.Module, images: np.ndarray, labels: Tensor) -> Tensor:
     """Intersection over union of each class, all pictures together, shape (9,)."""
     counts = torch.zeros(OTHER + 1, OTHER + 1)
     for some in torch.arange(len(labels)).split(100):
-        predicted = net(world.as_input(images[some.numpy()])).argmax(1)
+        predicted = net(nets.as_input(images[some.numpy()])).argmax(1)
         pairs = labels[some].long() * (OTHER + 1) + predicted
         counts += pairs.flatten().bincount(minlength=counts.numel()).view_as(counts)
     both = counts.diagonal()

@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from whyclass.planted import nets, world
 from whyclass.planted import parts as planted_parts
-from whyclass.planted import world
 
-WEIGHTS = Path(world.__file__).parent / "planted" / "net.safetensors"
+WEIGHTS = Path(world.__file__).parent / "net.safetensors"
 TRAIN_SEED, TEST_SEED = 10_000_000, 20_000_000  # far from the seeds of any pool
 
 
-def label(scene: world.Scene) -> int:
+def label(scene: world.PlantedPicture) -> int:
     """Index of the scene's class."""
     return scene.label
 
 
 def scenes(
-    n: int, seed: int, target: Callable[[world.Scene], int | np.ndarray] = label
+    n: int, seed: int, target: Callable[[world.PlantedPicture], int | np.ndarray] = label
 ) -> tuple[np.ndarray, Tensor]:
     """``n`` scenes of each class, and twice as many of ``other``, the class of all near misses.
 
@@ -37,7 +37,7 @@ def scenes(
     """
     planned = [(index, seed + i) for index in range(len(world.CLASSES)) for i in range(n)]
     planned += [(world.class_index("other"), seed + n + i) for i in range(n)]
-    drawn = [world.scene(index, at) for index, at in planned]
+    drawn = [world.planted_picture(index, at) for index, at in planned]
     return np.stack([s.image for s in drawn]), torch.from_numpy(np.stack([target(s) for s in drawn]))
 
 
@@ -46,7 +46,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled batches, half of them mirrored, each picture with its own strength of noise."""
     for chosen in torch.randperm(len(labels), generator=rng).split(size):
-        x = world.as_input(images[chosen.numpy()])
+        x = nets.as_input(images[chosen.numpy()])
         y = labels[chosen].long()
         if torch.rand((), generator=rng) < 0.5:
             x, y = x.flip(3), (y.flip(2) if y.ndim == 3 else y)
@@ -103,7 +103,7 @@ def descend(
 def predictions(net: nn.Module, images: np.ndarray) -> Tensor:
     """Index of the predicted class for each picture."""
     parts = np.array_split(images, -(-len(images) // 200))
-    return torch.cat([net(world.as_input(part)).argmax(1) for part in parts])
+    return torch.cat([net(nets.as_input(part)).argmax(1) for part in parts])
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> None:
@@ -121,7 +121,7 @@ def report(net: nn.Module, n: int) -> None:
     shortcut, plain = map(world.class_index, world.TWINS)
     for part in planted_parts.PARTS:
         if part.name not in world.CLASSES[plain].parts:
-            changed = [world.scene(plain, TEST_SEED + i, add=[part.name]).image for i in range(n)]
+            changed = [world.planted_picture(plain, TEST_SEED + i, add=[part.name]).image for i in range(n)]
             turned = (predictions(net, np.stack(changed)) == shortcut).float().mean()
             print(f"with a {part.name} {turned:.3f} of {world.TWINS[1]} become {world.TWINS[0]}")
 
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
-    net = train(world.PlantedNet, *scenes(options.n, TRAIN_SEED), options.epochs, options.seed)
+    net = train(nets.PlantedNet, *scenes(options.n, TRAIN_SEED), options.epochs, options.seed)
     save(net, options.out)
     report(net, 100)
 

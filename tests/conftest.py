@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+
+from helpers.pictures import noise
 
 torch.set_num_threads(1)  # the nets are tiny; threads would only wait for each other
 
@@ -20,12 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-def noise(rng: np.random.Generator, width: int = 40, height: int = 30) -> Image.Image:
-    """A picture of coarse coloured noise."""
-    small = rng.integers(0, 256, (max(1, height // 8), max(1, width // 8), 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from whyclass import settings
 from whyclass.attribution import smoothgrad
-from whyclass.checks import interventions
+from whyclass.checks import stitching
 from whyclass.errors import SettingsError
 from whyclass.settings import PRESETS, Settings, preset
 
@@ -42,7 +42,7 @@ def test_the_presets_differ_where_paper_and_code_do():
 
 def test_choices_are_the_rows_of_the_tables_that_serve_them():
     assert set(settings.METHODS) == set(smoothgrad.METHODS)
-    assert set(settings.LAYOUTS) == {"auto", *interventions.LAYOUTS}
+    assert set(settings.LAYOUTS) == {"auto", *stitching.LAYOUTS}
 
 
 @pytest.mark.parametrize(

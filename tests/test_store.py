@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whyclass import store as store
+from whyclass import store as stores
 from whyclass.errors import StoreError
 from whyclass.store import MARK, Rows, Store, finish, key_of, open_store, read_meta, resume
 
@@ -200,14 +200,14 @@ def test_one_run_at_a_time_makes_an_index(tmp_path):
 
     def wait() -> None:
         inside.wait(10)
-        with store.locked(store, "k"):
+        with stores.locked(store, "k"):
             order.append("second")
 
     other = threading.Thread(target=wait)
     other.start()
-    with store.locked(store, "k"):
+    with stores.locked(store, "k"):
         inside.set()
-        with store.locked(store, "another key"):
+        with stores.locked(store, "another key"):
             other.join(0.2)
         order.append("first")
     other.join(10)
@@ -215,7 +215,7 @@ def test_one_run_at_a_time_makes_an_index(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "call", [lambda store: resume(store, "k"), lambda store: store.locked(store, "k").__enter__()]
+    "call", [lambda store: resume(store, "k"), lambda store: stores.locked(store, "k").__enter__()]
 )
 def test_a_store_below_a_file_is_an_error_of_the_store(tmp_path, call):
     (tmp_path / "file").touch()

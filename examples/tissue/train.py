@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from whyclass.pool.images import IMAGENET_MEAN, IMAGENET_STD
+from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 CROP = 128
 """Side of a training crop in pixels, at the images' own scale."""

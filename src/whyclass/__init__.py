@@ -1,56 +1,126 @@
-"""Why does a vision model predict class A? Concepts in pictures, each tested."""
+"""Why does a vision model predict class A? Concepts in pictures, each tested.
 
-from importlib.metadata import version as _version
+Names load when they are first used, so that ``import whyclass`` costs nothing.
+"""
 
-from whyclass.errors import (
-    AttributionError,
-    ClassError,
-    DataError,
-    LayerError,
-    ModelError,
-    RecordError,
-    SettingsError,
-    StoreError,
-    WeightsError,
-    WhyclassError,
-)
-from whyclass.models.sources import Loaded, load
-from whyclass.pool.images import Preprocessing
-from whyclass.progress import Progress
-from whyclass.records import VIEWS as _VIEWS
-from whyclass.records import Contrast, Explanation, InsertionTest, LayerChoice, Pairs
-from whyclass.report.page import fragment as _fragment
-from whyclass.report.page import page as _page
-from whyclass.settings import PRESETS, Settings, preset
-from whyclass.study.study import Study, choose_layer
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
-__version__ = _version("whyclass")
+from whyclass.views import VIEWS as _VIEWS
+
+if TYPE_CHECKING:
+    from whyclass import visualise as visualise
+    from whyclass.errors import AttributionError as AttributionError
+    from whyclass.errors import ClassError as ClassError
+    from whyclass.errors import DataError as DataError
+    from whyclass.errors import LayerError as LayerError
+    from whyclass.errors import ModelError as ModelError
+    from whyclass.errors import RecordError as RecordError
+    from whyclass.errors import SettingsError as SettingsError
+    from whyclass.errors import StoreError as StoreError
+    from whyclass.errors import WeightsError as WeightsError
+    from whyclass.errors import WhyclassError as WhyclassError
+    from whyclass.models.described import Loaded as Loaded
+    from whyclass.models.loading import load as load
+    from whyclass.models.preprocessing import Preprocessing as Preprocessing
+    from whyclass.progress import Progress as Progress
+    from whyclass.records import Audit as Audit
+    from whyclass.records import Contrast as Contrast
+    from whyclass.records import Explanation as Explanation
+    from whyclass.records import InsertionTest as InsertionTest
+    from whyclass.records import LayerChoice as LayerChoice
+    from whyclass.records import Pairs as Pairs
+    from whyclass.settings import PRESETS as PRESETS
+    from whyclass.settings import Settings as Settings
+    from whyclass.settings import preset as preset
+    from whyclass.study.layer_choice import choose_layer as choose_layer
+    from whyclass.study.study import Study as Study
+
+_HOMES = {
+    "errors": (
+        "AttributionError ClassError DataError LayerError ModelError RecordError SettingsError StoreError "
+        "WeightsError WhyclassError"
+    ),
+    "models.described": "Loaded",
+    "models.loading": "load",
+    "models.preprocessing": "Preprocessing",
+    "progress": "Progress",
+    "records": "Audit Contrast Explanation InsertionTest LayerChoice Pairs",
+    "settings": "PRESETS Settings preset",
+    "study.layer_choice": "choose_layer",
+    "study.study": "Study",
+    "visualise": "visualise",
+}
+"""Where each public name is defined."""
+
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+_MOVED = {
+    "attribution": "whyclass.attribution.smoothgrad",
+    "checks": "whyclass.checks.stitching, .interventions and .statistics",
+    "classes": "whyclass.models.class_names",
+    "codec": "whyclass.records.codec",
+    "concepts": "whyclass.concepts.nmf",
+    "contrast": "whyclass.concepts.hyperplanes, or Study.contrast",
+    "crops": "whyclass.pool.nearest_crops",
+    "data": "whyclass.pool.images and whyclass.models.preprocessing",
+    "deeplift": "whyclass.attribution.deeplift",
+    "demo": "whyclass.planted.demo",
+    "disk": "whyclass.files",
+    "forms": "whyclass.models.layer_layouts",
+    "frames": "whyclass.pool.pixel_cache",
+    "fuse": "whyclass.models.fast_trunk",
+    "index": "whyclass.pool.index",
+    "parts": "whyclass.planted.parts",
+    "pictures": "whyclass.study.crop_pictures",
+    "rewrites": "whyclass.attribution.deeplift_rules.rewrites",
+    "rules": "whyclass.attribution.deeplift_rules",
+    "scene": "whyclass.study.context",
+    "spaces": "whyclass.visualise.parametrisations",
+    "split": "whyclass.models.split",
+    "tables": "whyclass.report.paper_tables",
+    "tasks": "whyclass.models.tasks",
+    "weights": "whyclass.models.weights",
+    "world": "whyclass.planted.world",
+}
+"""Modules of version 0.1 and where what they held is now."""
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> _Any:
+    """The public name, loaded now; the version; or an error that says where a name of 0.1 has gone."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: _Any = version("whyclass")
+    elif name == "visualise":
+        value = _import_module("whyclass.visualise")
+    elif name in _HOME:
+        value = getattr(_import_module(f"whyclass.{_HOME[name]}"), name)
+    elif name in _MOVED:
+        raise AttributeError(f"whyclass.{name} of version 0.1 is now {_MOVED[name]}")
+    else:
+        raise AttributeError(f"module 'whyclass' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+def _page(record: _Any) -> str:
+    from whyclass.report.page import page
+
+    return page(record)
+
+
+def _fragment(record: _Any) -> str:
+    from whyclass.report.page import fragment
+
+    return fragment(record)
+
 
 _VIEWS.update(html=_page, fragment=_fragment)
-
-__all__ = [
-    "PRESETS",
-    "AttributionError",
-    "ClassError",
-    "Contrast",
-    "DataError",
-    "Explanation",
-    "InsertionTest",
-    "LayerChoice",
-    "LayerError",
-    "Loaded",
-    "ModelError",
-    "Pairs",
-    "Preprocessing",
-    "Progress",
-    "RecordError",
-    "Settings",
-    "SettingsError",
-    "StoreError",
-    "Study",
-    "WeightsError",
-    "WhyclassError",
-    "choose_layer",
-    "load",
-    "preset",
-]

@@ -28,9 +28,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from whyclass.attribution.deeplift_rules.table import (
-    LINEAR,
-    RULES,
+from whyclass.attribution.deeplift_rules.averaging import (
     Args,
     Named,
     Operation,
@@ -38,6 +36,7 @@ from whyclass.attribution.deeplift_rules.table import (
     tensors,
     without_rule,
 )
+from whyclass.attribution.deeplift_rules.table import LINEAR, RULES
 from whyclass.errors import AttributionError
 
 Head = Callable[[Tensor], Any]

@@ -16,10 +16,10 @@ from whyclass import files
 from whyclass.cli.options import AsJson, Opened, app, with_model
 from whyclass.cli.progress_display import Shown, err, out
 from whyclass.errors import SettingsError
-from whyclass.models import sources
+from whyclass.models import class_names
 from whyclass.progress import Progress
 from whyclass.records import codec
-from whyclass.report import json_objects, paper_tables, site, table_formats
+from whyclass.report import audits_in_store, json_objects, paper_tables, site, table_formats
 from whyclass.store import find_store, merge_into
 from whyclass.study.audit import TESTS
 
@@ -86,7 +86,7 @@ def show_tables(
         raise SettingsError(f"--format is {form!r}; choose one of {', '.join(table_formats.FORMATS)}")
     if number is not None and number not in paper_tables.TABLES:
         raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
-    found = paper_tables.collect(find_store(store))
+    found = audits_in_store.collect(find_store(store))
     chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
     print(table_formats.FORMATS[form](chosen))
     if per_class is not None:
@@ -105,7 +105,7 @@ def show_report(
     folder = to or opened.folder / "site"
     progress, total = Progress() if quiet else Shown(), 0
     with progress.step("read"):
-        found = paper_tables.collect(opened)
+        found = audits_in_store.collect(opened)
     with progress.step("pages", sum(len(one.classes) for one in found), "classes") as advance:
         for name, data in site.files(opened, found, advance):
             files.write(folder / name, data)
@@ -145,7 +145,7 @@ def split_list(text: str) -> list[str]:
 def class_list(text: str) -> list[str]:
     """Names or indexes of classes, with commas, or from a file."""
     # a list of names may be too long for the name of a file
-    return list(sources.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
+    return list(class_names.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
 
 
 def _processors() -> int:

@@ -15,7 +15,7 @@ from whyclass.cli.audit import class_list, split_list
 from whyclass.cli.options import Later, app, print_record, with_choice
 from whyclass.cli.progress_display import out
 from whyclass.errors import SettingsError
-from whyclass.models import sources
+from whyclass.models import loading
 from whyclass.models.setup import example_image
 from whyclass.models.split import survey
 from whyclass.records import codec
@@ -83,7 +83,7 @@ def layers(
 
 def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-        loaded = sources.load(name, crop=crop, pretrained=False)
+        loaded = loading.load(name, crop=crop, pretrained=False)
         infos = survey(loaded.model, example_image(loaded.preprocessing))
     chosen = [info for info in infos if everything or not (info.problem or info.signed)]
     chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU

@@ -19,13 +19,14 @@ from rich.table import Table
 
 from whyclass.cli.progress_display import Shown, out
 from whyclass.errors import SettingsError
-from whyclass.models import sources
+from whyclass.models import loading
 from whyclass.progress import Progress
 from whyclass.records import LayerChoice, Record, codec
 from whyclass.report import json_objects, summary
 from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
 from whyclass.store import Store, key_of
-from whyclass.study.study import Study, choose_layer
+from whyclass.study.layer_choice import choose_layer
+from whyclass.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -127,7 +128,7 @@ def _opened(
     """Load the model; a study of it is opened layer by layer."""
     progress = Progress() if quiet else Shown()
     settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
-    loaded = sources.load(
+    loaded = loading.load(
         model,
         weights,
         class_names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 
@@ -75,3 +76,22 @@ def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
         if found
         else f" Names or indexes 0 to {count - 1} are understood."
     )
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Class names by index from a text file, one a line, or a JSON list of strings."""
+    import json
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise ClassError(f"cannot read class names from {path}: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
+    names = [name.strip() for name in names]
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise ClassError(f"{path} holds no class name; needed is one a line")
+    return tuple(names)

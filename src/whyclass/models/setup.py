@@ -13,29 +13,32 @@ import torch
 from torch import Tensor, nn
 
 from whyclass.errors import ModelError, SettingsError
-from whyclass.models import sources
+from whyclass.models import class_names as models_class_names
+from whyclass.models import described, loading
+from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, task_of
-from whyclass.pool.images import Preprocessing
 
 LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
 
 
 def opened(
     model: Any, weights: Any, class_names: Any, preprocessing: Preprocessing | None, device: str
-) -> sources.Loaded:
+) -> described.Loaded:
     """The model that a study is of, with what the user says of it, on the device asked for.
 
     Parameters are those of `whyclass.Study`.
     """
     where = _device(device)
     if isinstance(model, str):
-        loaded = sources.load(model, weights)
+        loaded = loading.load(model, weights)
         loaded = dataclasses.replace(loaded, model=loaded.model.to(where or "cpu"))
-    elif isinstance(model, (nn.Module, sources.Loaded)):
+    elif isinstance(model, (nn.Module, described.Loaded)):
         if weights is not None:
             raise ModelError("weights are for a model given by name; load them into the module yourself")
-        held = model if isinstance(model, sources.Loaded) else sources.described(type(model).__name__, model)
+        held = (
+            model if isinstance(model, described.Loaded) else described.described(type(model).__name__, model)
+        )
         loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
     else:
         raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")
@@ -43,7 +46,7 @@ def opened(
         loaded = dataclasses.replace(loaded, preprocessing=preprocessing)
     if class_names is not None:
         path = isinstance(class_names, (str, Path))
-        names = sources.read_class_names(Path(class_names)) if path else tuple(class_names)
+        names = models_class_names.read_class_names(Path(class_names)) if path else tuple(class_names)
         loaded = dataclasses.replace(loaded, class_names=names)
     return loaded
 
@@ -54,9 +57,9 @@ def example_image(preprocessing: Preprocessing) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def example_of(loaded: sources.Loaded) -> Tensor:
+def example_of(loaded: described.Loaded) -> Tensor:
     """What stands for the images of a model, where the model is; refuses channels that it does not take."""
-    sources.check_channels(loaded)
+    described.check_channels(loaded)
     where = next(loaded.model.parameters(), torch.empty(0)).device
     return example_image(loaded.preprocessing).to(where)
 

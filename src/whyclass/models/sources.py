@@ -1,51 +1,24 @@
-"""From a model's name, or a file with a factory, to a model with weights, preprocessing and class names.
-
-Weights load from safetensors, or from ``torch.load`` with ``weights_only``: no pickle is executed.
-"""
+"""Where models come from: torchvision, timm, segmentation-models-pytorch, or a file with a factory."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 import torchvision
 from torch import nn
 
-from whyclass.errors import ClassError, ModelError, WeightsError
-from whyclass.models.split import run
+from whyclass.errors import ModelError, WeightsError
+from whyclass.models.described import Loaded, described
+from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from whyclass.models.weights import built, fit, read_weights
-from whyclass.pool.images import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model with what is known about it.
-
-    Attributes
-    ----------
-    name
-        As the user gave it.
-    model
-        The module, in evaluation mode.
-    preprocessing
-        From a picture to its input.
-    class_names
-        By class index; empty where unknown.
-    """
-
-    name: str
-    model: nn.Module = field(repr=False)
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...] = field(repr=False, default=())
 
 
 @dataclass(frozen=True)
@@ -56,155 +29,6 @@ class Request:
     rest: str
     weights: Path | None
     pretrained: bool
-
-
-def load(
-    name: str,
-    weights: str | Path | None = None,
-    class_names: str | Path | None = None,
-    resize: int | None = None,
-    crop: int | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    pretrained: bool = True,
-) -> Loaded:
-    """Load a model by name.
-
-    Parameters
-    ----------
-    name
-        ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does),
-        ``timm:NAME`` (the extra ``timm``), ``smp:ARCHITECTURE:ENCODER`` (the extra ``smp``), or
-        ``path/to/file.py:factory``, where ``factory()`` returns the module.
-    weights
-        A safetensors or ``weights_only`` checkpoint.
-    class_names
-        A text file, one name a line, or a JSON list.
-    resize, crop, mean, std
-        Changes to the preprocessing that the weights' or the model's own metadata, or else ImageNet, gives;
-        where the model takes other than three channels, mean and std are 0.5 for each. One number of
-        ``mean`` or ``std`` stands for every channel.
-    pretrained
-        Whether a named model without a weights file gets the weights its library offers.
-
-    Raises
-    ------
-    ModelError
-        If the model is unknown or cannot be built.
-    WeightsError
-        If the weights are missing, do not fit, are not finite, or are an unsafe pickle.
-    """
-    kind, _, rest = name.partition(":")
-    build = SOURCES.get(kind, _from_file)
-    loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
-    sizes = {"resize": resize, "crop": None if crop is None else (crop, crop)}
-    preprocessing = suited(loaded.model, _changed(loaded.preprocessing, sizes))
-    numbers = {"mean": mean, "std": std}
-    spread = {
-        key: value * preprocessing.channels if value is not None and len(value) == 1 else value
-        for key, value in numbers.items()
-    }
-    loaded = replace(loaded, preprocessing=_changed(preprocessing, spread))
-    if class_names is not None:
-        loaded = replace(loaded, class_names=read_class_names(Path(class_names)))
-    loaded.model.eval()
-    return loaded
-
-
-def described(name: str, model: nn.Module) -> Loaded:
-    """A module with what it says about itself; ImageNet's preprocessing where it says nothing.
-
-    Read are ``model.preprocessing``, where it is a ``Preprocessing``, else ``model.pretrained_cfg``, a
-    mapping with timm's names; and ``model.class_names``, a list or tuple of strings by class index.
-
-    Raises
-    ------
-    ModelError
-        If ``pretrained_cfg`` holds what cannot be a preprocessing.
-    ClassError
-        If ``class_names`` is anything else.
-    """
-    own = getattr(model, "preprocessing", None)  # a layer of that name is the model's own affair
-    config = getattr(model, "pretrained_cfg", None)
-    if isinstance(own, Preprocessing):
-        preprocessing = own
-    else:
-        preprocessing = _from_config(name, config) if isinstance(config, Mapping) else Preprocessing()
-        preprocessing = suited(model, preprocessing)
-    names = getattr(model, "class_names", ())
-    if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
-        raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
-    return Loaded(name, model, preprocessing, tuple(names))
-
-
-def _changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
-    """With the changes that are not None."""
-    return replace(preprocessing, **{key: value for key, value in changes.items() if value is not None})
-
-
-def suited(model: nn.Module, preprocessing: Preprocessing) -> Preprocessing:
-    """The preprocessing with as many channels as the model takes.
-
-    It stays as it is where the model takes them; else the channels are those of the model's first
-    convolution, or one where it has none, with a mean and a standard deviation of 0.5 each.
-    """
-    first = _first_channels(model)
-    if first == preprocessing.channels or _takes(model, preprocessing):
-        return preprocessing
-    grey = replace(preprocessing, mean=(0.5,) * (first or 1), std=(0.5,) * (first or 1))
-    return grey if first or _takes(model, grey) else preprocessing
-
-
-def check_channels(loaded: Loaded) -> None:
-    """Refuse a preprocessing of other channels than the model takes.
-
-    Raises
-    ------
-    ModelError
-        If the first convolution has other channels and the model cannot take these.
-    """
-    first, given = _first_channels(loaded.model), loaded.preprocessing
-    if first not in (None, given.channels) and not _takes(loaded.model, given):
-        plural = "" if first == 1 else "s"
-        raise ModelError(
-            f"the model takes {first} channel{plural} and the preprocessing gives {given.channels} (mean "
-            f"{list(given.mean)}, std {list(given.std)}); give {first} number{plural} of mean and of std"
-        )
-
-
-def _first_channels(model: nn.Module) -> int | None:
-    """Input channels of the first convolution, nearly always the model's own."""
-    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels), None)
-
-
-def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
-    """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
-    where = next(model.parameters(), torch.empty(0)).device
-    try:
-        with torch.no_grad():
-            run(model, preprocessing.constant("ones").to(where))
-    except ModelError:
-        return False
-    return True
-
-
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names by index from a text file, one a line, or a JSON list of strings."""
-    import json
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except (OSError, ValueError) as error:
-        raise ClassError(f"cannot read class names from {path}: {error}") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
-    names = [name.strip() for name in names]
-    while names and not names[-1]:
-        names.pop()
-    if not names:
-        raise ClassError(f"{path} holds no class name; needed is one a line")
-    return tuple(names)
 
 
 def _nearest(given: str, known: Iterable[str], usual: str) -> str:
@@ -262,39 +86,17 @@ def _from_metadata(entry: Any) -> Preprocessing:
     return Preprocessing(resize, crop, tuple(given.mean), tuple(given.std), given.interpolation.value)
 
 
-def _from_file(request: Request) -> Loaded:
+def from_file(request: Request) -> Loaded:
+    """``path/to/file.py:factory``."""
     if not request.name.rpartition(":")[0].endswith(".py"):
         raise ModelError(
             f"model {request.name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, "
             "or path/to/file.py:factory"
         )
-    return described(request.name, _made(request.name, request.weights))
+    return described(request.name, made_by_factory(request.name, request.weights))
 
 
-def decoder(name: str, weights: str | Path | None = None) -> nn.Module:
-    """Load a decoder ``z -> pixels``, in whose latent space pictures are drawn.
-
-    Parameters
-    ----------
-    name
-        ``path/to/file.py:factory``, where ``factory()`` returns the module; what it needs is said in
-        ``whyclass.visualise.Generator``.
-    weights
-        A safetensors or ``weights_only`` checkpoint.
-
-    Raises
-    ------
-    ModelError
-        If the module cannot be built.
-    WeightsError
-        As for ``load``.
-    """
-    if not name.rpartition(":")[0].endswith(".py"):
-        raise ModelError(f"decoder {name!r} is not understood; give path/to/file.py:factory")
-    return _made(name, None if weights is None else Path(weights)).eval()
-
-
-def _made(name: str, weights: Path | None) -> nn.Module:
+def made_by_factory(name: str, weights: Path | None) -> nn.Module:
     """What the factory of ``path/to/file.py:factory`` builds, with weights."""
     file, _, factory = name.rpartition(":")
     with _on_path(Path(file).parent):
@@ -354,25 +156,6 @@ def _from_timm(request: Request) -> Loaded:
     return replace(
         described(request.name, model), class_names=names if len(names) == model.num_classes else ()
     )
-
-
-def _from_config(name: str, config: Mapping[str, Any]) -> Preprocessing:
-    """The preprocessing of a ``pretrained_cfg``; timm's defaults for what it leaves out."""
-    config = {key: value for key, value in config.items() if value is not None}
-    try:
-        _, *sides = config.get("input_size", (3, 224, 224))
-        crop = (int(sides[0]), int(sides[1]))
-        # as timm evaluates: the image is resized so that the crop is this part of its shorter side
-        resize = math.floor(min(crop) / config.get("crop_pct", 0.875))
-        mean, std = tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
-        return Preprocessing(resize, crop, mean, std, _interpolation(config.get("interpolation", "bicubic")))
-    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
-        raise ModelError(f"pretrained_cfg of {name} cannot be read as a preprocessing: {error}") from error
-
-
-def _interpolation(name: str) -> str:
-    """timm's name of an interpolation as one of ours; its rare others are nearest to the second."""
-    return name if name in INTERPOLATIONS else "bicubic"
 
 
 def _from_smp(request: Request) -> Loaded:

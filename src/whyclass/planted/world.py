@@ -15,33 +15,25 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFilter
-from safetensors.torch import load
-from torch import Tensor, nn
 
 from whyclass.errors import ClassError, DataError, StoreError
+from whyclass.models.preprocessing import Preprocessing
 from whyclass.planted.parts import PARTS, Colour, patch
-from whyclass.pool.images import Preprocessing
 
 SIZE = 96
-"""Height and width of a scene in pixels."""
+"""Height and width of a picture in pixels."""
 
 LAYER = "stage3"
 """The layer of `planted_net` to explain: (64, 12, 12), so a crop of a pooled cell is 16 x 16 pixels."""
 
 PREPROCESSING = Preprocessing(None, (SIZE, SIZE), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 """How `planted_net` takes pictures."""
-
-Net = TypeVar("Net", bound=nn.Module)
 
 _STREAMS = {"background": 0, "clutter": 1, "grain": 2, "places": 3, "looks": 4, "strays": 5}
 _CLASS_STRIDE = 100_000  # seeds of one class in a pool; no pool has more images of a class
@@ -90,7 +82,7 @@ def class_index(name: str) -> int:
 
 
 @dataclass(frozen=True)
-class Scene:
+class PlantedPicture:
     """A picture with the truth about it.
 
     Attributes
@@ -109,7 +101,9 @@ class Scene:
     label: int
 
 
-def scene(index: int, seed: int, *, add: Sequence[str] = (), leave_out: Sequence[str] = ()) -> Scene:
+def planted_picture(
+    index: int, seed: int, *, add: Sequence[str] = (), leave_out: Sequence[str] = ()
+) -> PlantedPicture:
     """Draw a picture of a class.
 
     Parameters
@@ -143,7 +137,7 @@ def scene(index: int, seed: int, *, add: Sequence[str] = (), leave_out: Sequence
         cover = np.asarray(alpha)
         masks = {other: mask & (cover < 255) for other, mask in masks.items()}
         masks[name] = cover > 0
-    return Scene(_grained(canvas, seed), masks, index)
+    return PlantedPicture(_grained(canvas, seed), masks, index)
 
 
 def _rng(seed: int, stream: str, *more: int) -> np.random.Generator:
@@ -236,8 +230,8 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
     return int(255 * r), int(255 * g), int(255 * b)
 
 
-def pool_scene(path: str, seed: int = 0) -> Scene:
-    """The scene behind a file of the pool that `write_pool` wrote with this seed.
+def pool_picture(path: str, seed: int = 0) -> PlantedPicture:
+    """The picture behind a file of the pool that `write_pool` wrote with this seed.
 
     Parameters
     ----------
@@ -250,13 +244,13 @@ def pool_scene(path: str, seed: int = 0) -> Scene:
     if not file.stem.isdigit() or file.suffix != ".png":
         raise DataError(f"{path!r} is no file of the planted pool: expected a path like 'owl/0003.png'")
     index = class_index(file.parent.name)
-    return scene(index, _pool_seed(index, int(file.stem), seed))
+    return planted_picture(index, _pool_seed(index, int(file.stem), seed))
 
 
 def write_pool(folder: Path | str, n_per_class: int = 60, seed: int = 0) -> Path:
-    """Write ``n_per_class`` scenes of every class as ``<folder>/<class>/0000.png``.
+    """Write ``n_per_class`` pictures of every class as ``<folder>/<class>/0000.png``.
 
-    The same seed writes the same bytes, under the same versions of numpy and Pillow. `pool_scene` gives
+    The same seed writes the same bytes, under the same versions of numpy and Pillow. `pool_picture` gives
     the masks of a file. Returns the folder; raises `StoreError` if it cannot be written.
     """
     folder = Path(folder)
@@ -264,7 +258,7 @@ def write_pool(folder: Path | str, n_per_class: int = 60, seed: int = 0) -> Path
         for index, planted in enumerate(CLASSES):
             (folder / planted.name).mkdir(parents=True, exist_ok=True)
             for number in range(n_per_class):
-                picture = Image.fromarray(scene(index, _pool_seed(index, number, seed)).image)
+                picture = Image.fromarray(planted_picture(index, _pool_seed(index, number, seed)).image)
                 picture.save(folder / planted.name / f"{number:04d}.png", compress_level=1)
     except OSError as error:
         raise StoreError(
@@ -275,100 +269,3 @@ def write_pool(folder: Path | str, n_per_class: int = 60, seed: int = 0) -> Path
 
 def _pool_seed(index: int, number: int, seed: int) -> int:
     return (seed * len(CLASSES) + index) * _CLASS_STRIDE + number
-
-
-class PlantedNet(nn.Module):
-    """Eight convolutions, then the mean over the picture: works at any size of 16 pixels or more.
-
-    ``stage3`` ends in ReLU at an eighth of the resolution and sees 29 x 29 pixels, about one part;
-    ``stage4`` combines what stands at one place; the linear layer asks whether a class's parts are
-    all there.
-    """
-
-    def __init__(self) -> None:
-        """Random weights."""
-        super().__init__()
-        self.stage1 = nn.Sequential(*_block(3, 24, 5, 2), *_block(24, 24, 3, 1))
-        self.stage2 = nn.Sequential(*_block(24, 48, 3, 2), *_block(48, 48, 3, 1))
-        self.stage3 = nn.Sequential(*_block(48, 64, 3, 2), *_block(64, 64, 1, 1))
-        self.stage4 = nn.Sequential(*_block(64, 96, 1, 1), *_block(96, 96, 1, 1))
-        self.head = nn.Linear(96, len(CLASSES))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, 9) of normalised images (n, 3, height, width)."""
-        cells = self.stage4(self.stage3(self.stage2(self.stage1(images))))
-        logits: Tensor = self.head(cells.mean(dim=(2, 3)))
-        return logits
-
-
-def planted_net() -> PlantedNet:
-    """The network that has learnt the planted world, in evaluation mode.
-
-    Its weights come with the package; ``scripts/train_world.py`` makes them anew.
-    """
-    return _learnt(PlantedNet(), "net")
-
-
-class PlantedDecoder(nn.Module):
-    """An autoencoder of scenes: a latent space whose pictures look like the planted world.
-
-    ``z`` is a map of 6 x 6 cells, each of which sees, and draws, about one part. Cells of parts lie about as
-    far out as draws of a normal distribution, cells of the ground closer in.
-    """
-
-    REACH = 3
-    """How much further the parts lie than where training put the mean cell."""
-
-    latent = (16, SIZE // 16, SIZE // 16)
-
-    def __init__(self) -> None:
-        """Random weights."""
-        super().__init__()
-        widths, z = (3, 16, 32, 48, 64), self.latent[0]
-        down = [_block(i, o, 5 if i == 3 else 3, 2) for i, o in pairwise(widths)]
-        self.encoder = nn.Sequential(*chain(*down), nn.Conv2d(widths[-1], 2 * z, 1))
-        up = [(nn.Upsample(scale_factor=2), *_block(i, o, 3, 1)) for i, o in pairwise((64, 56, 40, 24, 16))]
-        self.decoder = nn.Sequential(*_block(z, 64, 3, 1), *chain(*up), nn.Conv2d(16, 3, 3, 1, 1))
-
-    def spread(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of ``z`` (n, 16, 6, 6) of pixels (n, 3, 96, 96), 0 to 1."""
-        mean, log_variance = self.encoder(pixels).chunk(2, 1)
-        return mean, log_variance.clamp(-8, 4)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """``z`` (n, 16, 6, 6) of pixels (n, 3, 96, 96), 0 to 1."""
-        return self.spread(pixels)[0] / self.REACH
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Pixels (n, 3, 96, 96), 0 to 1, of ``z``."""
-        return self.decode(self.REACH * z)
-
-    def decode(self, spread: Tensor) -> Tensor:
-        """Pixels of what `spread` gives."""
-        pixels: Tensor = self.decoder(spread).sigmoid()
-        return pixels
-
-
-def planted_decoder() -> PlantedDecoder:
-    """The autoencoder that has learnt the planted world, in evaluation mode.
-
-    Its weights come with the package; ``scripts/train_decoder.py`` makes them anew.
-    """
-    return _learnt(PlantedDecoder(), "decoder")
-
-
-def as_input(images: Iterable[np.ndarray]) -> Tensor:
-    """Pictures (height, width, 3), uint8, as `planted_net` takes them: (n, 3, height, width)."""
-    return torch.stack([PREPROCESSING.tensor(image) for image in images])
-
-
-def _learnt(net: Net, name: str) -> Net:
-    """The network with the weights of that name, in evaluation mode."""
-    weights = load(resources.files("whyclass").joinpath("planted", f"{name}.safetensors").read_bytes())
-    net.load_state_dict(weights)  # copies into float32
-    return net.eval()
-
-
-def _block(inputs: int, outputs: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return convolution, nn.BatchNorm2d(outputs), nn.ReLU()

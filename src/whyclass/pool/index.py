@@ -28,9 +28,10 @@ from torch import Tensor
 from whyclass import store as stores
 from whyclass.errors import DataError, ModelError, StoreError
 from whyclass.grid import pooled_shape
+from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, summary
-from whyclass.pool.images import Item, Pool, Preprocessing, Sample, samples
+from whyclass.pool.images import Item, Pool, samples
 from whyclass.progress import Progress
 from whyclass.store import Rows, Store
 

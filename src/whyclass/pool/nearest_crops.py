@@ -22,9 +22,6 @@ from whyclass.pool.index import Index
 ROWS = 32
 """Images whose cells are compared at once: so few stay in the processor's cache for all queries."""
 
-DRAWN = 64
-"""Random places drawn at a time."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -106,25 +103,6 @@ class _Search:
             if allowed.any():
                 new = cosine[allowed].astype(np.float64)
                 self.best[name] = _merged(kept, places, new, number[allowed], self._count)
-
-
-def random_places(
-    usable: np.ndarray, mask: np.ndarray, cells: int, count: int, generator: np.random.Generator
-) -> tuple[Place, ...]:
-    """``count`` cells drawn evenly from the images of a mask (N,): what a control is made of.
-
-    They are the first of one sequence over all ``usable`` images (N,) that lie within the mask, so that
-    masks which differ by few images mostly give the same cells.
-    """
-    images = np.flatnonzero(usable)
-    found: list[Place] = []
-    if not (usable & mask).any():
-        raise ValueError("the mask holds no usable image")
-    while len(found) < count:
-        positions = generator.choice(images, DRAWN)
-        drawn = zip(positions.tolist(), generator.integers(cells, size=DRAWN).tolist(), strict=True)
-        found += [Place(position, cell, 0.0) for position, cell in drawn if mask[position]]
-    return tuple(found[:count])
 
 
 def _merged(

@@ -15,7 +15,8 @@ import numpy as np
 
 from whyclass import store as stores
 from whyclass.errors import DataError, StoreError
-from whyclass.pool.images import Pool, Preprocessing, Sample, samples
+from whyclass.models.preprocessing import Preprocessing, Sample
+from whyclass.pool.images import Pool, samples
 from whyclass.progress import Progress
 from whyclass.store import Rows, Store
 

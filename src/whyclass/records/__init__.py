@@ -3,13 +3,9 @@
 from whyclass.records.audit import (
     Audit,
     AuditedConcept,
-    AuditedPair,
     ClassResult,
     Finding,
-    Moved,
     Planes,
-    ShiftControl,
-    Shifts,
     Spot,
     Strip,
     Trial,
@@ -17,7 +13,6 @@ from whyclass.records.audit import (
 from whyclass.records.base import (
     FORMAT,
     SUFFIX,
-    VIEWS,
     ClassImage,
     ModelInfo,
     Picture,
@@ -29,7 +24,6 @@ from whyclass.records.base import (
 )
 from whyclass.records.contrast import (
     Contrast,
-    Directions,
     Evidence,
     Hyperplane,
     Insertion,
@@ -38,10 +32,7 @@ from whyclass.records.contrast import (
     Pairs,
     PairShift,
     Pasted,
-    Separation,
     Side,
-    Step,
-    Sweep,
     ThirdCrops,
 )
 from whyclass.records.explanation import (
@@ -58,12 +49,21 @@ from whyclass.records.explanation import (
     PredictionTests,
 )
 from whyclass.records.layer_choice import Average, Candidate, LayerChoice
+from whyclass.records.shifting_and_masking import (
+    AuditedPair,
+    Directions,
+    Moved,
+    Separation,
+    ShiftControl,
+    Shifts,
+    Step,
+    Sweep,
+)
 
 __all__ = [
     "COMPLETENESS_BOUND",
     "FORMAT",
     "SUFFIX",
-    "VIEWS",
     "Audit",
     "AuditedConcept",
     "AuditedPair",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
-from whyclass.records.contrast import Separation
 from whyclass.records.explanation import Completeness, Control, PredictionTests
+from whyclass.records.shifting_and_masking import Separation, Shifts
 
 
 @dataclass(frozen=True)
@@ -102,101 +102,6 @@ class Finding(Record):
     thumbnail: Picture | None
     problem: str
     warnings: tuple[str, ...]
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    format: int = FORMAT
-
-
-@dataclass(frozen=True)
-class Moved:
-    """How far a target's score in the images of a source can be moved along one direction or its like.
-
-    ``highest`` is the largest mean score over the steps, ``at`` the step, ``winner`` what the images are
-    called there by their mean scores; ``low`` and ``high`` are the 95 % interval of ``highest`` over images.
-    ``swapped`` says that the winner is the target, and was not at the first step; ``n`` counts the images,
-    and ``share`` is, of a segmentation net, the target's mean over maps and images. Records from before these
-    three were kept hold None.
-    """
-
-    highest: float
-    low: float
-    high: float
-    at: float
-    winner: Prediction
-    swapped: bool | None = None
-    n: int | None = None
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class ShiftControl:
-    """What the same test gives along other directions.
-
-    ``random`` holds the highest mean score of the target along each random direction of the normal's
-    length, on ``images`` images each; ``reversed`` the highest against the normal, on all images.
-    """
-
-    random: tuple[float, ...]
-    images: int
-    reversed: float
-
-
-@dataclass(frozen=True)
-class AuditedPair:
-    """A target sought in the images of a source.
-
-    Attributes
-    ----------
-    target
-        The class that is sought; its score is its mean score in the unchanged images (*default*).
-    runs
-        Numbers of the runs in which the target was drawn.
-    moved
-        The test's best step.
-    control
-        Of the shifting test; measured for the first pair of each source, None for the others.
-    training, held_out
-        How well the hyperplane tells the two apart; the latter None where nothing could be held out.
-    """
-
-    target: Prediction
-    runs: tuple[int, ...]
-    moved: Moved
-    control: ShiftControl | None
-    training: Separation
-    held_out: Separation | None
-
-
-@dataclass(frozen=True)
-class Shifts(Record):
-    """One test from the images of one source towards several targets (paper, table 3).
-
-    Attributes
-    ----------
-    names
-        Digest of the class names.
-    test
-        ``"shift"`` or ``"mask"``.
-    source
-        The class; its score is its mean over the ``n`` images.
-    draw
-        The draw of targets that this is part of, in words.
-    group
-        The same for all sources of one draw.
-    runs
-        How often targets were drawn.
-    """
-
-    model: ModelInfo
-    pool: PoolInfo
-    names: str
-    test: str
-    source: Prediction
-    n: int
-    draw: str
-    group: str
-    runs: int
-    pairs: tuple[AuditedPair, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
     format: int = FORMAT

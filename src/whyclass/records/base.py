@@ -7,25 +7,20 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from whyclass import files
 from whyclass.errors import RecordError
 from whyclass.records import codec
+from whyclass.views import VIEWS
 
 FORMAT = 2
 """Version of the saved form; raised by one whenever a saved record changes its meaning."""
 
 SUFFIX = ".whyclass"
 """Of saved records."""
-
-
-VIEWS: dict[str, Callable[[Any], str]] = {}
-"""How a record is shown, by name: ``"html"`` a page, ``"fragment"`` a notebook's cell. The report,
-which stands above the records, enters its functions here."""
 
 
 class Record:

@@ -9,6 +9,7 @@ import numpy as np
 
 from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
 from whyclass.records.explanation import Concept, Explanation, PredictionTest, PredictionTests
+from whyclass.records.shifting_and_masking import Separation, Sweep
 
 
 @dataclass(frozen=True)
@@ -40,30 +41,6 @@ class Evidence(Record):
 
 
 @dataclass(frozen=True)
-class Separation:
-    """How well a hyperplane tells the cells of A and B apart.
-
-    Attributes
-    ----------
-    plain, balanced
-        Share of all cells on their class's side, and the mean of the two classes' own shares.
-    chance
-        What naming the larger class for every cell gives of ``plain``.
-    at_chance
-        Whether ``balanced`` is no better than chance.
-    cells, images
-        Counted for A and for B.
-    """
-
-    plain: float
-    balanced: float
-    chance: float
-    at_chance: bool
-    cells: tuple[int, int]
-    images: tuple[int, int]
-
-
-@dataclass(frozen=True)
 class Hyperplane:
     """``z = w.x + b``: above zero a cell ``x`` speaks for A, below for B (paper, 5.1.1).
 
@@ -76,81 +53,6 @@ class Hyperplane:
     bias: float
     training: Separation
     held_out: Separation | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """Mean scores at one step of a test, over its images.
-
-    ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
-    its 95 % interval over images (bootstrap); ``source`` that of the class the images are predicted as;
-    ``winner`` what images are called by the mean scores. ``share`` is, of a segmentation net, the mean of the
-    class sought over maps and images.
-    """
-
-    at: float
-    target: float
-    low: float
-    high: float
-    source: float
-    winner: Prediction
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class Directions:
-    """What other directions of the same length reach in the same test.
-
-    Attributes
-    ----------
-    n, images
-        So many directions, each tried on so many images.
-    mean, low, high
-        Of the target's mean score, over directions, at each step: mean, least and largest.
-    highest
-        For each direction, its largest mean score of the target over the steps.
-    """
-
-    n: int
-    images: int
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    highest: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A shifting or a masking test: from images predicted as ``source`` towards ``target``.
-
-    Attributes
-    ----------
-    target, source
-        The classes, with their mean scores on the untouched images.
-    n
-        Images.
-    steps
-        Shifting: multiples of the normal added to every cell. Masking: share of all cells, those
-        furthest on the source's side, whose pixels are blanked.
-    best
-        The step of the target's highest mean score.
-    swapped
-        Whether the target is the class of the highest mean score at that step, and the step is not the
-        first one.
-    random
-        Random directions of the normal's length; None where no control was asked for.
-    reversed
-        The normal, reversed.
-    """
-
-    target: Prediction
-    source: Prediction
-    n: int
-    steps: tuple[Step, ...]
-    best: int
-    swapped: bool
-    random: Directions | None
-    reversed: Directions
 
 
 @dataclass(frozen=True)

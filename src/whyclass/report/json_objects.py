@@ -27,8 +27,8 @@ from whyclass.records import (
     codec,
 )
 from whyclass.report import layer_choice_text, pairs_table, paper_tables
-from whyclass.report.contrast_text import verdict as contrast_verdict
-from whyclass.report.explanation_text import verdict
+from whyclass.report.contrast_verdict import verdict as contrast_verdict
+from whyclass.report.verdict import verdict
 
 
 def as_object(found: Record) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whyclass.records import Average, Candidate, LayerChoice, codec
-from whyclass.report import curves, explanation_text
+from whyclass.report import curves, words
 
 HEADING = (
     "",
@@ -108,7 +108,7 @@ def by_class(found: LayerChoice) -> list[list[str]]:
 
 def sentence(found: LayerChoice) -> str:
     """Why this layer."""
-    return explanation_text.clean(f"{found.why[0].upper()}{found.why[1:]}.")
+    return words.clean(f"{found.why[0].upper()}{found.why[1:]}.")
 
 
 def rows(found: LayerChoice) -> list[tuple[str, str]]:
@@ -117,7 +117,7 @@ def rows(found: LayerChoice) -> list[tuple[str, str]]:
     said = [
         (
             "Layer",
-            f"{one.layer} ({explanation_text.shape(one.shape)}), {one.concepts} concepts, crops of {_side(one)} px",
+            f"{one.layer} ({words.shape(one.shape)}), {one.concepts} concepts, crops of {_side(one)} px",
         ),
         ("Why", sentence(found)),
         ("Classes", f"{len(one.classes)}: {names}"),
@@ -125,13 +125,13 @@ def rows(found: LayerChoice) -> list[tuple[str, str]]:
         ("Model", found.model.name),
         *(("Warning", warning) for warning in found.warnings),
     ]
-    return [(label, explanation_text.clean(value)) for label, value in said]
+    return [(label, words.clean(value)) for label, value in said]
 
 
 def sample_line(found: LayerChoice) -> str:
     """How many images the choice rests on, and at what cost."""
     return (
-        f"crops from {explanation_text.count(found.sample)} of {explanation_text.count(found.pool.size)} images, at most "
+        f"crops from {words.count(found.sample)} of {words.count(found.pool.size)} images, at most "
         f"{found.settings['images']} images of each class, {found.settings['copies']} noisy copies of each"
     )
 
@@ -154,22 +154,22 @@ def as_object(found: LayerChoice) -> dict[str, Any]:
 
 def _line(number: int, one: Candidate) -> list[str]:
     tests = [cell for test in (one.excluding, one.including) for cell in _cells(test)]
-    return [str(number), explanation_text.clean(one.layer), _side(one), str(one.concepts), *tests]
+    return [str(number), words.clean(one.layer), _side(one), str(one.concepts), *tests]
 
 
 def _cells(test: Average | None) -> list[str]:
     if test is None:
         return ["not run", "", ""]
-    told = f"{explanation_text.score(test.score)} [{explanation_text.score(test.low)}, {explanation_text.score(test.high)}]"
-    control = "" if test.control is None else explanation_text.score(test.control)
+    told = f"{words.score(test.score)} [{words.score(test.low)}, {words.score(test.high)}]"
+    control = "" if test.control is None else words.score(test.control)
     return [told, f"{round(test.predicted * test.n)} of {test.n}", control]
 
 
 def _class_line(found: LayerChoice, row: int) -> list[str]:
     own = [one.classes[row] for one in found.candidates]
     tests = [each.excluding or each.including for each in own]
-    scores = [explanation_text.score(test.score) if test else "not explained" for test in tests]
-    return [explanation_text.clean(own[0].target.name), explanation_text.count(own[0].n_images), *scores]
+    scores = [words.score(test.score) if test else "not explained" for test in tests]
+    return [words.clean(own[0].target.name), words.count(own[0].n_images), *scores]
 
 
 def _side(one: Candidate) -> str:

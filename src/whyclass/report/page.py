@@ -25,10 +25,16 @@ from whyclass.records import (
     Picture,
     Record,
 )
-from whyclass.report import contrast_text, curves, explanation_text, layer_choice_text, page_pictures
-from whyclass.report import contrast_text as contrasts
-from whyclass.report import explanation_text as text
-from whyclass.report import page_pictures as pictures
+from whyclass.report import (
+    contrast_text,
+    contrast_verdict,
+    curves,
+    explanation_text,
+    layer_choice_text,
+    page_pictures,
+    verdict,
+    words,
+)
 
 
 def page(found: Record) -> str:
@@ -56,7 +62,7 @@ def fragment(found: Record) -> str:
 def _explanation(found: Explanation) -> dict[str, Any]:
     scope = _scope(found.images)
     backgrounds = [(f"{scope}-{number}", shown) for number, shown in enumerate(found.images, 1)]
-    judged = explanation_text.verdict(found)
+    judged = verdict.verdict(found)
     return {"verdict": judged, "scope": scope, "backgrounds": backgrounds, "target": found.target}
 
 
@@ -65,8 +71,8 @@ def _contrast(found: Contrast) -> dict[str, Any]:
     height, width = found.size
     return {
         "c": found,
-        "verdict": contrast_text.verdict(found),
-        "labels": contrast_text.LABELS,
+        "verdict": contrast_verdict.verdict(found),
+        "labels": contrast_verdict.LABELS,
         "scope": scope,
         "backgrounds": [(f"{scope}-s{number}", shown) for number, shown in enumerate(found.sources)],
         "places": {shown.image.path: number for number, shown in enumerate(found.sources)},
@@ -78,8 +84,8 @@ def _contrast(found: Contrast) -> dict[str, Any]:
 
 
 def _insertion(found: InsertionTest) -> dict[str, Any]:
-    judged = contrast_text.insertion_verdict(found)
-    labels = contrast_text.INSERTION_LABELS
+    judged = contrast_verdict.insertion_verdict(found)
+    labels = contrast_verdict.INSERTION_LABELS
     return {
         "c": found,
         "verdict": judged,
@@ -105,6 +111,17 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
         "backgrounds": [],
     }
 
+
+SAID = {
+    "words": words,
+    "verdicts": verdict,
+    "explanation_text": explanation_text,
+    "contrast_text": contrast_text,
+    "contrast_verdict": contrast_verdict,
+    "curves": curves,
+    "page_pictures": page_pictures,
+}
+"""Modules whose functions templates call, by the name that they have there."""
 
 TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     Explanation: ("page.html", "fragment.html", _explanation),
@@ -148,19 +165,16 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "uri": page_pictures.uri,
-        "score": explanation_text.score,
-        "percent": explanation_text.percent,
-        "count": explanation_text.count,
-        "shape": explanation_text.shape,
+        "score": words.score,
+        "percent": words.percent,
+        "count": words.count,
+        "shape": words.shape,
         "plain": _plain,
         "whole": _whole,
     }
     environment.globals |= {
-        "text": text,
-        "pictures": pictures,
-        "contrasts": contrasts,
-        "curves": curves,
-        "labels": explanation_text.LABELS,
+        **SAID,
+        "labels": verdict.LABELS,
         "zip": zip,
     }
     return environment
@@ -168,7 +182,7 @@ def _environment() -> Environment:
 
 def _clean(value: Any) -> Any:
     """Every expression of a template passes here; what the templates made themselves is markup already."""
-    return explanation_text.clean(value) if type(value) is str else value
+    return words.clean(value) if type(value) is str else value
 
 
 def _plain(value: Any) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyclass.records import Pairs, PairShift
-from whyclass.report.paper_tables import LEAST, PAPER_SHIFTS, Value
+from whyclass.report.paper_tables import LEAST
+from whyclass.report.published_numbers import PAPER_SHIFTS, Value
 
 SWAPS = LEAST
 """Mean scores that the target must reach, besides winning, to count as a swap (paper, table 3)."""

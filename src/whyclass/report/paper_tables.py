@@ -8,41 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
-from whyclass.errors import StoreError
-from whyclass.records import Audit, AuditedPair, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
-from whyclass.settings import OF_NO_FINDING
-from whyclass.store import Store, key_of
+from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
+from whyclass.report.audits_in_store import labels
+from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
 
 LEAST = (0.1, 0.2, 0.5)
 """Scores that a class must exceed to count (paper, tables 1 to 3)."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A mean or a share with what belongs to it.
-
-    Attributes
-    ----------
-    value
-        A mean, or a share from 0 to 1.
-    low, high
-        95 % interval, where ``value`` was measured here; of a share Wilson's.
-    runs
-        Standard deviation over runs, where there are several.
-    spread
-        Standard deviation over classes or pairs, of a mean.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    runs: float | None = None
-    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,48 +55,6 @@ class Table:
     notes: tuple[str, ...]
 
 
-def collect(store: Store) -> list[Audit]:
-    """Every audit of a store, one for each model, layer, pool and settings; the largest first.
-
-    Raises
-    ------
-    StoreError
-        If the store holds no result of an audit.
-    RecordError
-        If a record is damaged.
-    """
-    found: dict[str, Audit] = {}
-
-    def own(one: Finding | Shifts, classes: int) -> Audit:
-        settings = _settings(one)
-        new = Audit(one.model, one.pool, one.names, classes, (), (), settings, one.versions)
-        return found.setdefault(identity(new), new)
-
-    for file in store.records("findings"):
-        finding = Finding.load(file)
-        audit = own(finding, finding.n_classes)
-        found[identity(audit)] = replace(audit, classes=(*audit.classes, result(finding, file.name)))
-    for file in store.records("shifts"):
-        shift = Shifts.load(file)
-        audit = own(shift, 0)
-        found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
-    if not found:
-        raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
-    ordered = [_ordered(audit) for audit in found.values()]
-    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
-
-
-def identity(audit: Audit) -> str:
-    """Short hash of what tells audits of one store apart: model, layer, pool, names, settings, versions."""
-    facts = (audit.model, audit.pool.digest, audit.names, audit.settings, audit.versions)
-    return key_of(facts=[codec.to_json(fact) for fact in facts])
-
-
-def labels(audits: Sequence[Audit]) -> list[str]:
-    """The models' names; where several audits are of one model and layer, with what tells them apart."""
-    return [_label(audit, [one for one in audits if _alike(one, audit)]) for audit in audits]
-
-
 def table1(audits: Sequence[Audit]) -> Table:
     """The prediction test over the whole pool."""
     return _predictions(audits, 1, "including images of the class", lambda found: found.including)
@@ -153,70 +86,6 @@ def made(audits: Sequence[Audit]) -> list[Table]:
 
 COLUMNS = ("average", "predicts class", *(f"above {least}" for least in LEAST))
 SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
-
-
-# ---------------------------------------------------------------- gathering
-
-
-def _settings(found: Finding | Shifts) -> dict[str, Any]:
-    """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
-    return {name: value for name, value in found.settings.items() if name not in OF_NO_FINDING}
-
-
-def _alike(one: Audit, other: Audit) -> bool:
-    return (one.model.name, one.model.layer) == (other.model.name, other.model.layer)
-
-
-def _label(audit: Audit, alike: Sequence[Audit]) -> str:
-    """The model's name, and in brackets the facts in which audits of the same layer differ."""
-    facts = [
-        {
-            "weights": one.model.weights[:8],
-            "preprocessing": one.model.preprocessing,
-            "pool": f"{one.pool.name}, {one.pool.digest[:8]}",
-            "class names": one.names[:8],
-            **one.settings,
-            **one.versions,
-        }
-        for one in alike
-    ]
-    mine = facts[alike.index(audit)]
-    differing = [name for name in mine if any(other.get(name) != mine[name] for other in facts)]
-    told = ", ".join(f"{name} {mine[name]}" for name in differing[:FACTS])
-    return f"{audit.model.name} ({told})" if told else audit.model.name
-
-
-FACTS = 3
-"""Of those in which audits of one layer differ, so many are told."""
-
-
-def result(found: Finding, file: str) -> ClassResult:
-    """A finding in few numbers; ``file`` is its file's name."""
-    tests = found.prediction_test
-    return ClassResult(
-        target=found.target,
-        n_images=found.n_images,
-        n_predicted=found.n_predicted,
-        completeness=found.completeness,
-        residual=found.residual,
-        including=_test(tests.including) if tests else None,
-        excluding=_test(tests.excluding) if tests and tests.excluding else None,
-        problem=found.problem,
-        file=file,
-    )
-
-
-def _test(test: PredictionTest) -> Trial:
-    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control, test.share)
-
-
-def _ordered(audit: Audit) -> Audit:
-    """Classes by index; tests of pairs by kind, draw and source."""
-    return replace(
-        audit,
-        classes=tuple(sorted(audit.classes, key=lambda one: one.target.index)),
-        shifts=tuple(sorted(audit.shifts, key=lambda one: (one.test, one.draw, one.group, one.source.index))),
-    )
 
 
 # ---------------------------------------------------------------- tables 1 and 2
@@ -391,68 +260,8 @@ def share(found: Iterable[bool]) -> Value:
 
 def _paper(rows: Sequence[tuple[str, str, tuple[Value, ...]]], audit: Audit) -> Iterable[Row]:
     """The paper's rows of the same architecture and layer."""
-    architecture = _architecture(audit.model.name)
+    mine = architecture(audit.model.name)
     columns, n = (SHIFT_COLUMNS, 50_000) if rows is PAPER_SHIFTS else (COLUMNS, 1000)
     for model, layer, values in rows:
-        if model.lower().split()[0] == architecture and audit.model.layer == layer:
+        if model.lower().split()[0] == mine and audit.model.layer == layer:
             yield Row(f"paper: {model}", layer, n, dict(zip(columns, values, strict=True)), "paper")
-
-
-def _architecture(name: str) -> str:
-    """``resnet50`` of ``torchvision:resnet50:WEIGHTS`` and of ``nets/own.py:ResNet_50``."""
-    parts = name.split(":")
-    word = parts[1] if parts[0] == "torchvision" and len(parts) > 1 else parts[-1]
-    return word.lower().replace("-", "").replace("_", "")
-
-
-def _printed(mean: float, spread: float, *shares: float) -> tuple[Value, ...]:
-    return (Value(mean, spread=spread), *(Value(share / 100) for share in shares))
-
-
-def _with_runs(*numbers: tuple[float, ...]) -> tuple[Value, ...]:
-    """From (mean, over runs, over pairs) twice, and (share, over runs) three times."""
-    means, shares = numbers[:2], numbers[2:]
-    return (
-        *(Value(mean, runs=runs, spread=spread) for mean, runs, spread in means),  # type: ignore[misc]
-        *(Value(share / 100, runs=runs / 100) for share, runs in shares),  # type: ignore[misc]
-    )
-
-
-PAPER_PREDICTIONS: dict[int, list[tuple[str, str, tuple[Value, ...]]]] = {
-    1: [
-        ("ResNet50 Robust", "layer3.5", _printed(0.178, 0.311, 22.0, 30.3, 23.4, 16.0)),
-        ("ResNet50", "layer3.5", _printed(0.539, 0.437, 56.3, 67.4, 62.2, 54.0)),
-        ("ResNet34", "layer3.5", _printed(0.300, 0.375, 34.3, 46.6, 40.6, 28.0)),
-        ("ResNet50 Robust", "layer4.2", _printed(0.415, 0.341, 72.8, 74.9, 63.0, 36.4)),
-        ("ResNet50", "layer4.2", _printed(0.898, 0.216, 94.1, 98.3, 97.1, 92.1)),
-        ("ResNet34", "layer4.2", _printed(0.852, 0.244, 92.5, 97.8, 95.7, 88.4)),
-    ],
-    2: [
-        ("ResNet50 Robust", "layer3.5", _printed(0.103, 0.229, 14.0, 19.4, 15.1, 7.7)),
-        ("ResNet50", "layer3.5", _printed(0.284, 0.389, 30.0, 40.0, 35.4, 27.3)),
-        ("ResNet34", "layer3.5", _printed(0.175, 0.300, 20.0, 30.1, 24.6, 15.4)),
-        ("ResNet50 Robust", "layer4.2", _printed(0.190, 0.229, 42.9, 48.9, 32.2, 11.3)),
-        ("ResNet50", "layer4.2", _printed(0.619, 0.358, 71.0, 86.0, 79.0, 62.6)),
-        ("ResNet34", "layer4.2", _printed(0.547, 0.354, 65.4, 83.7, 74.3, 55.4)),
-    ],
-}
-"""Tables 1 and 2 of the paper: model, layer, values."""
-
-PAPER_SHIFTS: list[tuple[str, str, tuple[Value, ...]]] = [
-    (
-        "ResNet50 Robust",
-        "layer3.5",
-        _with_runs((0.001, 0.0, 0.004), (0.637, 0.004, 0.392), (79.5, 0.2), (73.9, 0.3), (60.4, 0.4)),
-    ),
-    (
-        "ResNet34",
-        "layer3.5",
-        _with_runs((0.0, 0.0, 0.003), (0.263, 0.004, 0.382), (29.1, 0.3), (27.4, 0.3), (23.1, 0.4)),
-    ),
-    (
-        "ResNet50",
-        "layer3.5",
-        _with_runs((0.0, 0.0, 0.002), (0.335, 0.005, 0.411), (34.3, 0.6), (32.8, 0.5), (29.5, 0.6)),
-    ),
-]
-"""Table 3 of the paper, its models of ImageNet."""

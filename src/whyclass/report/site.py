@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from whyclass.errors import RecordError
 from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Strip
-from whyclass.report import explanation_text, page_pictures, paper_tables
+from whyclass.report import page_pictures, paper_tables, verdict
 from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
 from whyclass.store import Store, safe_name
@@ -24,9 +24,9 @@ Standing = Literal["unexplained", "distrust", "careful", "trust"]
 
 STANDINGS: dict[Standing, str] = {
     "unexplained": "Not explained",
-    "distrust": explanation_text.LABELS["distrust"],
-    "careful": explanation_text.LABELS["careful"],
-    "trust": explanation_text.LABELS["trust"],
+    "distrust": verdict.LABELS["distrust"],
+    "careful": verdict.LABELS["careful"],
+    "trust": verdict.LABELS["trust"],
 }
 """How a class stands, worst first, in the words of its page."""
 
@@ -110,7 +110,7 @@ POLICY = (
 
 def standing(finding: Finding) -> Standing:
     """How a class stands: the verdict of its page."""
-    return explanation_text.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
+    return verdict.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
 
 
 def histogram(scores: Sequence[float]) -> list[int]:
@@ -211,7 +211,7 @@ def _class_files(
         scope |= {
             "e": alone,
             "target": finding.target,
-            "verdict": explanation_text.verdict(alone),
+            "verdict": verdict.verdict(alone),
             "stitched": [
                 shown(test.picture, name) if test else None
                 for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))

@@ -15,9 +15,10 @@ from rich.text import Text
 
 from whyclass.errors import SettingsError
 from whyclass.records import Audit, Trial, codec
-from whyclass.report import paper_tables
-from whyclass.report.explanation_text import clean
-from whyclass.report.paper_tables import Row, Table, Value
+from whyclass.report import audits_in_store
+from whyclass.report.paper_tables import Row, Table
+from whyclass.report.published_numbers import Value
+from whyclass.report.words import clean
 
 WIDTH = 150
 """Characters of a line of the text form."""
@@ -195,7 +196,7 @@ def _class_row(audit: Audit, number: int) -> dict[str, Any]:
     row = {
         "model": clean(audit.model.name),
         "layer": clean(audit.model.layer),
-        "audit": paper_tables.identity(audit),
+        "audit": audits_in_store.identity(audit),
         "class_index": found.target.index,
         "class_name": clean(found.target.name),
         "class_score": found.target.score,

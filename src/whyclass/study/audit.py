@@ -28,9 +28,10 @@ from whyclass.records import Audit, AuditedConcept, Factors, Finding, Prediction
 from whyclass.settings import OF_NO_FINDING, plain
 from whyclass.store import key_of
 from whyclass.study import explain, pair_tests
-from whyclass.study.class_evidence import Subject, subject
-from whyclass.study.context import Scene
-from whyclass.study.crop_pictures import Controls, Pictures
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.context import Context
+from whyclass.study.crop_pictures import Pictures
+from whyclass.study.prediction_test import Controls, Places, Tester, masks_of
 
 TESTS = ("prediction", "shift", "mask")
 """Tests of an audit."""
@@ -73,25 +74,25 @@ class Asked:
     name: str = "audit"
 
 
-def audit(scene: Scene, asked: Asked) -> None:
+def audit(context: Context, asked: Asked) -> None:
     """Make what is missing of the findings and shifts that are asked for."""
     pairs = [test for test in asked.tests if test != "prediction"]
-    todo = [k for k in asked.mine if "prediction" in asked.tests and not finding_file(scene, k).exists()]
+    todo = [k for k in asked.mine if "prediction" in asked.tests and not finding_file(context, k).exists()]
     speaking = [
         own
-        for own in (subject(scene, k) for k in asked.mine)
+        for own in (evidence_of(context, k) for k in asked.mine)
         if (pairs and not own.evidence_file.exists())
         or (own.target in set(todo) and not (own.factors_file.exists() and own.evidence_file.exists()))
     ]
     work = sum(_work(own) for own in speaking) + FINDING * len(todo)
     if pairs:
-        work += pair_tests.work(scene, asked.classes, asked.every_pair)
-    with scene.progress.whole(asked.name, work) as report:
-        problems = _speak(scene, speaking, set(todo), asked.workers, report)
+        work += pair_tests.work(context, asked.classes, asked.every_pair)
+    with context.progress.whole(asked.name, work) as report:
+        problems = _speak(context, speaking, set(todo), asked.workers, report)
         for start in range(0, len(todo), SEARCHED):
-            _findings(scene, todo[start : start + SEARCHED], problems, report)
+            _findings(context, todo[start : start + SEARCHED], problems, report)
         if pairs:
-            pair_tests.shifts(scene, asked.classes, asked.every_pair, pairs, report)
+            pair_tests.shifts(context, asked.classes, asked.every_pair, pairs, report)
 
 
 def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
@@ -110,27 +111,33 @@ def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
         )
 
 
-def is_of(scene: Scene, found: Audit) -> bool:
-    """Whether an audit is of the scene's model, layer, pool and settings."""
-    mine = (scene.model_info(), scene.pool.digest, scene.names_digest, settings_of(scene), scene.versions)
+def is_of(context: Context, found: Audit) -> bool:
+    """Whether an audit is of the context's model, layer, pool and settings."""
+    mine = (
+        context.model_info(),
+        context.pool.digest,
+        context.names_digest,
+        settings_of(context),
+        context.versions,
+    )
     return mine == (found.model, found.pool.digest, found.names, found.settings, found.versions)
 
 
-def settings_of(scene: Scene) -> dict[str, Any]:
+def settings_of(context: Context) -> dict[str, Any]:
     """The settings that a finding depends on."""
-    return plain(scene.settings, OF_NO_FINDING)
+    return plain(context.settings, OF_NO_FINDING)
 
 
-def finding_file(scene: Scene, target: int) -> Path:
+def finding_file(context: Context, target: int) -> Path:
     """Where the finding of a class is kept, whatever folder its pool lay in."""
-    numbers = scene.key(target, settings=settings_of(scene))
-    key = key_of(numbers=numbers, names=scene.names_digest, model=scene.loaded.name)
-    return scene.store.record("findings", key)
+    numbers = context.key(target, settings=settings_of(context))
+    key = key_of(numbers=numbers, names=context.names_digest, model=context.loaded.name)
+    return context.store.record("findings", key)
 
 
-def _work(own: Subject) -> float:
+def _work(own: ClassEvidence) -> float:
     """Of attribution and clean activations, in images through the trunk."""
-    copies = 0 if own.evidence_file.exists() else own.scene.settings.copies
+    copies = 0 if own.evidence_file.exists() else own.context.settings.copies
     return len(own.chosen) * (copies + 1)
 
 
@@ -138,33 +145,33 @@ def _work(own: Subject) -> float:
 
 
 def _speak(
-    scene: Scene, subjects: Sequence[Subject], todo: set[int], workers: int, report: Report
+    context: Context, classes_left: Sequence[ClassEvidence], todo: set[int], workers: int, report: Report
 ) -> dict[int, str]:
-    """Evidence of the subjects, and the concepts of those ``todo``; gives the classes without, and why.
+    """Evidence of the classes, and the concepts of those ``todo``; gives the classes without, and why.
 
     The factorisation of one class goes on in other processes while the next one is attributed.
     """
     problems: dict[int, str] = {}
-    if not subjects:
+    if not classes_left:
         return problems
-    total = sum(len(own.chosen) for own in subjects)
+    total = sum(len(own.chosen) for own in classes_left)
     with (
-        scene.progress.step("attribution and concepts", total) as advance,
+        context.progress.step("attribution and concepts", total) as advance,
         _factorising(workers, problems) as submit,
     ):
-        for done, own in enumerate(subjects, 1):
+        for done, own in enumerate(classes_left, 1):
             work = _work(own)
-            inside = replace(scene, progress=Within(scene.progress))
-            fresh = replace(own, scene=inside)  # its images leave memory with it
+            inside = replace(context, progress=Within(context.progress))
+            fresh = replace(own, context=inside)  # its images leave memory with it
             assert len(fresh.evidence.images)  # made here, and kept in the store
             if own.target in todo and not own.factors_file.exists():
                 submit(fresh)
             advance(len(own.chosen))
-            report(work, f"attribution: {done} of {len(subjects)} classes")
+            report(work, f"attribution: {done} of {len(classes_left)} classes")
     return problems
 
 
-Submit = Callable[[Subject], None]
+Submit = Callable[[ClassEvidence], None]
 
 
 @contextmanager
@@ -193,14 +200,14 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 keep(pending.pop(future), future.result)
 
-    def submit(own: Subject) -> None:
+    def submit(own: ClassEvidence) -> None:
         collect(2 * workers)  # so many classes' activations wait in memory at most
-        future = executor.submit(factorise, own.activations, own.evidence.scores, own.scene.settings, 1)
+        future = executor.submit(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
         pending[future] = (own.target, own.factors_file)
 
     # started anew rather than forked: threads and a GPU do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_stand_by) as executor:
+    processes = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, processes, initializer=_stand_by) as executor:
         try:
             yield submit
             collect(0)
@@ -224,31 +231,35 @@ def _stand_by() -> None:
 # ---------------------------------------------------------------- findings
 
 
-def _findings(scene: Scene, targets: Sequence[int], problems: dict[int, str], report: Report) -> None:
+def _findings(context: Context, targets: Sequence[int], problems: dict[int, str], report: Report) -> None:
     """Crops of all concepts from one pass over the pool; then each class's tests."""
-    masks = {k: explain.masks_of(scene, k) for k in targets}
+    masks = {k: masks_of(context, k) for k in targets}
     able = [k for k in targets if k not in problems]
     # of each class's factors no more than the concepts stays in memory
-    queries = [explain.query(scene, subject(scene, k).factors, masks[k]) for k in able]
-    with scene.progress.step("crops", len(scene.index.items)) as advance:
+    queries = [explain.query(context, evidence_of(context, k).factors, masks[k]) for k in able]
+    with context.progress.step("crops", len(context.index.items)) as advance:
         found = dict(
-            zip(able, nearest_crops.nearest(scene.index, queries, scene.settings.crops, advance), strict=True)
+            zip(
+                able,
+                nearest_crops.nearest(context.index, queries, context.settings.crops, advance),
+                strict=True,
+            )
         )
-    controls = Controls(scene)
-    with scene.progress.step("prediction tests", len(targets), "classes") as advance:
+    controls = Controls(context)
+    with context.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
-            own, pictures = subject(scene, k), Pictures(scene, [k], controls=controls)
+            own, pictures = evidence_of(context, k), Pictures(context, [k])
             if k in problems:
                 made = _unexplained(own, problems[k])
             else:
-                tests = explain.both_tests(pictures, k, found[k], masks[k], lean=True)
+                tests = Tester(pictures, controls, lean=True).both(k, found[k], masks[k])
                 made = _finding(own, pictures, found[k], tests)
-            made.save(finding_file(scene, k))
+            made.save(finding_file(context, k))
             advance(1)
             report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
 
 
-def _finding(own: Subject, pictures: Pictures, places: explain.Places, tests: PredictionTests) -> Finding:
+def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: PredictionTests) -> Finding:
     factors = own.factors
     rows = strongest(factors.embeddings, EXAMPLES)
     concepts = tuple(
@@ -272,17 +283,17 @@ def _finding(own: Subject, pictures: Pictures, places: explain.Places, tests: Pr
     )
 
 
-def _unexplained(own: Subject, problem: str) -> Finding:
+def _unexplained(own: ClassEvidence, problem: str) -> Finding:
     """What is known of a class without its concepts."""
-    scene = own.scene
+    context = own.context
     return Finding(
-        model=scene.model_info(),
-        pool=scene.pool_info(),
-        names=scene.names_digest,
-        target=scene.prediction(own.target, own.score),
+        model=context.model_info(),
+        pool=context.pool_info(),
+        names=context.names_digest,
+        target=context.prediction(own.target, own.score),
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
-        n_classes=len(scene.classes()),
+        n_classes=len(context.classes()),
         completeness=explain.completeness(own.evidence.errors),
         residual=0.0,
         concepts=(),
@@ -292,16 +303,16 @@ def _unexplained(own: Subject, problem: str) -> Finding:
         thumbnail=None,
         problem=problem,
         warnings=(),
-        settings=settings_of(scene),
-        versions=scene.versions,
+        settings=settings_of(context),
+        versions=context.versions,
     )
 
 
 def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
-    scene = pictures.scene
-    height, width = scene.preprocessing.crop
+    context = pictures.context
+    height, width = context.preprocessing.crop
     spots = tuple(
-        Spot(scene.source(place.position), place.box(scene.index.grid, (height, width)), place.cosine)
+        Spot(context.source(place.position), place.box(context.index.grid, (height, width)), place.cosine)
         for place in places
     )
     return Strip(spots, pictures.strip(places))

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from whyclass.attribution import smoothgrad
-from whyclass.concepts.hyperplane_training import Cells, select_cells
+from whyclass.concepts.hyperplanes import Cells, select_cells
 from whyclass.concepts.nmf import factorise
 from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
+from whyclass.models.preprocessing import Sample
 from whyclass.models.tasks import HALF, logit
-from whyclass.pool.images import Sample
 from whyclass.records import Evidence, Factors
 from whyclass.settings import seed_of
-from whyclass.study.context import Scene
+from whyclass.study.context import Context
 
 DEPENDS = (
     "images",
@@ -40,7 +40,7 @@ FACTORS_DEPEND = ("concepts", "starts", "iterations", "tolerance")
 
 
 @dataclass(frozen=True)
-class Subject:
+class ClassEvidence:
     """A class that is predicted for some images of the pool; whatever is costly is computed once.
 
     Attributes
@@ -52,7 +52,7 @@ class Subject:
         Positions of those that are used: at most ``images``, drawn with the seed, in pool order.
     """
 
-    scene: Scene = field(repr=False)
+    context: Context = field(repr=False)
     target: int
     predicted: np.ndarray = field(repr=False)
     chosen: np.ndarray = field(repr=False)
@@ -60,13 +60,13 @@ class Subject:
     @cached_property
     def score(self) -> float:
         """The class's mean score on its images."""
-        return float(self.scene.index.scores(self.chosen)[:, self.target].mean())
+        return float(self.context.index.scores(self.chosen)[:, self.target].mean())
 
     @cached_property
     def samples(self) -> list[Sample]:
         """The images, read."""
-        with self.scene.progress.step("images", len(self.chosen)) as advance:
-            return self.scene.read(self.chosen.tolist(), advance)
+        with self.context.progress.step("images", len(self.chosen)) as advance:
+            return self.context.read(self.chosen.tolist(), advance)
 
     @cached_property
     def images(self) -> Tensor:
@@ -77,24 +77,24 @@ class Subject:
     def activations(self) -> np.ndarray:
         """Of the clean images, shape (n, c, h, w)."""
         images = self.images  # read before the step starts, as a step of its own
-        with self.scene.progress.step("activations"):
-            found = self.scene.activations(images)
-        if found.min() < 0 and not self.scene.split.signed:
+        with self.context.progress.step("activations"):
+            found = self.context.activations(images)
+        if found.min() < 0 and not self.context.split.signed:
             raise LayerError(
-                f"layer {self.scene.split.layer!r} has negative activations on these images and had none on "
-                "noise; choose a layer after a ReLU"
+                f"layer {self.context.split.layer!r} has negative activations on these images and had none "
+                "on noise; choose a layer after a ReLU"
             )
         return found
 
     @cached_property
     def evidence(self) -> Evidence:
         """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
-        scene, file = self.scene, self.evidence_file
-        if (kept := scene.kept(Evidence, file)) is not None:
+        context, file = self.context, self.evidence_file
+        if (kept := context.kept(Evidence, file)) is not None:
             return kept
         scores = self._scores()
-        cells = select_cells(self.activations, scores.signed, scene.settings.cut)
-        digests = tuple(scene.index.items[int(position)].digest for position in self.chosen)
+        cells = select_cells(self.activations, scores.signed, context.settings.cut)
+        digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
         made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
         made.save(file)
         return made
@@ -102,18 +102,18 @@ class Subject:
     @cached_property
     def factors(self) -> Factors:
         """The class's concepts: kept, or made and kept."""
-        if (kept := self.scene.kept(Factors, self.factors_file)) is not None:
+        if (kept := self.context.kept(Factors, self.factors_file)) is not None:
             return kept
         activations, scores = self.activations, self.evidence.scores
-        with self.scene.progress.step("concepts"):
-            made = factorise(activations, scores, self.scene.settings)
+        with self.context.progress.step("concepts"):
+            made = factorise(activations, scores, self.context.settings)
         made.save(self.factors_file)
         return made
 
     @property
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
-        signed = ("signed",) if self.scene.split.signed else ()
+        signed = ("signed",) if self.context.split.signed else ()
         return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
 
     @property
@@ -123,11 +123,11 @@ class Subject:
 
     @property
     def _dense(self) -> tuple[str, ...]:
-        return ("target",) if self.scene.task.dense else ()
+        return ("target",) if self.context.task.dense else ()
 
     def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
-        settings = {name: getattr(self.scene.settings, name) for name in depends}
-        return self.scene.store.record(kind, self.scene.key(self.target, settings=settings))
+        settings = {name: getattr(self.context.settings, name) for name in depends}
+        return self.context.store.record(kind, self.context.key(self.target, settings=settings))
 
     @property
     def cells(self) -> Cells:
@@ -135,25 +135,25 @@ class Subject:
         return Cells(self.evidence.vectors, self.evidence.image)
 
     def _scores(self) -> smoothgrad.Scores:
-        scene, settings, samples = self.scene, self.scene.settings, self.samples
-        digests = [scene.pool.items[int(position)].digest for position in self.chosen]
-        with scene.progress.step("attribution", len(samples)) as advance:
+        context, settings, samples = self.context, self.context.settings, self.samples
+        digests = [context.pool.items[int(position)].digest for position in self.chosen]
+        with context.progress.step("attribution", len(samples)) as advance:
             return smoothgrad.smoothgrad(
-                scene.split,
-                scene.trunk(noisy_precision(settings.precision, scene.split)),
+                context.split,
+                context.trunk(noisy_precision(settings.precision, context.split)),
                 [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
                 smoothgrad.prepare(
-                    scene.split, scene.preprocessing.constant(settings.baseline), logit(self.target)
+                    context.split, context.preprocessing.constant(settings.baseline), logit(self.target)
                 ),
                 self.target,
                 settings,
                 advance,
-                scene.task.dense,
+                context.task.dense,
             )
 
 
-def subject(scene: Scene, target: int) -> Subject:
-    """The class ``target`` of a scene.
+def evidence_of(context: Context, target: int) -> ClassEvidence:
+    """The class ``target`` of a context.
 
     Raises
     ------
@@ -161,29 +161,29 @@ def subject(scene: Scene, target: int) -> Subject:
         If it is predicted for no image of the pool (names its nearest rivals and how often each is
         predicted).
     """
-    predicted = np.flatnonzero(scene.index.counting(target))
+    predicted = np.flatnonzero(context.index.counting(target))
     if not predicted.size:
-        raise ClassError(_never_predicted(scene, target))
-    return Subject(scene, target, predicted, _draw(scene, predicted))
+        raise ClassError(_never_predicted(context, target))
+    return ClassEvidence(context, target, predicted, _draw(context, predicted))
 
 
-def _draw(scene: Scene, predicted: np.ndarray) -> np.ndarray:
+def _draw(context: Context, predicted: np.ndarray) -> np.ndarray:
     """At most ``images`` of the images that count for the class, drawn with the seed, in pool order.
 
     Each image's lot is cast from its content, so that one more image in the pool changes the draw
     by at most one.
     """
-    lots = [seed_of("draw", scene.settings.seed, scene.index.items[p].digest) for p in predicted]
-    return np.sort(predicted[np.argsort(lots, kind="stable")[: scene.settings.images]])
+    lots = [seed_of("draw", context.settings.seed, context.index.items[p].digest) for p in predicted]
+    return np.sort(predicted[np.argsort(lots, kind="stable")[: context.settings.images]])
 
 
-def _never_predicted(scene: Scene, target: int) -> str:
-    usable = np.flatnonzero(scene.index.usable)
+def _never_predicted(context: Context, target: int) -> str:
+    usable = np.flatnonzero(context.index.usable)
     near = rivals(
-        scene.index.scores_of(target)[usable], scene.index.predicted[usable], scene.loaded.class_names
+        context.index.scores_of(target)[usable], context.index.predicted[usable], context.loaded.class_names
     )
-    if scene.task.dense:
+    if context.task.dense:
         seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
     else:
         seen = f"predicted for none of the pool's {usable.size} images"
-    return f"class {scene.name(target)!r} is {seen}; {near}"
+    return f"class {context.name(target)!r} is {seen}; {near}"

@@ -13,25 +13,29 @@ from PIL import Image
 from torch import Tensor, nn
 
 from whyclass.errors import DataError, RecordError, StoreError
+from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.class_names import name_of
-from whyclass.models.sources import Loaded
-from whyclass.models.split import Split
+from whyclass.models.described import Loaded
+from whyclass.models.fast_trunk import fast_trunk, noisy_precision
+from whyclass.models.preprocessing import Preprocessing, Sample
+from whyclass.models.setup import example_of, task_at, versions
+from whyclass.models.split import Split, split
 from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
 from whyclass.pool import images as pool_images
-from whyclass.pool.images import Pool, Preprocessing, Sample
-from whyclass.pool.index import BATCH, Index, Trunk
+from whyclass.pool.images import Pool
+from whyclass.pool.index import BATCH, Index, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import FORMAT, ModelInfo, PoolInfo, Prediction, Record, Skipped, Source
 from whyclass.settings import Settings, plain
-from whyclass.store import Store, key_of
+from whyclass.store import Store, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
 
 
 @dataclass(frozen=True)
-class Scene:
+class Context:
     """The parts of a study once its pool is indexed.
 
     Attributes
@@ -119,7 +123,7 @@ class Scene:
     def picture(self, position: int) -> Image.Image:
         """An image of the pool as the model sees it, for the eye."""
         return (
-            pool_images.shown(self.pool.kept(position))
+            models_preprocessing.shown(self.pool.kept(position))
             if self.pool.kept
             else self.read([position])[0].picture
         )
@@ -196,6 +200,76 @@ class Scene:
         index = self.index
         skipped = tuple(Skipped(index.items[p].path, why) for p, why in sorted(index.skipped.items()))
         return PoolInfo(self.pool.name, len(index.items) - len(skipped), self.pool.digest, skipped)
+
+
+class OpenedModel:
+    """A model cut at a layer, with a pool of images and a store; its pool is indexed when that is needed."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        layer: str,
+        pool: Pool,
+        folder: str | Path,
+        settings: Settings,
+        progress: Progress,
+    ) -> None:
+        self.loaded, self.pool, self.settings, self.progress = loaded, pool, settings, progress
+        self.decoder: nn.Module | None = None
+        self.fingerprint = fingerprint(loaded.model)
+        self.split = split(loaded.model, layer, example_of(loaded))
+        self.task = task_at(self.split, loaded.class_names)
+        self.store = open_store(folder, loaded.name, self.fingerprint)
+        self._trunks: dict[torch.dtype, Trunk] = {}
+        self._index: Index | None = None
+
+    def index(self) -> Index:
+        """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
+        if self._index is None:
+            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+            wanted = plan(
+                self.split,
+                self.task,
+                lambda: self.trunk(dtype),
+                self.pool,
+                self.loaded.preprocessing,
+                self.settings.pool,
+                weights=self.fingerprint,
+                precision=str(dtype).removeprefix("torch."),
+                versions=versions(),
+            )
+            self._index = load_or_make(wanted, self.store, self.progress)
+            self._index_key = wanted.key
+        return self._index
+
+    def trunk(self, dtype: torch.dtype) -> Trunk:
+        """The trunk in a precision, made once."""
+        if dtype not in self._trunks:
+            self._trunks[dtype] = fast_trunk(self.split, dtype)
+        return self._trunks[dtype]
+
+    def versions(self) -> dict[str, str]:
+        """Libraries with their versions, and what the settings' precision comes to on this machine."""
+        noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
+        return versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
+
+    def context(self) -> Context:
+        """What a question is asked of; indexes the pool at the first call."""
+        index = self.index()
+        return Context(
+            self.loaded,
+            self.fingerprint,
+            self.split,
+            self.pool,
+            index,
+            self._index_key,
+            self.settings,
+            self.store,
+            self.progress,
+            self.trunk,
+            self.versions(),
+            self.decoder,
+        )
 
 
 def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.checks import interventions
-from whyclass.concepts.hyperplane_training import signed_distance
+from whyclass.checks import interventions, statistics
+from whyclass.concepts.hyperplanes import signed_distance
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS, Box, anchored
-from whyclass.pool import images as pool_images
 from whyclass.records import (
     Directions,
     Insertion,
@@ -33,8 +32,9 @@ from whyclass.records import (
     ThirdCrops,
 )
 from whyclass.settings import seed_of
-from whyclass.study.class_evidence import Subject
-from whyclass.study.context import Scene
+from whyclass.study import crop_pictures
+from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.context import Context
 
 SHARES = tuple(step / 10 for step in range(10))
 """Shares of the cells that the masking test blanks (method of appendix C: steps of 10 %)."""
@@ -45,22 +45,22 @@ EXAMPLES = 4
 Advance = Callable[[int], None]
 
 Scores = Callable[[np.ndarray, np.ndarray, Advance], np.ndarray]
-"""From a direction (c,) and rows of the duel's images to scores (S, rows, C)."""
+"""From a direction (c,) and rows of the attempt's images to scores (S, rows, C)."""
 
 
 @dataclass(frozen=True)
-class Duel:
+class Attempt:
     """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target."""
 
-    source: Subject
+    source: ClassEvidence
     target: int
     w: np.ndarray = field(repr=False)
     b: float
 
     @property
-    def scene(self) -> Scene:
+    def context(self) -> Context:
         """Where it takes place."""
-        return self.source.scene
+        return self.source.context
 
     @cached_property
     def rows(self) -> slice | np.ndarray:
@@ -69,10 +69,10 @@ class Duel:
         A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
         classes, those take part that are called the source, or all where none is.
         """
-        task = self.scene.task
+        task = self.context.task
         if not task.dense:
             return slice(None)
-        scores = self.scene.index.scores(self.source.chosen)
+        scores = self.context.index.scores(self.source.chosen)
         alone = ~task.counts(scores, self.target)
         mine = alone if alone.any() else task.winner(scores) == self.source.target
         return np.flatnonzero(mine) if mine.any() else slice(None)
@@ -100,72 +100,72 @@ class Duel:
     @property
     def before(self) -> np.ndarray:
         """Scores (n, C) of the images as they are."""
-        return self.scene.index.scores(self.positions)
+        return self.context.index.scores(self.positions)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose, the same whatever else is computed."""
         pair = f"{self.target} from {self.source.target}"
-        return np.random.default_rng(seed_of(purpose, self.scene.settings.seed, pair))
+        return np.random.default_rng(seed_of(purpose, self.context.settings.seed, pair))
 
 
-def shifting(duel: Duel) -> Sweep:
+def shifting(attempt: Attempt) -> Sweep:
     """The shifting test (paper, 5.2.1): add steps of ``w`` to every cell and finish the model from there."""
-    return _sweep(duel, "shifting", duel.scene.settings.shifts, _shifted(duel))
+    return _sweep(attempt, "shifting", attempt.context.settings.shifts, _shifted(attempt))
 
 
-def masking(duel: Duel) -> Sweep:
+def masking(attempt: Attempt) -> Sweep:
     """The masking test (paper, appendix C): blank pixels under the cells furthest on the source's side."""
-    return _sweep(duel, "masking", SHARES, _masked(duel))
+    return _sweep(attempt, "masking", SHARES, _masked(attempt))
 
 
-def _shifted(duel: Duel) -> Scores:
-    scene, steps = duel.scene, duel.scene.settings.shifts
-    activations, images = duel.activations, duel.images
+def _shifted(attempt: Attempt) -> Scores:
+    context, steps = attempt.context, attempt.context.settings.shifts
+    activations, images = attempt.activations, attempt.images
 
     def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
-        found = interventions.shift(scene.split, activations[rows], images[rows], w, steps)
+        found = interventions.shift(context.split, activations[rows], images[rows], w, steps)
         advance(len(rows) * len(steps))
         return found
 
     return scores
 
 
-def _masked(duel: Duel) -> Scores:
-    scene, before = duel.scene, duel.before
-    activations, images, fill = duel.activations, duel.images, filling(scene)
+def _masked(attempt: Attempt) -> Scores:
+    context, before = attempt.context, attempt.before
+    activations, images, fill = attempt.activations, attempt.images, filling(context)
 
     def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
-        masks = interventions.lowest(signed_distance(activations[rows], w, duel.b), SHARES[1:])
+        masks = interventions.lowest(signed_distance(activations[rows], w, attempt.b), SHARES[1:])
         found = [before[rows]]
         advance(len(rows))
-        found += [scene.scores(interventions.mask(images[rows], masked, fill), advance) for masked in masks]
+        found += [context.scores(interventions.mask(images[rows], masked, fill), advance) for masked in masks]
         return np.stack(found)
 
     return scores
 
 
-def best_shift(duel: Duel, controlled: bool) -> tuple[Moved, ShiftControl | None]:
+def best_shift(attempt: Attempt, controlled: bool) -> tuple[Moved, ShiftControl | None]:
     """The shifting test in few numbers, for one of very many pairs; ``controlled`` with its controls."""
-    steps, scores = duel.scene.settings.shifts, _shifted(duel)
-    found = _moved(duel, steps, scores(duel.w, np.arange(duel.n), _silent))
+    steps, scores = attempt.context.settings.shifts, _shifted(attempt)
+    found = _moved(attempt, steps, scores(attempt.w, np.arange(attempt.n), _silent))
     if not controlled:
         return found, None
-    opposite = scores(-duel.w, np.arange(duel.n), _silent).mean(1)[:, duel.target]
-    random = _random(duel, "shifting", scores, _silent)
+    opposite = scores(-attempt.w, np.arange(attempt.n), _silent).mean(1)[:, attempt.target]
+    random = _random(attempt, "shifting", scores, _silent)
     highest = (random.highest, random.images) if random else ((), 0)
     return found, ShiftControl(*highest, reversed=float(opposite.max()))
 
 
-def best_mask(duel: Duel) -> Moved:
+def best_mask(attempt: Attempt) -> Moved:
     """The masking test in few numbers."""
-    return _moved(duel, SHARES, _masked(duel)(duel.w, np.arange(duel.n), _silent))
+    return _moved(attempt, SHARES, _masked(attempt)(attempt.w, np.arange(attempt.n), _silent))
 
 
-def _moved(duel: Duel, at: Sequence[float], scores: np.ndarray) -> Moved:
-    steps = _steps(duel, at, scores)
+def _moved(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> Moved:
+    steps = _steps(attempt, at, scores)
     best = max(steps, key=lambda step: step.target)  # of equal ones the first
-    swapped = best.winner.index == duel.target != steps[0].winner.index
-    return Moved(best.target, best.low, best.high, best.at, best.winner, swapped, duel.n, best.share)
+    swapped = best.winner.index == attempt.target != steps[0].winner.index
+    return Moved(best.target, best.low, best.high, best.at, best.winner, swapped, attempt.n, best.share)
 
 
 def _silent(done: int) -> None:
@@ -173,21 +173,25 @@ def _silent(done: int) -> None:
 
 
 def insertions(
-    duel: Duel, patches: Sequence[Tensor], origins: Sequence[str], box: Box
+    attempt: Attempt, patches: Sequence[Tensor], origins: Sequence[str], box: Box
 ) -> tuple[Insertion, ...]:
     """Insert patches (3, u, v) of one size into every image of the source, each by itself (paper, table 4).
 
     Blank pixels in the same place are one control, crops of third classes the other; all patches
     share them.
     """
-    scene, images, before = duel.scene, duel.images, duel.before
-    with scene.progress.step("insertion", (len(patches) + 1) * duel.n + _control_tries(duel)) as advance:
+    context, images, before = attempt.context, attempt.images, attempt.before
+    with context.progress.step(
+        "insertion", (len(patches) + 1) * attempt.n + _control_tries(attempt)
+    ) as advance:
         controls = _Controls(
-            blank=_means(duel, scene.scores(interventions.paste(images, filling(scene)[0], box), advance)),
-            third=_third(duel, box, advance),
+            blank=_means(
+                attempt, context.scores(interventions.paste(images, filling(context)[0], box), advance)
+            ),
+            third=_third(attempt, box, advance),
         )
         return tuple(
-            _inserted(duel, patch, origin, box, before, controls, advance)
+            _inserted(attempt, patch, origin, box, before, controls, advance)
             for patch, origin in zip(patches, origins, strict=True)
         )
 
@@ -199,7 +203,7 @@ class _Controls:
 
 
 def _inserted(
-    duel: Duel,
+    attempt: Attempt,
     patch: Tensor,
     origin: str,
     box: Box,
@@ -207,28 +211,28 @@ def _inserted(
     controls: _Controls,
     advance: Advance,
 ) -> Insertion:
-    pictures = interventions.paste(duel.images, patch, box)
-    after = duel.scene.scores(pictures, advance)
-    low, high = interventions.interval(after[:, duel.target], duel.generator("interval"))
-    original, pasted = _means(duel, before), _means(duel, after)
-    task = duel.scene.task
-    turned = task.counts(after, duel.target) & ~task.counts(before, duel.target)
-    order = np.argsort(before[:, duel.target] - after[:, duel.target], kind="stable")
-    rows = order[np.unique(np.linspace(0, duel.n - 1, EXAMPLES).round().astype(int))]
+    pictures = interventions.paste(attempt.images, patch, box)
+    after = attempt.context.scores(pictures, advance)
+    low, high = statistics.interval(after[:, attempt.target], attempt.generator("interval"))
+    original, pasted = _means(attempt, before), _means(attempt, after)
+    task = attempt.context.task
+    turned = task.counts(after, attempt.target) & ~task.counts(before, attempt.target)
+    order = np.argsort(before[:, attempt.target] - after[:, attempt.target], kind="stable")
+    rows = order[np.unique(np.linspace(0, attempt.n - 1, EXAMPLES).round().astype(int))]
     return Insertion(
-        patch=pool_images.encode(duel.scene.preprocessing.undo(patch)),
+        patch=crop_pictures.encode(attempt.context.preprocessing.undo(patch)),
         origin=origin,
         box=box,
-        n=duel.n,
+        n=attempt.n,
         original=original,
         pasted=pasted,
         low=float(low),
         high=float(high),
         turned=float(turned.mean()),
-        swapped=pasted.winner.index == duel.target != original.winner.index,
+        swapped=pasted.winner.index == attempt.target != original.winner.index,
         blank=controls.blank,
         third=controls.third,
-        examples=tuple(_pasted(duel, int(row), pictures, before, after) for row in rows),
+        examples=tuple(_pasted(attempt, int(row), pictures, before, after) for row in rows),
     )
 
 
@@ -250,68 +254,68 @@ def placed(patch: tuple[int, int], image: tuple[int, int], at: str) -> Box:
     return anchored(patch, image, at)
 
 
-def filling(scene: Scene) -> Tensor:
+def filling(context: Context) -> Tensor:
     """Value (1, C, 1, 1) of a masked pixel, normalised."""
-    if scene.settings.fill == "zero":
-        return torch.zeros(1, scene.preprocessing.channels, 1, 1)
-    return scene.preprocessing.constant("white")[:, :, :1, :1]
+    if context.settings.fill == "zero":
+        return torch.zeros(1, context.preprocessing.channels, 1, 1)
+    return context.preprocessing.constant("white")[:, :, :1, :1]
 
 
-def _control_tries(duel: Duel) -> int:
+def _control_tries(attempt: Attempt) -> int:
     """Images that controls are tried on, one after the other."""
-    return sum(len(rows) for rows in _in_turn(duel))
+    return sum(len(rows) for rows in _in_turn(attempt))
 
 
-def _in_turn(duel: Duel) -> list[np.ndarray]:
+def _in_turn(attempt: Attempt) -> list[np.ndarray]:
     """For each of the controls the rows of the images that it is tried on."""
-    settings = duel.scene.settings
-    count = min(settings.control_images, duel.n)
-    order = duel.generator("turns").permutation(duel.n)
-    return [order[np.arange(k * count, (k + 1) * count) % duel.n] for k in range(settings.controls)]
+    settings = attempt.context.settings
+    count = min(settings.control_images, attempt.n)
+    order = attempt.generator("turns").permutation(attempt.n)
+    return [order[np.arange(k * count, (k + 1) * count) % attempt.n] for k in range(settings.controls)]
 
 
-def _sweep(duel: Duel, name: str, at: Sequence[float], scores: Scores) -> Sweep:
-    source, target, every = duel.source.target, duel.target, np.arange(duel.n)
-    tries = (2 * duel.n + _control_tries(duel)) * len(at)
-    with duel.scene.progress.step(name, tries) as advance:
-        steps = _steps(duel, at, scores(duel.w, every, advance))
-        opposite = scores(-duel.w, every, advance).mean(1)[:, target]
-        random = _random(duel, name, scores, advance)
+def _sweep(attempt: Attempt, name: str, at: Sequence[float], scores: Scores) -> Sweep:
+    source, target, every = attempt.source.target, attempt.target, np.arange(attempt.n)
+    tries = (2 * attempt.n + _control_tries(attempt)) * len(at)
+    with attempt.context.progress.step(name, tries) as advance:
+        steps = _steps(attempt, at, scores(attempt.w, every, advance))
+        opposite = scores(-attempt.w, every, advance).mean(1)[:, target]
+        random = _random(attempt, name, scores, advance)
     best = int(np.argmax([step.target for step in steps]))
     return Sweep(
-        target=duel.scene.prediction(target, steps[0].target),
-        source=duel.scene.prediction(source, steps[0].source),
-        n=duel.n,
+        target=attempt.context.prediction(target, steps[0].target),
+        source=attempt.context.prediction(source, steps[0].source),
+        n=attempt.n,
         steps=steps,
         best=best,
         swapped=steps[best].winner.index == target != steps[0].winner.index,
         random=random,
-        reversed=_directions(opposite[None], duel.n),
+        reversed=_directions(opposite[None], attempt.n),
     )
 
 
-def _steps(duel: Duel, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
-    low, high = interventions.interval(scores[:, :, duel.target], duel.generator("interval"))
+def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
+    low, high = statistics.interval(scores[:, :, attempt.target], attempt.generator("interval"))
     mean = scores.mean(1)
     return tuple(
         Step(
             at=float(at[s]),
-            target=float(mean[s, duel.target]),
+            target=float(mean[s, attempt.target]),
             low=float(low[s]),
             high=float(high[s]),
-            source=float(mean[s, duel.source.target]),
-            winner=_winner(duel.scene, mean[s]),
-            share=duel.scene.task.share(mean[s], duel.target),
+            source=float(mean[s, attempt.source.target]),
+            winner=_winner(attempt.context, mean[s]),
+            share=attempt.context.task.share(mean[s], attempt.target),
         )
         for s in range(len(at))
     )
 
 
-def _random(duel: Duel, name: str, scores: Scores, advance: Advance) -> Directions | None:
-    turns, means = _in_turn(duel), []
-    drawn = interventions.random_directions(duel.w, len(turns), duel.generator(f"{name} directions"))
+def _random(attempt: Attempt, name: str, scores: Scores, advance: Advance) -> Directions | None:
+    turns, means = _in_turn(attempt), []
+    drawn = statistics.random_directions(attempt.w, len(turns), attempt.generator(f"{name} directions"))
     for w, rows in zip(drawn, turns, strict=True):
-        means.append(scores(w, rows, advance).mean(1)[:, duel.target])
+        means.append(scores(w, rows, advance).mean(1)[:, attempt.target])
     return _directions(np.stack(means), len(turns[0])) if means else None
 
 
@@ -327,29 +331,31 @@ def _directions(means: np.ndarray, images: int) -> Directions:
     )
 
 
-def _third(duel: Duel, box: Box, advance: Advance) -> ThirdCrops | None:
+def _third(attempt: Attempt, box: Box, advance: Advance) -> ThirdCrops | None:
     """Crops of the patch's size from images that are predicted as neither class."""
-    scene, turns = duel.scene, _in_turn(duel)
-    index = scene.index
-    others = np.flatnonzero(index.usable & ~index.counting(duel.target) & ~index.counting(duel.source.target))
+    context, turns = attempt.context, _in_turn(attempt)
+    index = context.index
+    others = np.flatnonzero(
+        index.usable & ~index.counting(attempt.target) & ~index.counting(attempt.source.target)
+    )
     if not others.size or not turns:
         return None
-    generator = duel.generator("third crops")
-    drawn = scene.read(generator.choice(others, len(turns)).tolist())
-    means, images = [], duel.images
+    generator = attempt.generator("third crops")
+    drawn = context.read(generator.choice(others, len(turns)).tolist())
+    means, images = [], attempt.images
     for sample, rows in zip(drawn, turns, strict=True):
         patch = random_crop(sample.tensor, (box[3] - box[1], box[2] - box[0]), generator)
-        means.append(scene.scores(interventions.paste(images[rows], patch, box)).mean(0))
+        means.append(context.scores(interventions.paste(images[rows], patch, box)).mean(0))
         advance(len(rows))
     scores = np.stack(means)
-    target = scores[:, duel.target]
+    target = scores[:, attempt.target]
     return ThirdCrops(
         n=len(turns),
         images=len(turns[0]),
         mean=float(target.mean()),
         low=float(target.min()),
         high=float(target.max()),
-        swapped=float((scene.task.winner(scores) == duel.target).mean()),
+        swapped=float((context.task.winner(scores) == attempt.target).mean()),
     )
 
 
@@ -361,20 +367,20 @@ def random_crop(image: Tensor, size: tuple[int, int], generator: np.random.Gener
     return image[:, top : top + size[0], left : left + size[1]]
 
 
-def _means(duel: Duel, scores: np.ndarray) -> MeanScores:
+def _means(attempt: Attempt, scores: np.ndarray) -> MeanScores:
     mean = scores.mean(0)
-    share = duel.scene.task.share(mean, duel.target)
-    winner = _winner(duel.scene, mean)
-    return MeanScores(float(mean[duel.target]), float(mean[duel.source.target]), winner, share)
+    share = attempt.context.task.share(mean, attempt.target)
+    winner = _winner(attempt.context, mean)
+    return MeanScores(float(mean[attempt.target]), float(mean[attempt.source.target]), winner, share)
 
 
-def _winner(scene: Scene, mean: np.ndarray) -> Prediction:
-    best = int(scene.task.winner(mean))
-    return scene.prediction(best, float(mean[best]))
+def _winner(context: Context, mean: np.ndarray) -> Prediction:
+    best = int(context.task.winner(mean))
+    return context.prediction(best, float(mean[best]))
 
 
-def _pasted(duel: Duel, row: int, pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Pasted:
-    scene, both = duel.scene, [duel.target, duel.source.target]
-    picture = pool_images.encode(scene.preprocessing.undo(pictures[row]), lossless=False)
+def _pasted(attempt: Attempt, row: int, pictures: Tensor, before: np.ndarray, after: np.ndarray) -> Pasted:
+    context, both = attempt.context, [attempt.target, attempt.source.target]
+    picture = crop_pictures.encode(context.preprocessing.undo(pictures[row]), lossless=False)
     old, new = before[row, both].tolist(), after[row, both].tolist()
-    return Pasted(scene.source(int(duel.positions[row])), picture, (old[0], old[1]), (new[0], new[1]))
+    return Pasted(context.source(int(attempt.positions[row])), picture, (old[0], old[1]), (new[0], new[1]))

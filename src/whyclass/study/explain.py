@@ -9,7 +9,7 @@ import numpy as np
 
 from whyclass.concepts.nmf import strongest
 from whyclass.pool import nearest_crops
-from whyclass.pool.nearest_crops import Place, Query
+from whyclass.pool.nearest_crops import Query
 from whyclass.records import (
     COMPLETENESS_BOUND,
     ClassImage,
@@ -23,10 +23,11 @@ from whyclass.records import (
     PredictionTests,
 )
 from whyclass.settings import plain
-from whyclass.study.class_evidence import Subject
-from whyclass.study.context import Scene
+from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.optimised_pictures import drawn
+from whyclass.study.prediction_test import Controls, Places, Tester, masks_of
 
 WORST = 1e6
 """Relative completeness errors are told up to here."""
@@ -60,15 +61,15 @@ class Shown:
     test: PredictionTests
 
 
-def explanation(scene: Scene, own: Subject) -> Explanation:
+def explanation(context: Context, own: ClassEvidence) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
-    found = show(scene, own, factors)
+    found = show(context, own, factors)
     pictured = drawn(own, found.concepts)
     return Explanation(
-        model=scene.model_info(),
-        pool=scene.pool_info(),
-        target=scene.prediction(own.target, own.score),
+        model=context.model_info(),
+        pool=context.pool_info(),
+        target=context.prediction(own.target, own.score),
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
         images=found.images,
@@ -79,14 +80,14 @@ def explanation(scene: Scene, own: Subject) -> Explanation:
         rival=rival(found.test, own.target),
         completeness=completeness(own.evidence.errors),
         warnings=tuple(warnings_of(own, factors)),
-        settings=plain(scene.settings),
-        versions=scene.versions,
+        settings=plain(context.settings),
+        versions=context.versions,
     )
 
 
 def show(
-    scene: Scene,
-    own: Subject,
+    context: Context,
+    own: ClassEvidence,
     factors: Factors,
     controls: tuple[Control | None, ...] = (None, None),
     outline: Sequence[int] = (),
@@ -96,52 +97,25 @@ def show(
     ``controls`` are those of both tests, where they are known from as many concepts of the same class. Of a
     segmentation net the classes to ``outline`` are those on whole images; the class itself unless told.
     """
-    index, settings = scene.index, scene.settings
-    masks = masks_of(scene, own.target)
-    with scene.progress.step("crops", len(index.items)) as advance:
-        (places,) = nearest_crops.nearest(index, [query(scene, factors, masks)], settings.crops, advance)
+    index, settings = context.index, context.settings
+    masks = masks_of(context, own.target)
+    with context.progress.step("crops", len(index.items)) as advance:
+        (places,) = nearest_crops.nearest(index, [query(context, factors, masks)], settings.crops, advance)
     samples = own.samples
-    with scene.progress.step("prediction test"):
+    with context.progress.step("prediction test"):
         pictures = Pictures(
-            scene, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
+            context, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
         )
-        tests = both_tests(pictures, own.target, places, masks, controls)
+        tests = Tester(pictures, Controls(context)).both(own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
         concepts = _concepts(factors, places, rows, pictures)
     return Shown(concepts, shown, tests)
 
 
-Places = dict[str, list[list[Place]]]
-"""By mask, for each concept, its nearest places."""
-
-
-def both_tests(
-    pictures: Pictures,
-    target: int,
-    places: Places,
-    masks: dict[str, np.ndarray],
-    controls: tuple[Control | None, ...] = (None, None),
-    lean: bool = False,
-) -> PredictionTests:
-    """The prediction test of the concepts' best crops within each mask that holds an image."""
-    tests = {
-        name: pictures.prediction_test(target, [best[0] for best in places[name]], mask, known, lean)
-        for (name, mask), known in zip(masks.items(), controls, strict=True)
-        if mask.any()
-    }
-    return PredictionTests(tests["including"], tests.get("excluding"))
-
-
-def masks_of(scene: Scene, target: int) -> dict[str, np.ndarray]:
-    """Which images (N,) crops are drawn from: all, and those that do not count for the class."""
-    usable = scene.index.usable
-    return {"including": usable, "excluding": usable & ~scene.index.counting(target)}
-
-
-def query(scene: Scene, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
+def query(context: Context, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
     """What is searched for a class's concepts."""
-    return Query(factors.concepts, masks, scene.clipped)
+    return Query(factors.concepts, masks, context.clipped)
 
 
 def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictures) -> tuple[Concept, ...]:
@@ -174,19 +148,19 @@ def completeness(errors: np.ndarray) -> Completeness:
     return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
 
 
-def warnings_of(own: Subject, factors: Factors) -> Iterable[str]:
+def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
     """What a reader must see beside an explanation."""
-    if own.scene.task.dense:
-        yield SEGMENTS.format(outlines=f"“{own.scene.name(own.target)}” in white")
+    if own.context.task.dense:
+        yield SEGMENTS.format(outlines=f"“{own.context.name(own.target)}” in white")
     if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
             "the concepts rest on it and may be off."
         )
     yield from few(len(own.chosen), "this class")
-    if own.scene.split.signed:
-        yield SIGNED[own.scene.settings.signed]
-    if len(factors.concepts) < own.scene.settings.concepts:
+    if own.context.split.signed:
+        yield SIGNED[own.context.settings.signed]
+    if len(factors.concepts) < own.context.settings.concepts:
         yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
 
 

@@ -7,28 +7,35 @@ score is as good as the best's, as far as the sample can tell, the one with the 
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from whyclass.errors import ClassError, SettingsError
-from whyclass.grid import crop_size, pooled_shape
+from whyclass.errors import ClassError, LayerError, SettingsError
+from whyclass.grid import crop_size
+from whyclass.models import described
 from whyclass.models.class_names import resolve
-from whyclass.models.split import LayerInfo
+from whyclass.models.layer_info import LayerInfo
+from whyclass.models.preprocessing import Preprocessing
+from whyclass.models.setup import example_of, opened, versions
+from whyclass.models.split import split, survey
+from whyclass.models.weights import fingerprint as fingerprint_of
+from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.records import Average, Candidate, ClassResult, Finding, LayerChoice, Trial
-from whyclass.report import paper_tables
-from whyclass.settings import Settings, seed_of
-from whyclass.store import Store
-from whyclass.study import audit
-from whyclass.study.class_evidence import subject
-from whyclass.study.context import Scene
-
-if TYPE_CHECKING:
-    from whyclass.study.study import Study
+from whyclass.progress import Progress
+from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice, Trial
+from whyclass.report import audits_in_store, paper_tables
+from whyclass.settings import OF_NO_FINDING, Settings, plain, seed_of
+from whyclass.store import Store, key_of
+from whyclass.study import audit, layer_candidates
+from whyclass.study.class_evidence import evidence_of
+from whyclass.study.context import Context, OpenedModel, kept
 
 AUTO = "auto"
 """In place of a layer: the one that is chosen."""
@@ -38,9 +45,6 @@ CLASSES, SAMPLE = 8, 1000
 
 ENOUGH = 10
 """A class is drawn among those predicted for so many images, where there are that many classes."""
-
-MOST = 4
-"""Layers tried, unless they are given."""
 
 CHEAP: dict[str, Any] = {"images": 16, "copies": 8}
 """Settings at which a choice is made where they are at their defaults."""
@@ -94,84 +98,10 @@ def cheap(settings: Settings) -> Settings:
     return replace(settings, **found)
 
 
-# ---------------------------------------------------------------- which layers
-
-
-def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -> list[LayerInfo]:
-    """The ends of a model's stages: for each size of crop the last layer of it, smallest crops first.
-
-    Layers inside a block, such as a bottleneck of a ResNet, are not considered, since its skip goes around
-    them. Layers after a ReLU are preferred to signed ones, then blocks to single operations. No layer has
-    fewer than 2 x 2 pooled cells; of many sizes the largest are kept.
-    Where there are only one or two sizes (as in a ViT), the longest row of equal blocks gives several
-    layers, evenly spaced in depth.
-
-    Parameters
-    ----------
-    infos
-        ``whyclass.split.survey`` of the model.
-    """
-    able = {info.name: info for info in infos if info.form and not info.problem}
-    rows = _rows_of_blocks(model, able)
-    modules, units = dict(model.named_modules()), set(_units(model, "", able, rows))
-    stages: dict[tuple[int, int], list[LayerInfo]] = {}
-    for info in able.values():
-        if info.name in units and info.crop and info.form and min(pooled_shape(*info.form.shape[1:])) >= 2:
-            stages.setdefault(info.crop, []).append(info)
-
-    def rank(info: LayerInfo) -> tuple[bool, bool, int]:
-        block = any(True for _ in modules[info.name].children())
-        return not info.signed, block, list(able).index(info.name)
-
-    ends = [max(stages[crop], key=rank) for crop in sorted(stages, key=lambda crop: crop[0] * crop[1])][
-        -most:
-    ]
-    longest = max(rows, key=len, default=[])
-    if not longest or len(ends) > 2 or longest[0].crop not in stages:
-        return ends
-    others = [info for info in ends if info.crop != longest[0].crop]
-    assert longest[0].form
-    # what follows the last block of a ViT reads its class token alone: its other tokens say nothing
-    reached = longest[:-1] if longest[0].form.prefix else longest
-    own = _spaced(reached, most - len(others))
-    return sorted([*others, *own], key=lambda info: info.crop or (0, 0))
-
-
-def _rows_of_blocks(model: nn.Module, able: dict[str, LayerInfo]) -> list[list[LayerInfo]]:
-    """Modules of one kind and output shape that follow each other in a list, with parts of their own."""
-    rows: dict[tuple[str, str, tuple[int, ...]], list[LayerInfo]] = {}
-    for path, parent in model.named_modules():
-        if isinstance(parent, (nn.Sequential, nn.ModuleList)):
-            for name, child in parent.named_children():
-                info = able.get(f"{path}.{name}".lstrip("."))
-                if info and not isinstance(child, nn.Sequential) and any(True for _ in child.children()):
-                    rows.setdefault((path, info.kind, info.shape), []).append(info)
-    return [row for row in rows.values() if len(row) > 1]
-
-
-def _units(
-    module: nn.Module, path: str, able: dict[str, LayerInfo], rows: list[list[LayerInfo]]
-) -> Iterable[str]:
-    """The outermost layers that are no mere containers of others."""
-    for name, child in module.named_children():
-        own = f"{path}{name}"
-        holds = any(row[0].name.startswith(f"{own}.") for row in rows)
-        if isinstance(child, nn.Sequential) or own not in able or holds:
-            yield from _units(child, f"{own}.", able, rows)
-        else:
-            yield own
-
-
-def _spaced(row: Sequence[LayerInfo], most: int) -> list[LayerInfo]:
-    """At most so many of a row, evenly spaced, the last one among them."""
-    count = min(most, len(row))
-    return [row[(number + 1) * len(row) // count - 1] for number in range(count)]
-
-
 # ---------------------------------------------------------------- which classes and images
 
 
-def classes_of(scene: Scene, count: int) -> list[int]:
+def classes_of(context: Context, count: int) -> list[int]:
     """Classes drawn with the seed among those predicted for ``ENOUGH`` images, else the most predicted.
 
     Raises
@@ -179,26 +109,26 @@ def classes_of(scene: Scene, count: int) -> list[int]:
     ClassError
         If no image of the pool shows anything but a segmentation net's background.
     """
-    found = np.array([k for k in scene.classes() if k != scene.task.background])
+    found = np.array([k for k in context.classes() if k != context.task.background])
     if not found.size:
         raise ClassError(
             "no image of the pool shows a class but the background; needed are images that show others, or "
             "name the classes"
         )
-    counts = np.array([scene.index.counting(k).sum() for k in found.tolist()])
+    counts = np.array([context.index.counting(k).sum() for k in found.tolist()])
     enough = found[counts >= ENOUGH].tolist()
     if len(enough) < count:
         return sorted(found[np.argsort(-counts, kind="stable")[:count]].tolist())
-    return sorted(sorted(enough, key=lambda k: seed_of("classes", scene.settings.seed, str(k)))[:count])
+    return sorted(sorted(enough, key=lambda k: seed_of("classes", context.settings.seed, str(k)))[:count])
 
 
-def sample_of(scene: Scene, classes: Sequence[int], most: int) -> Pool:
+def sample_of(context: Context, classes: Sequence[int], most: int) -> Pool:
     """The images that the classes are explained by, filled up with others drawn with the seed."""
-    index, pool = scene.index, scene.pool
+    index, pool = context.index, context.pool
     if len(pool.items) <= most:
         return pool
-    own = {int(p) for k in classes for p in subject(scene, k).chosen}
-    lots = [seed_of("sample", scene.settings.seed, item.digest) for item in pool.items]
+    own = {int(p) for k in classes for p in evidence_of(context, k).chosen}
+    lots = [seed_of("sample", context.settings.seed, item.digest) for item in pool.items]
     others = [p for p in np.argsort(lots, kind="stable").tolist() if index.usable[p] and p not in own]
     kept = sorted([*own, *others[: max(0, most - len(own))]])
     return replace(
@@ -214,45 +144,45 @@ def sample_of(scene: Scene, classes: Sequence[int], most: int) -> Pool:
 
 
 def choose(
-    at: Callable[[str, Pool], Study], infos: Sequence[LayerInfo], pool: Pool, asked: Asked
+    at: Callable[[str, Pool], OpenedModel], infos: Sequence[LayerInfo], pool: Pool, asked: Asked
 ) -> LayerChoice:
     """Test each candidate layer with each number of concepts, and choose one.
 
     Parameters
     ----------
     at
-        A study of a layer and a pool.
+        A model opened at a layer, with a pool.
     infos
         The candidate layers.
     """
     first = at(max(infos, key=lambda info: info.crop or (0, 0)).name, pool)
     named = () if isinstance(asked.classes, int) else asked.classes
     wanted = sorted({resolve(name, first.loaded.class_names, first.task.classes) for name in named})
-    scene = first._scene()
+    context = first.context()
     count = asked.classes if isinstance(asked.classes, int) else len(wanted)
-    classes = wanted or classes_of(scene, count)
-    sample = sample_of(scene, classes, asked.sample)
+    classes = wanted or classes_of(context, count)
+    sample = sample_of(context, classes, asked.sample)
     found: list[Candidate] = []
     for number, info in enumerate(infos, 1):
-        own = replace(at(info.name, sample)._scene(), store=Store(first.store.folder / FOLDER))
+        own = replace(at(info.name, sample).context(), store=Store(first.store.folder / FOLDER))
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
     found.sort(key=_area)
     chosen, why = pick(found)
-    images = [int(scene.index.counting(k).sum()) for k in classes]
-    model = scene.model_info()
+    images = [int(context.index.counting(k).sum()) for k in classes]
+    model = context.model_info()
     return LayerChoice(
         model=replace(model, layer=chosen.layer, shape=chosen.shape),
-        pool=scene.pool_info(),
+        pool=context.pool_info(),
         sample=len(sample.items),
-        names=scene.names_digest,
+        names=context.names_digest,
         candidates=tuple(found),
         chosen=chosen,
         why=why,
         warnings=tuple(_warnings(found, chosen, count, images)),
-        settings=audit.settings_of(scene) | {"concepts": chosen.concepts},
-        versions=scene.versions,
+        settings=audit.settings_of(context) | {"concepts": chosen.concepts},
+        versions=context.versions,
     )
 
 
@@ -300,18 +230,18 @@ def _told(one: Candidate) -> str:
     return f"{_decisive(one).score:.2f} {which}"
 
 
-def _candidate(scene: Scene, classes: Sequence[int], concepts: int, told: str) -> Candidate:
+def _candidate(context: Context, classes: Sequence[int], concepts: int, told: str) -> Candidate:
     """The prediction test of all classes at a layer, kept class by class."""
-    settings = replace(scene.settings, concepts=concepts)
-    scene = replace(scene, settings=settings)
+    settings = replace(context.settings, concepts=concepts)
+    context = replace(context, settings=settings)
     mine = tuple(classes)
-    audit.audit(scene, audit.Asked(mine, mine, ("prediction",), 1, False, told))
-    files = [audit.finding_file(scene, k) for k in mine]
-    results = tuple(paper_tables.result(Finding.load(file), file.name) for file in files)
+    audit.audit(context, audit.Asked(mine, mine, ("prediction",), 1, False, told))
+    files = [audit.finding_file(context, k) for k in mine]
+    results = tuple(audits_in_store.result(Finding.load(file), file.name) for file in files)
     return Candidate(
-        layer=scene.split.layer,
-        shape=scene.split.shape,
-        crop=crop_size(scene.index.grid, scene.preprocessing.crop),
+        layer=context.split.layer,
+        shape=context.split.shape,
+        crop=crop_size(context.index.grid, context.preprocessing.crop),
         concepts=concepts,
         including=averaged([one.including for one in results], settings.seed),
         excluding=_without(results, settings.seed),
@@ -378,3 +308,120 @@ def _warnings(
             yield (
                 f"{_named(one)}: {lost} of {len(one.classes)} classes could not be explained and count as 0."
             )
+
+
+def choose_layer(
+    model: str | nn.Module | described.Loaded,
+    images: Any,
+    store: str | Path | None = None,
+    settings: Settings | None = None,
+    *,
+    layers: Sequence[str] = (),
+    classes: int | Sequence[str | int] = CLASSES,
+    concepts: Sequence[int] = (),
+    sample: int = SAMPLE,
+    weights: str | Path | None = None,
+    class_names: str | Path | Iterable[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> LayerChoice:
+    """At which layer should a model be explained? The prediction test at several, on a sample of classes.
+
+    Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
+    standard error of the best one's, among those that do better than random crops. Each class's result is
+    kept as soon as it is there: the same call goes on where a run was stopped.
+
+    Parameters
+    ----------
+    layers
+        Module paths of the candidates; the default are the ends of the model's stages, at most four.
+    classes
+        How many are drawn with the seed among those predicted for at least ten images, or their names
+        or indexes. A class that says that there is nothing (a segmentation net's background) is not drawn.
+    concepts
+        Numbers of concepts to try at each layer; the default is the settings' own.
+    sample
+        Crops come from so many images, drawn with the seed: from all that the classes are explained by,
+        even where these alone are more, filled up with others. One pass over the whole pool, at one of the
+        layers, finds what each image is predicted as.
+    settings
+        As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
+    model, images, store, weights, class_names, preprocessing, device, progress
+        As for ``Study``.
+
+    Raises
+    ------
+    LayerError
+        If a layer does not exist or cannot be explained, or none of the model can.
+    ClassError
+        If a class is unknown, or predicted for no image of the pool.
+    WhyclassError
+        Of another kind as for ``Study``.
+    """
+    progress, settings = progress or Progress(), cheap(settings or Settings())
+    given = classes if isinstance(classes, int) else tuple(classes)
+    asked = Asked(
+        tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
+    )
+    with progress.step("load"):
+        loaded = opened(model, weights, class_names, preprocessing, device)
+        pool = pool_images.pool(images)
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
+            return _chosen(loaded, pool, folder, settings, asked, progress)
+    return _chosen(loaded, pool, store, settings, asked, progress)
+
+
+def _chosen(
+    loaded: described.Loaded,
+    pool: pool_images.Pool,
+    folder: str | Path,
+    settings: Settings,
+    asked: Asked,
+    progress: Progress,
+) -> LayerChoice:
+    """The choice from the store, or made and kept."""
+    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
+    key = key_of(
+        model=loaded.name,
+        weights=fingerprint,
+        names=list(loaded.class_names),
+        pool=[pool.name, pool.digest],
+        preprocessing=loaded.preprocessing.describe(),
+        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
+        asked=dataclasses.asdict(asked),
+        versions=versions() | {"device": example.device.type},
+        format=FORMAT,
+    )
+    file = Store(Path(folder)).record("choices", key)
+    if (found := kept(LayerChoice, file, progress)) is not None:
+        return found
+
+    def at(layer: str, own: pool_images.Pool) -> OpenedModel:
+        # beside the pool's own index, one of a sample would look like that of a pool that has changed
+        place = folder if own is pool else Path(folder, FOLDER, own.digest)
+        with progress.step("load"):
+            return OpenedModel(loaded, layer, own, place, settings, progress)
+
+    with progress.step("load"):
+        infos = _candidates(loaded, example, asked)
+    made = choose(at, infos, pool, asked)
+    made.save(file)
+    return made
+
+
+def _candidates(loaded: described.Loaded, example: Tensor, asked: Asked) -> list[LayerInfo]:
+    """The layers asked for, or those that stand for the model's stages."""
+    infos = survey(loaded.model, example)
+    by_name = {info.name: info for info in infos}
+    for layer in asked.layers:
+        if layer not in by_name or by_name[layer].problem:
+            split(loaded.model, layer, example)  # says what is wrong with it, and what could be meant
+    found = [by_name[layer] for layer in asked.layers] or layer_candidates.candidates(loaded.model, infos)
+    if not found:
+        raise LayerError(
+            f"{loaded.name} has no layer to choose with a grid of 4 x 4 cells or more; name candidates "
+            "yourself ('whyclass layers --all' lists every layer with what is wrong with it)"
+        )
+    return found

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from whyclass.errors import SettingsError
 from whyclass.models.fast_trunk import Trunk, noisy_precision, smooth_trunk
-from whyclass.pool import images as pool_images
-from whyclass.pool.images import Preprocessing
+from whyclass.models.preprocessing import Preprocessing
 from whyclass.records import Concept, Drawn, PredictionTest
 from whyclass.settings import Settings, seed_of
-from whyclass.study.class_evidence import Subject
-from whyclass.study.context import Scene
-from whyclass.study.crop_pictures import Pictures, stitched_pieces
+from whyclass.study import crop_pictures
+from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.context import Context
+from whyclass.study.prediction_test import recorded, stitched_pieces
 from whyclass.visualise import optimise, parametrisations
 
 
@@ -48,26 +48,26 @@ def check(settings: Settings, decoder: nn.Module | None, preprocessing: Preproce
         _space(settings, decoder, preprocessing, image if settings.picture_start == "image" else None)
 
 
-def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
+def drawn(own: ClassEvidence, concepts: tuple[Concept, ...]) -> Pictured:
     """The concepts with the pictures that they would draw.
 
     Where no pictures are asked for the concepts come back as they are.
     """
-    scene, settings = own.scene, own.scene.settings
+    context, settings = own.context, own.context.settings
     if settings.pictures == "none" or not concepts:
         return Pictured(concepts)
     vectors = torch.tensor(np.stack([concept.vector for concept in concepts]))
-    start = _images(scene, concepts) if settings.picture_start == "image" else None
+    start = _images(context, concepts) if settings.picture_start == "image" else None
     anywhere, space = (
-        _space(settings, scene.decoder, scene.preprocessing, images) for images in (None, start)
+        _space(settings, context.decoder, context.preprocessing, images) for images in (None, start)
     )
     anywhere.candidates = 1  # any picture of noise, and not the one that comes closest
-    trunk = smooth_trunk(scene.split, noisy_precision(settings.precision, scene.split))
-    noise = _draw(scene, trunk, anywhere, vectors, 0)
-    found = _draw(scene, trunk, space, vectors, settings.picture_steps)
+    trunk = smooth_trunk(context.split, noisy_precision(settings.precision, context.split))
+    noise = _draw(context, trunk, anywhere, vectors, 0)
+    found = _draw(context, trunk, space, vectors, settings.picture_steps)
     pictures = [
         Drawn(
-            picture=pool_images.encode(scene.preprocessing.undo(found.images[row])),
+            picture=crop_pictures.encode(context.preprocessing.undo(found.images[row])),
             cosine=float(found.cosines[row]),
             random=float(noise.cosines[row]),
             steps=found.steps[row],
@@ -79,7 +79,7 @@ def drawn(own: Subject, concepts: tuple[Concept, ...]) -> Pictured:
     if not settings.controls:
         return Pictured(shown, _tested(own, found))
     shuffled = _shuffled(vectors, settings.seed)
-    others = _draw(scene, trunk, space, shuffled, settings.picture_steps, "pictures of random directions")
+    others = _draw(context, trunk, space, shuffled, settings.picture_steps, "pictures of random directions")
     return Pictured(shown, _tested(own, found), _tested(own, others))
 
 
@@ -97,23 +97,23 @@ def _space(
 
 
 def _draw(
-    scene: Scene,
+    context: Context,
     trunk: Trunk,
     space: parametrisations.Space,
     vectors: Tensor,
     steps: int,
     name: str = "pictures",
 ) -> optimise.Drawn:
-    with scene.progress.step(name, steps, "steps") as advance:
+    with context.progress.step(name, steps, "steps") as advance:
         return optimise.draw(
-            scene.split,
+            context.split,
             vectors,
             space,
-            scene.preprocessing,
+            context.preprocessing,
             steps=steps,
-            seed=scene.settings.seed,
-            pool=scene.settings.pool,
-            clipped=scene.clipped,
+            seed=context.settings.seed,
+            pool=context.settings.pool,
+            clipped=context.clipped,
             trunk=trunk,
             advance=advance,
         )
@@ -126,14 +126,14 @@ def _shuffled(vectors: Tensor, seed: int) -> Tensor:
     return torch.stack([vector[order] for vector, order in zip(vectors, orders, strict=True)])
 
 
-def _images(scene: Scene, concepts: tuple[Concept, ...]) -> Tensor:
+def _images(context: Context, concepts: tuple[Concept, ...]) -> Tensor:
     """The images (n, C, S, T) that the concepts' best crops lie in."""
-    positions = [scene.position(concept.including[0].image.path) for concept in concepts]
-    return torch.stack([sample.tensor for sample in scene.read(positions)])
+    positions = [context.position(concept.including[0].image.path) for concept in concepts]
+    return torch.stack([sample.tensor for sample in context.read(positions)])
 
 
-def _tested(own: Subject, found: optimise.Drawn) -> PredictionTest:
-    with own.scene.progress.step("test of the pictures"):
-        test = stitched_pieces(own.scene, list(found.images))
+def _tested(own: ClassEvidence, found: optimise.Drawn) -> PredictionTest:
+    with own.context.progress.step("test of the pictures"):
+        test = stitched_pieces(own.context, list(found.images))
         # the pictures themselves are kept without loss; six more of their like would double a page
-        return Pictures(own.scene, [own.target]).tested(own.target, test, (), 0, None, lean=True)
+        return recorded(own.context, own.target, test, lean=True)

@@ -1,8 +1,7 @@
-"""The one place that knows the order of steps."""
+"""A model, a layer and a pool of images, ready to be asked about classes."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 import weakref
@@ -11,37 +10,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from whyclass import files
-from whyclass.errors import ClassError, LayerError, ModelError
-from whyclass.models import sources
+from whyclass.errors import ClassError, ModelError
+from whyclass.models import described
+from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.class_names import resolve
-from whyclass.models.fast_trunk import fast_trunk, noisy_precision
-from whyclass.models.setup import example_of, opened, task_at, versions
-from whyclass.models.split import LayerInfo, split, survey
+from whyclass.models.preprocessing import Preprocessing
+from whyclass.models.setup import opened, versions
 from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
-from whyclass.pool.images import Preprocessing
-from whyclass.pool.index import Index, Trunk, load_or_make, plan
 from whyclass.progress import Logged, Progress
-from whyclass.records import FORMAT, Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
-from whyclass.report import paper_tables
-from whyclass.settings import OF_NO_FINDING, Settings, plain
-from whyclass.store import Store, key_of, open_store
+from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
+from whyclass.report import audits_in_store
+from whyclass.settings import Settings, plain
 from whyclass.study import audit as study_audit
 from whyclass.study import contrast as study_contrast
-from whyclass.study import contrast_tests, layer_choice, optimised_pictures
+from whyclass.study import contrast_tests, optimised_pictures
 from whyclass.study import explain as study_explain
-from whyclass.study.class_evidence import Subject, subject
-from whyclass.study.context import Scene, kept
-from whyclass.study.layer_choice import AUTO
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.context import OpenedModel
+from whyclass.study.layer_choice import AUTO, choose_layer
 
 Made = TypeVar("Made", bound=Record)
 
 
-class Study:
+class Study(OpenedModel):
     """A model, a layer and a pool of images, ready to be asked about classes.
 
     Parameters
@@ -85,7 +81,7 @@ class Study:
 
     def __init__(
         self,
-        model: str | nn.Module | sources.Loaded,
+        model: str | nn.Module | described.Loaded,
         layer: str,
         images: Any,
         store: str | Path | None = None,
@@ -98,57 +94,21 @@ class Study:
         decoder: nn.Module | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.decoder = decoder
-        self.settings = settings or Settings()
-        self.progress = progress or Progress()
+        settings, progress = settings or Settings(), progress or Progress()
         self.choice: LayerChoice | None = None
-        with self.progress.step("load"):
-            self.loaded = opened(model, weights, class_names, preprocessing, device)
-            self.fingerprint = fingerprint_of(self.loaded.model)
-            self.pool = pool_images.pool(images)
-            folder = store or tempfile.mkdtemp(prefix="whyclass-")
-            if not store:
-                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            if layer != AUTO:
-                self._cut(layer, folder)
+        with progress.step("load"):
+            loaded = opened(model, weights, class_names, preprocessing, device)
+            pool = pool_images.pool(images)
+        folder = store or tempfile.mkdtemp(prefix="whyclass-")
+        if not store:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         if layer == AUTO:
-            found = choose_layer(self.loaded, self.pool, folder, self.settings, progress=self.progress)
-            self.choice = found
-            self.progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
-            with self.progress.step("load"):
-                self._cut(found.chosen.layer, folder)
-        self._trunks: dict[torch.dtype, Trunk] = {}
-        self._index: Index | None = None
-
-    def _cut(self, layer: str, folder: str | Path) -> None:
-        self.split = split(self.loaded.model, layer, example_of(self.loaded))
-        self.task = task_at(self.split, self.loaded.class_names)
-        self.store = open_store(folder, self.loaded.name, self.fingerprint)
-
-    def index(self) -> Index:
-        """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
-        if self._index is None:
-            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
-            wanted = plan(
-                self.split,
-                self.task,
-                lambda: self.trunk(dtype),
-                self.pool,
-                self.loaded.preprocessing,
-                self.settings.pool,
-                weights=self.fingerprint,
-                precision=str(dtype).removeprefix("torch."),
-                versions=versions(),
-            )
-            self._index = load_or_make(wanted, self.store, self.progress)
-            self._index_key = wanted.key
-        return self._index
-
-    def trunk(self, dtype: torch.dtype) -> Trunk:
-        """The trunk in a precision, made once."""
-        if dtype not in self._trunks:
-            self._trunks[dtype] = fast_trunk(self.split, dtype)
-        return self._trunks[dtype]
+            self.choice = choose_layer(loaded, pool, folder, settings, progress=progress)
+            layer = self.choice.chosen.layer
+            progress.note(f"layer {layer} was chosen: {self.choice.why}")
+        with progress.step("load"):
+            super().__init__(loaded, layer, pool, folder, settings, progress)
+        self.decoder = decoder
 
     def explain(self, target: str | int) -> Explanation:
         """Why does the model predict a class?
@@ -177,7 +137,7 @@ class Study:
         self._check_unchanged()
         optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
         wanted = self._resolved(target)
-        return self._explained(subject(self._scene(), wanted))
+        return self._explained(evidence_of(self.context(), wanted))
 
     def contrast(self, target: str | int, against: str | int | None = None) -> Contrast:
         """Why does the model predict a class and not another, and the other way round?
@@ -208,14 +168,14 @@ class Study:
         self._check_two(a, b)
         self._check_unchanged()
         optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
-        scene = self._scene()
+        context = self.context()
         if b is None:
             b = _rival(self.explain(a))
 
         def make() -> Contrast:
-            sides = subject(scene, a), subject(scene, b)
+            sides = evidence_of(context, a), evidence_of(context, b)
             alone = self._explained(sides[0]), self._explained(sides[1])
-            return study_contrast.contrast_of(scene, sides, alone)
+            return study_contrast.contrast_of(context, sides, alone)
 
         return self._kept_or_made(Contrast, "contrasts", [a, b], make)
 
@@ -248,24 +208,26 @@ class Study:
         a, b = self._resolved(target), self._resolved(against)
         self._check_two(a, b)
         preprocessing = self.loaded.preprocessing
-        pixels = preprocessing.tensor(pool_images.as_patch(patch, channels=preprocessing.channels))
+        pixels = preprocessing.tensor(models_preprocessing.as_patch(patch, channels=preprocessing.channels))
         box = contrast_tests.placed((pixels.shape[1], pixels.shape[2]), preprocessing.crop, at)
         self._check_unchanged()
-        scene = self._scene()
+        context = self.context()
         name = origin or (Path(patch).name if isinstance(patch, (str, Path)) else "a picture")
         # no hyperplane takes part
-        duel = contrast_tests.Duel(subject(scene, b), a, torch.zeros(self.split.shape[0]).numpy(), 0.0)
-        (found,) = contrast_tests.insertions(duel, [pixels], [name], box)
+        attempt = contrast_tests.Attempt(
+            evidence_of(context, b), a, torch.zeros(self.split.shape[0]).numpy(), 0.0
+        )
+        (found,) = contrast_tests.insertions(attempt, [pixels], [name], box)
         return InsertionTest(
-            model=scene.model_info(),
-            pool=scene.pool_info(),
+            model=context.model_info(),
+            pool=context.pool_info(),
             size=self.loaded.preprocessing.crop,
-            target=scene.prediction(a, found.original.target),
-            source=scene.prediction(b, found.original.source),
+            target=context.prediction(a, found.original.target),
+            source=context.prediction(b, found.original.source),
             insertion=found,
-            warnings=tuple(study_explain.few(duel.n, f"“{scene.name(b)}”")),
+            warnings=tuple(study_explain.few(attempt.n, f"“{context.name(b)}”")),
             settings=plain(self.settings),
-            versions=scene.versions,
+            versions=context.versions,
         )
 
     def pairs(self, classes: Sequence[str | int]) -> Pairs:
@@ -286,10 +248,10 @@ class Study:
         if len(wanted) < 2 or len(set(wanted)) < len(wanted):
             raise ClassError(f"{len(set(wanted))} classes came; needed are two or more, each once")
         self._check_unchanged()
-        scene = self._scene()
+        context = self.context()
 
         def make() -> Pairs:
-            return study_contrast.pairs_of(scene, wanted)
+            return study_contrast.pairs_of(context, wanted)
 
         return self._kept_or_made(Pairs, "pairs", wanted, make)
 
@@ -345,8 +307,8 @@ class Study:
             with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
                 pixel_cache.tell_what_changed(self.pool, self.store, self.progress)
                 self._decode()
-                scene = self._scene()
-                found = scene.classes() if classes is None else [self._resolved(name) for name in classes]
+                context = self.context()
+                found = context.classes() if classes is None else [self._resolved(name) for name in classes]
                 wanted = tuple(sorted(set(found)))
                 mine = wanted[part[0] - 1 :: part[1]]
                 if not mine:
@@ -354,10 +316,10 @@ class Study:
                         f"part {part[0]}/{part[1]} of {len(wanted)} classes holds none; ask for fewer parts, "
                         "or for a class"
                     )
-                study_audit.audit(scene, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
+                study_audit.audit(context, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
         finally:
             self.progress = shown
-        return next(one for one in paper_tables.collect(self.store) if study_audit.is_of(scene, one))
+        return next(one for one in audits_in_store.collect(self.store) if study_audit.is_of(context, one))
 
     def _decode(self) -> None:
         """Let every image of the pool come from the store."""
@@ -368,33 +330,11 @@ class Study:
 
     def key(self, *classes: int) -> str:
         """What a record of these classes is kept under."""
-        return self._scene().named_key(*classes)
+        return self.context().named_key(*classes)
 
-    def versions(self) -> dict[str, str]:
-        """Libraries with their versions, and what the settings' precision comes to on this machine."""
-        noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
-        return versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
-
-    def _scene(self) -> Scene:
-        index = self.index()
-        return Scene(
-            self.loaded,
-            self.fingerprint,
-            self.split,
-            self.pool,
-            index,
-            self._index_key,
-            self.settings,
-            self.store,
-            self.progress,
-            self.trunk,
-            self.versions(),
-            self.decoder,
-        )
-
-    def _explained(self, own: Subject) -> Explanation:
+    def _explained(self, own: ClassEvidence) -> Explanation:
         def make() -> Explanation:
-            return study_explain.explanation(own.scene, own)
+            return study_explain.explanation(own.context, own)
 
         return self._kept_or_made(Explanation, "explanations", [own.target], make)
 
@@ -403,7 +343,7 @@ class Study:
     ) -> Made:
         """The record of a question from the store, or made and kept."""
         file = self.store.record(folder, self.key(*classes))
-        if (kept := self._scene().kept(kind, file)) is not None:
+        if (kept := self.context().kept(kind, file)) is not None:
             return kept
         made = make()
         made.save(file)
@@ -420,122 +360,6 @@ class Study:
         if a == b:
             name = self.loaded.class_names[a] if self.loaded.class_names else f"class {a}"
             raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
-
-
-def choose_layer(
-    model: str | nn.Module | sources.Loaded,
-    images: Any,
-    store: str | Path | None = None,
-    settings: Settings | None = None,
-    *,
-    layers: Sequence[str] = (),
-    classes: int | Sequence[str | int] = layer_choice.CLASSES,
-    concepts: Sequence[int] = (),
-    sample: int = layer_choice.SAMPLE,
-    weights: str | Path | None = None,
-    class_names: str | Path | Iterable[str] | None = None,
-    preprocessing: Preprocessing | None = None,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> LayerChoice:
-    """At which layer should a model be explained? The prediction test at several, on a sample of classes.
-
-    Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
-    standard error of the best one's, among those that do better than random crops. Each class's result is
-    kept as soon as it is there: the same call goes on where a run was stopped.
-
-    Parameters
-    ----------
-    layers
-        Module paths of the candidates; the default are the ends of the model's stages, at most four.
-    classes
-        How many are drawn with the seed among those predicted for at least ten images, or their names
-        or indexes. A class that says that there is nothing (a segmentation net's background) is not drawn.
-    concepts
-        Numbers of concepts to try at each layer; the default is the settings' own.
-    sample
-        Crops come from so many images, drawn with the seed: from all that the classes are explained by,
-        even where these alone are more, filled up with others. One pass over the whole pool, at one of the
-        layers, finds what each image is predicted as.
-    settings
-        As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
-    model, images, store, weights, class_names, preprocessing, device, progress
-        As for ``Study``.
-
-    Raises
-    ------
-    LayerError
-        If a layer does not exist or cannot be explained, or none of the model can.
-    ClassError
-        If a class is unknown, or predicted for no image of the pool.
-    WhyclassError
-        Of another kind as for ``Study``.
-    """
-    progress, settings = progress or Progress(), layer_choice.cheap(settings or Settings())
-    given = classes if isinstance(classes, int) else tuple(classes)
-    asked = layer_choice.Asked(
-        tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
-    )
-    with progress.step("load"):
-        loaded = opened(model, weights, class_names, preprocessing, device)
-        pool = pool_images.pool(images)
-    if store is None:
-        with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
-            return _chosen(loaded, pool, folder, settings, asked, progress)
-    return _chosen(loaded, pool, store, settings, asked, progress)
-
-
-def _chosen(
-    loaded: sources.Loaded,
-    pool: pool_images.Pool,
-    folder: str | Path,
-    settings: Settings,
-    asked: layer_choice.Asked,
-    progress: Progress,
-) -> LayerChoice:
-    """The choice from the store, or made and kept."""
-    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
-    key = key_of(
-        model=loaded.name,
-        weights=fingerprint,
-        names=list(loaded.class_names),
-        pool=[pool.name, pool.digest],
-        preprocessing=loaded.preprocessing.describe(),
-        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
-        asked=dataclasses.asdict(asked),
-        versions=versions() | {"device": example.device.type},
-        format=FORMAT,
-    )
-    file = Store(Path(folder)).record("choices", key)
-    if (found := kept(LayerChoice, file, progress)) is not None:
-        return found
-
-    def at(layer: str, own: pool_images.Pool) -> Study:
-        # beside the pool's own index, one of a sample would look like that of a pool that has changed
-        place = folder if own is pool else Path(folder, layer_choice.FOLDER, own.digest)
-        return Study(loaded, layer, own, place, settings, progress=progress)
-
-    with progress.step("load"):
-        infos = _candidates(loaded, example, asked)
-    made = layer_choice.choose(at, infos, pool, asked)
-    made.save(file)
-    return made
-
-
-def _candidates(loaded: sources.Loaded, example: Tensor, asked: layer_choice.Asked) -> list[LayerInfo]:
-    """The layers asked for, or those that stand for the model's stages."""
-    infos = survey(loaded.model, example)
-    by_name = {info.name: info for info in infos}
-    for layer in asked.layers:
-        if layer not in by_name or by_name[layer].problem:
-            split(loaded.model, layer, example)  # says what is wrong with it, and what could be meant
-    found = [by_name[layer] for layer in asked.layers] or layer_choice.candidates(loaded.model, infos)
-    if not found:
-        raise LayerError(
-            f"{loaded.name} has no layer to choose with a grid of 4 x 4 cells or more; name candidates "
-            "yourself ('whyclass layers --all' lists every layer with what is wrong with it)"
-        )
-    return found
 
 
 def _rival(alone: Explanation) -> int:

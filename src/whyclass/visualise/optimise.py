@@ -21,23 +21,11 @@ from torch import Tensor
 
 from whyclass.errors import LayerError, ModelError, SettingsError
 from whyclass.models.fast_trunk import Trunk
+from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import Split
-from whyclass.pool.images import Preprocessing
 from whyclass.pool.index import pooled_cells
 from whyclass.settings import seed_of
 from whyclass.visualise.parametrisations import Space, moved, normalised
-
-__all__ = [
-    "Drawn",
-    "Fourier",
-    "Generator",
-    "Space",
-    "best_cosines",
-    "channel",
-    "direction",
-    "draw",
-    "towards",
-]
 
 Objective = Callable[[Tensor], Tensor]
 """From activations (n, c, h, w) to what is to be large, (n,)."""

@@ -1,1 +1,1 @@
-"""The rules of DeepLift: every non-linear operation's Jacobian becomes an average between baseline and image."""
+"""DeepLift's rules: each non-linear operation's Jacobian becomes an average between baseline and image."""

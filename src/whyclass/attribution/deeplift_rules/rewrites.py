@@ -66,7 +66,7 @@ def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Any:
     return torch.minimum(x, max) if isinstance(max, Tensor) else x if max is None else x.clamp(max=max)
 
 
-def _max(x: Tensor, *settings: Any, **named: Any) -> Any:
+def max_rule(x: Tensor, *settings: Any, **named: Any) -> Any:
     """Of ``max(x)``, ``max(x, dim)`` and ``max(x, other)`` only the last."""
     other = settings[0] if settings else named.get("other")
     return torch.maximum(x, other) if isinstance(other, Tensor) else NotImplemented
@@ -227,7 +227,7 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "clamp_max": lambda x, max: _clamp(x, None, max),
     "maximum": _maximum,
     "minimum": _minimum,
-    "max": _max,
+    "max": max_rule,
     "min": _min,
     "amax": _amax,
     "amin": _amin,

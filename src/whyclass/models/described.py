@@ -1,0 +1,133 @@
+"""A model with what is known about it: preprocessing, channels, class names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from whyclass.errors import ClassError, ModelError
+from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
+from whyclass.models.split import run
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what is known about it.
+
+    Attributes
+    ----------
+    name
+        As the user gave it.
+    model
+        The module, in evaluation mode.
+    preprocessing
+        From a picture to its input.
+    class_names
+        By class index; empty where unknown.
+    """
+
+    name: str
+    model: nn.Module = field(repr=False)
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = field(repr=False, default=())
+
+
+def described(name: str, model: nn.Module) -> Loaded:
+    """A module with what it says about itself; ImageNet's preprocessing where it says nothing.
+
+    Read are ``model.preprocessing``, where it is a ``Preprocessing``, else ``model.pretrained_cfg``, a
+    mapping with timm's names; and ``model.class_names``, a list or tuple of strings by class index.
+
+    Raises
+    ------
+    ModelError
+        If ``pretrained_cfg`` holds what cannot be a preprocessing.
+    ClassError
+        If ``class_names`` is anything else.
+    """
+    own = getattr(model, "preprocessing", None)  # a layer of that name is the model's own affair
+    config = getattr(model, "pretrained_cfg", None)
+    if isinstance(own, Preprocessing):
+        preprocessing = own
+    else:
+        preprocessing = _from_config(name, config) if isinstance(config, Mapping) else Preprocessing()
+        preprocessing = suited(model, preprocessing)
+    names = getattr(model, "class_names", ())
+    if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
+        raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
+    return Loaded(name, model, preprocessing, tuple(names))
+
+
+def changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
+    """With the changes that are not None."""
+    return replace(preprocessing, **{key: value for key, value in changes.items() if value is not None})
+
+
+def suited(model: nn.Module, preprocessing: Preprocessing) -> Preprocessing:
+    """The preprocessing with as many channels as the model takes.
+
+    It stays as it is where the model takes them; else the channels are those of the model's first
+    convolution, or one where it has none, with a mean and a standard deviation of 0.5 each.
+    """
+    first = _first_channels(model)
+    if first == preprocessing.channels or _takes(model, preprocessing):
+        return preprocessing
+    grey = replace(preprocessing, mean=(0.5,) * (first or 1), std=(0.5,) * (first or 1))
+    return grey if first or _takes(model, grey) else preprocessing
+
+
+def check_channels(loaded: Loaded) -> None:
+    """Refuse a preprocessing of other channels than the model takes.
+
+    Raises
+    ------
+    ModelError
+        If the first convolution has other channels and the model cannot take these.
+    """
+    first, given = _first_channels(loaded.model), loaded.preprocessing
+    if first not in (None, given.channels) and not _takes(loaded.model, given):
+        plural = "" if first == 1 else "s"
+        raise ModelError(
+            f"the model takes {first} channel{plural} and the preprocessing gives {given.channels} (mean "
+            f"{list(given.mean)}, std {list(given.std)}); give {first} number{plural} of mean and of std"
+        )
+
+
+def _first_channels(model: nn.Module) -> int | None:
+    """Input channels of the first convolution, nearly always the model's own."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels), None)
+
+
+def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
+    """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
+    where = next(model.parameters(), torch.empty(0)).device
+    try:
+        with torch.no_grad():
+            run(model, preprocessing.constant("ones").to(where))
+    except ModelError:
+        return False
+    return True
+
+
+def _from_config(name: str, config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of a ``pretrained_cfg``; timm's defaults for what it leaves out."""
+    config = {key: value for key, value in config.items() if value is not None}
+    try:
+        _, *sides = config.get("input_size", (3, 224, 224))
+        crop = (int(sides[0]), int(sides[1]))
+        # as timm evaluates: the image is resized so that the crop is this part of its shorter side
+        resize = math.floor(min(crop) / config.get("crop_pct", 0.875))
+        mean, std = tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
+        return Preprocessing(resize, crop, mean, std, _interpolation(config.get("interpolation", "bicubic")))
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"pretrained_cfg of {name} cannot be read as a preprocessing: {error}") from error
+
+
+def _interpolation(name: str) -> str:
+    """timm's name of an interpolation as one of ours; its rare others are nearest to the second."""
+    return name if name in INTERPOLATIONS else "bicubic"

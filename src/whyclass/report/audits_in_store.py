@@ -1,0 +1,118 @@
+"""The audits that a store holds, gathered from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from whyclass.errors import StoreError
+from whyclass.records import Audit, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
+from whyclass.settings import OF_NO_FINDING
+from whyclass.store import Store, key_of
+
+
+def collect(store: Store) -> list[Audit]:
+    """Every audit of a store, one for each model, layer, pool and settings; the largest first.
+
+    Raises
+    ------
+    StoreError
+        If the store holds no result of an audit.
+    RecordError
+        If a record is damaged.
+    """
+    found: dict[str, Audit] = {}
+
+    def own(one: Finding | Shifts, classes: int) -> Audit:
+        settings = _settings(one)
+        new = Audit(one.model, one.pool, one.names, classes, (), (), settings, one.versions)
+        return found.setdefault(identity(new), new)
+
+    for file in store.records("findings"):
+        finding = Finding.load(file)
+        audit = own(finding, finding.n_classes)
+        found[identity(audit)] = replace(audit, classes=(*audit.classes, result(finding, file.name)))
+    for file in store.records("shifts"):
+        shift = Shifts.load(file)
+        audit = own(shift, 0)
+        found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
+    if not found:
+        raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
+    ordered = [_ordered(audit) for audit in found.values()]
+    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
+
+
+def identity(audit: Audit) -> str:
+    """Short hash of what tells audits of one store apart: model, layer, pool, names, settings, versions."""
+    facts = (audit.model, audit.pool.digest, audit.names, audit.settings, audit.versions)
+    return key_of(facts=[codec.to_json(fact) for fact in facts])
+
+
+def labels(audits: Sequence[Audit]) -> list[str]:
+    """The models' names; where several audits are of one model and layer, with what tells them apart."""
+    return [_label(audit, [one for one in audits if _alike(one, audit)]) for audit in audits]
+
+
+# ---------------------------------------------------------------- gathering
+
+
+def _settings(found: Finding | Shifts) -> dict[str, Any]:
+    """Those that tell audits apart: a test of pairs belongs to the findings made with the same others."""
+    return {name: value for name, value in found.settings.items() if name not in OF_NO_FINDING}
+
+
+def _alike(one: Audit, other: Audit) -> bool:
+    return (one.model.name, one.model.layer) == (other.model.name, other.model.layer)
+
+
+def _label(audit: Audit, alike: Sequence[Audit]) -> str:
+    """The model's name, and in brackets the facts in which audits of the same layer differ."""
+    facts = [
+        {
+            "weights": one.model.weights[:8],
+            "preprocessing": one.model.preprocessing,
+            "pool": f"{one.pool.name}, {one.pool.digest[:8]}",
+            "class names": one.names[:8],
+            **one.settings,
+            **one.versions,
+        }
+        for one in alike
+    ]
+    mine = facts[alike.index(audit)]
+    differing = [name for name in mine if any(other.get(name) != mine[name] for other in facts)]
+    told = ", ".join(f"{name} {mine[name]}" for name in differing[:FACTS])
+    return f"{audit.model.name} ({told})" if told else audit.model.name
+
+
+FACTS = 3
+"""Of those in which audits of one layer differ, so many are told."""
+
+
+def result(found: Finding, file: str) -> ClassResult:
+    """A finding in few numbers; ``file`` is its file's name."""
+    tests = found.prediction_test
+    return ClassResult(
+        target=found.target,
+        n_images=found.n_images,
+        n_predicted=found.n_predicted,
+        completeness=found.completeness,
+        residual=found.residual,
+        including=_test(tests.including) if tests else None,
+        excluding=_test(tests.excluding) if tests and tests.excluding else None,
+        problem=found.problem,
+        file=file,
+    )
+
+
+def _test(test: PredictionTest) -> Trial:
+    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control, test.share)
+
+
+def _ordered(audit: Audit) -> Audit:
+    """Classes by index; tests of pairs by kind, draw and source."""
+    return replace(
+        audit,
+        classes=tuple(sorted(audit.classes, key=lambda one: one.target.index)),
+        shifts=tuple(sorted(audit.shifts, key=lambda one: (one.test, one.draw, one.group, one.source.index))),
+    )

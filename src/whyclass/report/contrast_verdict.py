@@ -1,0 +1,196 @@
+"""The verdict on a contrast or an insertion: a level and a sentence that follow from its tests."""
+
+from __future__ import annotations
+
+from whyclass.records import Contrast, Insertion, InsertionTest, Prediction, PredictionTest, Side, Sweep
+from whyclass.report import verdict as report_verdict
+from whyclass.report import words
+from whyclass.report.verdict import FEWEST_DRAWS, Level, Outcome, Verdict
+
+LABELS: dict[Level, str] = {
+    "trust": "Supported by the tests",
+    "careful": "Read with care",
+    "distrust": "Not supported by the tests",
+}
+"""What a level of a contrast is called where a reader sees it."""
+
+INSERTION_LABELS: dict[Level, str] = {
+    "trust": "It does",
+    "careful": "It may",
+    "distrust": "It does not",
+}
+"""What a level is called where a patch was asked about."""
+
+
+def verdict(found: Contrast) -> Verdict:
+    """Judge what speaks for A against B, by the shifting test, the prediction test and the hyperplane.
+
+    Returns
+    -------
+    Verdict
+        ``"trust"`` when all tests pass their controls, the hyperplane tells the classes apart and the
+        attribution of both adds up; ``"distrust"`` when there is no concept, neither test
+        speaks for them, or the hyperplane does not tell the classes apart and shifting along it does no
+        better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
+        cells can tell them apart: then the shifting test decides.
+    """
+    shifted, crops = outcome(found.a.shifting), crops_outcome(found.a)
+    level = _level(found, shifted, crops)
+    own, other = name(found.a), name(found.b)
+    parts = [
+        f"{_opening(level, own, other)}: {shifted_line(found.a, found.b)}; {shown_line(found.a)}.",
+        _controls(found.a),
+        _separates(found),
+        "" if level == "trust" else "The contrast should not be trusted by itself.",
+    ]
+    return Verdict(level, words.clean(" ".join(part for part in parts if part)))
+
+
+def outcome(sweep: Sweep | None) -> Outcome:
+    """What a shifting or masking test says: passed, failed, no better than chance, or unchecked.
+
+    It passes when the target wins at its best step and its mean score there lies above that of every
+    random direction and of the reversed one, each at its own best step.
+    """
+    if sweep is None:
+        return "unchecked"
+    if not sweep.swapped:
+        return "failed"
+    if sweep.random is None or sweep.random.n < FEWEST_DRAWS:
+        return "unchecked"
+    others = max(*sweep.random.highest, *sweep.reversed.highest)
+    return "passed" if highest(sweep) > others else "chance"
+
+
+def crops_outcome(side: Side) -> Outcome:
+    """What the prediction test of the concepts says; failed where there are none."""
+    return report_verdict.outcome(side.prediction_test.including) if side.prediction_test else "failed"
+
+
+def inserted_outcome(found: Insertion) -> Outcome:
+    """What an insertion says: passed when the target wins with the patch, and not with what controls it."""
+    if not found.swapped:
+        return "failed"
+    if found.third is None or found.third.n < FEWEST_DRAWS:
+        return "unchecked"
+    others = max(found.third.high, found.blank.target)
+    return "passed" if found.pasted.target > others else "chance"
+
+
+def insertion_verdict(found: InsertionTest) -> Verdict:
+    """Judge an insertion test by its two controls."""
+    own, tested = f"“{found.target.name}”", found.insertion
+    levels: dict[Outcome, tuple[Level, str]] = {
+        "passed": ("trust", f"The patch turns the model to {own}"),
+        "chance": ("distrust", f"The patch turns the model to {own}, but so does what is not the patch"),
+        "unchecked": ("careful", f"The patch turns the model to {own}; too few controls to say why"),
+        "failed": ("distrust", f"The patch does not turn the model to {own}"),
+    }
+    level, opening = levels[inserted_outcome(tested)]
+    return Verdict(level, words.clean(f"{opening}: {insertion_line(tested, found.target, found.source)}."))
+
+
+def insertion_line(found: Insertion, target: Prediction, source: Prediction) -> str:
+    """Mean scores of both classes: untouched, with the patch, and with each control."""
+    third = found.third
+    crops = (
+        f"; with crops of other classes {words.score(third.mean)}, at most {words.score(third.high)} "
+        f"(n = {words.count(third.n)})"
+        if third
+        else ""
+    )
+    return (
+        f"“{target.name}” goes from {words.score(found.original.target)} to "
+        f"{words.score(found.pasted.target)} (95% interval {words.score(found.low)} to "
+        f"{words.score(found.high)}) and “{source.name}” from "
+        f"{words.score(found.original.source)} to {words.score(found.pasted.source)} in "
+        f"{words.count(found.n)} images, {words.percent(found.turned)} of which turn; blank in its place, "
+        f"“{target.name}” has {words.score(found.blank.target)}{crops}"
+    )
+
+
+def highest(sweep: Sweep) -> float:
+    """The target's highest mean score."""
+    return sweep.steps[sweep.best].target
+
+
+def name(side: Side) -> str:
+    """The class's name in quotation marks."""
+    return f"“{side.explanation.target.name}”"
+
+
+def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
+    measured = found.hyperplane.held_out or found.hyperplane.training
+    exact = all(report_verdict.adds_up(side.explanation.completeness) for side in (found.a, found.b))
+    nothing = found.a.prediction_test is None or not {shifted, crops} & {"passed", "unchecked"}
+    if nothing or (measured.at_chance and shifted != "passed"):
+        return "distrust"
+    tests = found.a.prediction_test
+    others = report_verdict.outcome(tests.excluding) if tests and tests.excluding else "passed"
+    agree = shifted == crops == others == "passed" and not measured.at_chance
+    return "trust" if agree and exact else "careful"
+
+
+def _opening(level: Level, own: str, other: str) -> str:
+    return {
+        "trust": f"What speaks for {own} against {other} was found",
+        "careful": f"Something that speaks for {own} against {other} was found, but not every test says so",
+        "distrust": f"What speaks for {own} against {other} was not found",
+    }[level]
+
+
+def shifted_line(own: Side, other: Side) -> str:
+    """What the shifting test says, in words."""
+    sweep = own.shifting
+    if sweep is None:
+        return "the shifting test was not run"
+    step, start = sweep.steps[sweep.best], words.score(sweep.steps[0].target)
+    moved = f"moved along the hyperplane's normal, images of {name(other)}"
+    if sweep.swapped:
+        return f"{moved} become {name(own)} ({start} to {words.score(step.target)})"
+    said = f"the model says “{step.winner.name}” there" if sweep.best else "where it started"
+    return f"{moved} do not become {name(own)} (at most {words.score(step.target)}, {said})"
+
+
+def shown_line(own: Side) -> str:
+    """What the prediction test of the concepts says, in words."""
+    if own.prediction_test is None:
+        return f"no concept speaks for {name(own)}"
+    tests, crops = own.prediction_test, words.plural(len(own.concepts), "crop")
+    shown = f"shown only {crops} of what speaks for it, the model {_says(tests.including, own)}"
+    if tests.excluding is None:
+        return shown
+    joint = "and" if tests.including.predicted == tests.excluding.predicted else "but"
+    return f"{shown}, {joint} {_says(tests.excluding, own)} when all come from images it calls something else"
+
+
+def _says(test: PredictionTest, own: Side) -> str:
+    if test.predicted:
+        return f"says {name(own)} with {words.score(test.score)}"
+    return f"says “{test.top[0].name}” and gives {name(own)} {words.score(test.score)}"
+
+
+def _controls(own: Side) -> str:
+    said = []
+    if own.shifting and own.shifting.random:
+        random = own.shifting.random
+        said.append(
+            f"random directions reach at most {words.score(max(random.highest))} "
+            f"(n = {words.count(random.n)})"
+        )
+    control = own.prediction_test.including.control if own.prediction_test else None
+    if control and control.n:
+        said.append(f"random crops {words.score(control.mean)} on average (n = {words.count(control.n)})")
+    joined = ", ".join(said)
+    return f"{joined[0].upper()}{joined[1:]}." if joined else ""
+
+
+def _separates(found: Contrast) -> str:
+    measured = found.hyperplane.held_out
+    if measured is None:
+        return "The hyperplane could not be measured on images that it has not seen."
+    chance = ", which is no better than chance" if measured.at_chance else ""
+    return (
+        f"On images that it has not seen the hyperplane tells the two apart in {measured.balanced:.0%} of "
+        f"cells (half is chance){chance}."
+    )

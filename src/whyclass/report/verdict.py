@@ -1,0 +1,177 @@
+"""The verdict on an explanation: a level and a sentence that follow from its tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest, Trial
+from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
+
+Level = Literal["trust", "careful", "distrust"]
+Outcome = Literal["passed", "failed", "chance", "unchecked"]
+
+LABELS: dict[Level, str] = {
+    "trust": "Supported by both tests",
+    "careful": "Read with care",
+    "distrust": "Not supported by the tests",
+}
+"""What a level is called where a reader sees it."""
+
+FEWEST_DRAWS = 19
+"""Beating all of ``n`` random draws happens by accident once in ``n + 1`` times: 19 make it 5 %."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to trust an explanation, and why, for a reader who has not seen the method."""
+
+    level: Level
+    sentence: str
+
+
+def verdict(explanation: Explanation) -> Verdict:
+    """Judge an explanation by its two prediction tests, their controls and its completeness.
+
+    Returns
+    -------
+    Verdict
+        ``"trust"`` when both tests pass and the attribution adds up; ``"careful"`` when one test
+        passes, or when the model says the class but no control tells what that is worth;
+        ``"distrust"`` when neither test speaks for the concepts.
+    """
+    tests = explanation.prediction_test
+    first = outcome(tests.including)
+    second = outcome(tests.excluding) if tests.excluding else None
+    level = _level(first, second, explanation.completeness)
+    parts = [
+        f"{_opening(first, second, explanation)}: {_evidence(explanation)}.",
+        _controls(explanation),
+        *_remarks(explanation),
+        "" if level == "trust" else "The explanation should not be trusted by itself.",
+    ]
+    return Verdict(level, clean(" ".join(part for part in parts if part)))
+
+
+def outcome(test: PredictionTest | Trial) -> Outcome:
+    """What one prediction test says: passed, failed, no better than chance, or unchecked.
+
+    It passes when the class is predicted, its score lies above the 97.5 % quantile of random
+    crops, and fewer than half of the random draws are predicted as the class.
+    """
+    control = test.control
+    if not test.predicted:
+        return "failed"
+    if control is None or control.n < FEWEST_DRAWS:
+        return "unchecked"
+    return "passed" if test.score > control.high and control.predicted < 0.5 else "chance"
+
+
+def not_run(explanation: Explanation) -> str:
+    """Why there is no test without images predicted as the class."""
+    if explanation.n_predicted >= explanation.pool.size:
+        everything = f"every image of the pool is predicted as {quoted(explanation)}"
+        return f"{everything}, so none is left to take crops from"
+    return "the record does not hold it"
+
+
+def _level(first: Outcome, second: Outcome | None, completeness: Completeness) -> Level:
+    if first == second == "passed":
+        return "trust" if adds_up(completeness) else "careful"
+    return "careful" if {first, second} & {"passed", "unchecked"} else "distrust"
+
+
+def adds_up(completeness: Completeness) -> bool:
+    """Whether the attribution is exact enough to be what it claims; not a number is a no."""
+    return completeness.mean <= COMPLETENESS_BOUND
+
+
+def _opening(first: Outcome, second: Outcome | None, explanation: Explanation) -> str:
+    n = len(explanation.concepts)
+    these, are = (f"These {word(n)} concepts", "are") if n != 1 else ("This one concept", "is")
+    if first == second == "passed":
+        return f"{these} {are} enough"
+    if first == "passed" and second == "failed":
+        already = f"images the model already calls {quoted(explanation)}"
+        return f"{these} {are} enough only while crops may come from {already}"
+    if first == "passed" and second is None:
+        return f"{these} {are} enough by the weaker of two tests"
+    if (first, second) == ("failed", "passed"):
+        return "The two tests disagree"
+    if "passed" in (first, second):
+        return f"{these} {are} enough by only one of two tests"
+    if first == "failed" and second in ("failed", "chance", None):
+        return f"{these} {are} not enough"
+    return f"{these} may or may not be enough"
+
+
+def _evidence(explanation: Explanation) -> str:
+    tests = explanation.prediction_test
+    crops = plural(len(explanation.concepts), "crop")
+    shown = f"shown only {crops}, the model {says(tests.including, explanation)}"
+    if tests.excluding is None:
+        return shown
+    whence = "all crops come from images it calls something else"
+    if tests.including.predicted and tests.excluding.predicted:
+        return f"{shown}, and again ({score(tests.excluding.score)}) when {whence}"
+    joint = ", but" if tests.including.predicted != tests.excluding.predicted else ";"
+    return f"{shown}{joint} when {whence} it {says(tests.excluding, explanation)}"
+
+
+def says(test: PredictionTest, explanation: Explanation) -> str:
+    """What the model says of a test image, in words."""
+    target = explanation.target
+    if test.predicted:
+        return f"says {quoted(explanation)} with {score(test.score)}"
+    rivals = [best for best in test.top if best.index != target.index]
+    gives = f"gives {quoted(explanation)} {score(test.score)}"
+    return f"says “{rivals[0].name}” ({score(rivals[0].score)}) and {gives}" if rivals else gives
+
+
+def _controls(explanation: Explanation) -> str:
+    tests = explanation.prediction_test
+    crops = f"{plural(len(explanation.concepts), 'random crop').capitalize()}:"
+    first = _reached(tests.including.control, explanation)
+    second = _reached(tests.excluding.control, explanation) if tests.excluding else ""
+    if not first and not second:
+        return ""
+    if not second or first == second:
+        return f"{crops} {first}."
+    other = f"from images it calls something else, {second}."
+    return f"{crops} {first}; {other}" if first else f"{crops} {other}"
+
+
+def _reached(control: Control | None, explanation: Explanation) -> str:
+    if control is None or control.n == 0:
+        return ""
+    called = f", called {quoted(explanation)} in {percent(control.predicted)} of draws"
+    return f"{score(control.mean)}{called if control.predicted else ''} (n = {count(control.n)})"
+
+
+def _remarks(explanation: Explanation) -> list[str]:
+    tests = explanation.prediction_test
+    first = _remark(tests.including)
+    second = _remark(tests.excluding) if tests.excluding else ""
+    if first and first == second:
+        remarks = [f"In both tests {first}."]
+    else:
+        remarks = [f"In the {name} test {it}." for name, it in (("first", first), ("second", second)) if it]
+    if tests.excluding is None:
+        remarks.append(f"The second, stronger test was not run: {not_run(explanation)}.")
+    if not adds_up(explanation.completeness):
+        off = error(explanation.completeness.mean)
+        remarks.append(f"The attribution behind the concepts does not add up: it is off by {off} on average.")
+    return remarks
+
+
+def _remark(test: PredictionTest) -> str:
+    """Why nothing follows from a test that did not fail; empty when something does."""
+    control, found = test.control, outcome(test)
+    if found == "unchecked":
+        drawn = f"only {plural(control.n, 'random draw')}" if control and control.n else "no random crops"
+        return f"there were {drawn} to compare with, so it is not known whether any crops would do"
+    if found != "chance" or control is None:
+        return ""
+    if test.score <= control.high:
+        return f"random crops reach up to {score(control.high)} as well, so nothing follows"
+    return "at least half of the random draws are called so as well, so nothing follows"

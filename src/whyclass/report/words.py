@@ -1,0 +1,72 @@
+"""Numbers and names in words, safe to print."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from whyclass.records import Explanation, PredictionTest
+
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SPACE = re.compile(r"[\t\n\r]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Text without characters that could act on a terminal or a page: they become U+FFFD.
+
+    Controls move a cursor, direction marks reorder what a reader sees, and lone surrogates (paths
+    that are not UTF-8) cannot be written to a file at all. White space becomes a plain space.
+    """
+    return _UNSAFE.sub("\ufffd", _SPACE.sub(" ", text))
+
+
+def score(value: float) -> str:
+    """A score or a cosine with two digits: ``0.93``."""
+    return f"{value:.2f}"
+
+
+def score_of(test: PredictionTest) -> str:
+    """The class's score; of a segmentation net with the mean over the map beside it."""
+    return score(test.score) + ("" if test.share is None else f" (mean over the map {score(test.share)})")
+
+
+def percent(value: float) -> str:
+    """A share as a percentage: ``31%``; one more digit below one per cent."""
+    return f"{100 * value:.1f}%" if 0 < value < 0.00995 else f"{100 * value:.0f}%"
+
+
+def error(value: float) -> str:
+    """A relative error: ``24%`` when it matters, ``1.8 × 10⁻⁶`` when it is small."""
+    if not math.isfinite(value):
+        return "an unknown amount"
+    if value == 0 or value >= 0.01:
+        return percent(value)
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}\u00a0×\u00a010{str(int(power)).translate(_RAISED)}"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands marked: ``50,000``."""
+    return f"{value:,}"
+
+
+def shape(value: tuple[int, ...]) -> str:
+    """Sizes joined as ``2048 × 7 × 7``."""
+    return " × ".join(str(size) for size in value)
+
+
+def word(value: int) -> str:
+    """A small number in words, a large one in digits."""
+    return _WORDS[value] if value < len(_WORDS) else count(value)
+
+
+def plural(value: int, noun: str) -> str:
+    """``six crops``, ``one crop``."""
+    return f"{word(value)} {noun}" if value == 1 else f"{word(value)} {noun}s"
+
+
+def quoted(explanation: Explanation) -> str:
+    """The class's name in quotation marks."""
+    return f"“{explanation.target.name}”"

@@ -1,0 +1,9 @@
+"""How a record is shown: the package enters here what stands above the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+VIEWS: dict[str, Callable[[Any], str]] = {}
+"""By name: ``"html"`` makes a page, ``"fragment"`` a notebook's cell, ``"text"`` a summary for a terminal."""

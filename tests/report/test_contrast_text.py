@@ -1,0 +1,223 @@
+"""The page, the fragment and the words of a contrast and of an insertion test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from helpers.contrasts import CASES, contrast, insertion_test, sweep
+from helpers.explanations import HOSTILE
+from helpers.parsed_pages import Parsed
+from whyclass.errors import RecordError
+from whyclass.records import Contrast, InsertionTest, Prediction, codec
+from whyclass.report import contrast_text, contrast_verdict, curves
+from whyclass.report.json_objects import as_object
+from whyclass.report.page import fragment, page
+from whyclass.report.summary import rows, summary
+
+SHOWN_HOSTILE = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd").replace("\udce9", "\ufffd")
+LOOKS = {"size": (64, 64), "crop": (16, 16)}
+
+
+@cache
+def small(case: str = "passed") -> Contrast:
+    return contrast(case, **LOOKS)
+
+
+@cache
+def patch(case: str = "passed") -> InsertionTest:
+    return insertion_test(case, **LOOKS)
+
+
+@pytest.mark.parametrize(
+    ("case", "level", "says"),
+    [
+        (
+            "passed",
+            "trust",
+            ["What speaks for “French horn” against “cornet” was found", "0.00 to 0.80", "91%"],
+        ),
+        ("chance", "distrust", ["was not found", "at most 0.95 (n = 20)", "no better than chance"]),
+        ("failed", "careful", ["not every test says so", "do not become “French horn” (at most 0.20"]),
+        ("bare", "distrust", ["no concept speaks for", "could not be measured"]),
+    ],
+)
+def test_verdict_follows_from_the_numbers(case, level, says):
+    judged = contrast_verdict.verdict(small(case))
+    assert judged.level == level
+    for words in says:
+        assert words in judged.sentence
+    assert judged.sentence.endswith("by itself.") == (level != "trust")
+
+
+def test_a_contrast_that_fails_without_its_own_images_is_read_with_care():
+    made = small()
+    test = replace(made.a.prediction_test.excluding, predicted=False, score=0.2)
+    side = replace(made.a, prediction_test=replace(made.a.prediction_test, excluding=test))
+    judged = contrast_verdict.verdict(replace(made, a=side))
+    assert judged.level == "careful"
+    assert "but says “French horn”" in judged.sentence
+
+
+def test_an_attribution_that_does_not_add_up_or_a_plane_at_chance_is_not_trusted():
+    made = small()
+    off = replace(made.a.explanation, completeness=replace(made.a.explanation.completeness, mean=0.3))
+    assert contrast_verdict.verdict(replace(made, a=replace(made.a, explanation=off))).level == "careful"
+    held = replace(made.hyperplane.held_out, balanced=0.51, at_chance=True)
+    plane = replace(made.hyperplane, held_out=held)
+    assert contrast_verdict.verdict(replace(made, hyperplane=plane)).level == "careful"
+    lost = replace(made.a, shifting=replace(made.a.shifting, swapped=False))
+    assert contrast_verdict.verdict(replace(made, hyperplane=plane, a=lost)).level == "distrust"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "passed"),
+        ({"swapped": False}, "failed"),
+        ({"random": None}, "unchecked"),
+    ],
+)
+def test_outcome_of_a_sweep(change, expected):
+    made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
+    assert contrast_verdict.outcome(replace(made, **change)) == expected
+    few = replace(made.random, n=18)
+    assert contrast_verdict.outcome(replace(made, random=few)) == "unchecked"
+    one = replace(made.random, highest=(0.01,) * 19 + (0.81,))
+    assert contrast_verdict.outcome(replace(made, random=one)) == "chance"
+    assert (
+        contrast_verdict.outcome(replace(made, reversed=replace(made.reversed, highest=(0.9,)))) == "chance"
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "level", "opening"),
+    [
+        ("passed", "trust", "The patch turns the model to “French horn”: "),
+        ("chance", "distrust", "but so does what is not the patch"),
+        ("failed", "distrust", "The patch does not turn the model to “French horn”"),
+        ("bare", "careful", "too few controls"),
+    ],
+)
+def test_verdict_of_an_insertion(case, level, opening):
+    judged = contrast_verdict.insertion_verdict(patch(case))
+    assert judged.level == level
+    assert opening in judged.sentence
+    assert "in 49 images" in judged.sentence
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("make", [small, patch])
+@pytest.mark.parametrize("view", [page, fragment])
+def test_every_case_is_whole_html_without_script_or_address(case, make, view):
+    html = view(make(case))
+    parsed = Parsed(html)
+    assert parsed.open == []
+    assert not parsed.named("script")
+    assert not any(name.startswith("on") for _, given in parsed.tags for name in given)
+    assert "://" not in html
+    ids = [given["id"] for _, given in parsed.tags if "id" in given]
+    assert len(ids) == len(set(ids))
+    assert all(given.get("alt") is not None for given in parsed.named("img"))
+    assert view(make(case)) == html
+
+
+@pytest.mark.parametrize("make", [small, patch])
+def test_hostile_names_stay_text(make):
+    parsed = Parsed(page(make("hostile")))
+    shown = " ".join(parsed.texts)
+    assert shown.count(SHOWN_HOSTILE) >= 5
+    assert "alert" not in " ".join(parsed.styles)
+    styles = [given["style"] for _, given in parsed.tags if "style" in given]
+    assert all(re.fullmatch(r"[-a-z]+:[-\w.%/]+(;[-a-z]+:[-\w.%/]+)*;?", style) for style in styles)
+
+
+@pytest.mark.parametrize("make", [small, patch])
+def test_a_summary_is_safe_to_print(make):
+    text = summary(make("hostile"))
+    assert text.isprintable() or {c for c in text if not c.isprintable()} == {"\n"}
+    assert all(value for _, value in rows(make("hostile")))
+
+
+def test_the_four_columns_hold_every_concept_and_its_whole_images():
+    made = small()
+    html = page(made)
+    parsed = Parsed(html)
+    columns = [given for _, given in parsed.tags if given.get("class") == "column"]
+    assert len(columns) == 4
+    opened = html.count('<details class="row">')
+    assert opened == 4 * 6
+    boxes = html.count('class="box"')
+    assert boxes >= 4 * 6 * 8  # and those of the prediction tests
+    for shown in range(len(made.sources)):
+        assert re.search(rf"\.wc-\w+-s{shown} {{ background-image", html)
+
+
+def test_a_box_stands_where_the_crop_was_cut():
+    html = page(small())
+    crop = small().a.concepts[0].including[0]
+    left, top, _, _ = crop.box
+    assert f"left:{100 * left / 64:.2f}%;top:{100 * top / 64:.2f}%;width:25.00%" in html
+
+
+def test_curves_lie_in_their_drawing_and_rise_upwards():
+    made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
+    drawn = curves.curves(made, contrast_text.steps(made, "shifted"))
+    points = [tuple(map(float, pair.split(","))) for pair in drawn.target.split()]
+    assert len(points) == 10
+    assert all(0 <= x <= curves.WIDTH and 0 <= y <= curves.HEIGHT for x, y in points)
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert min(points, key=lambda point: point[1]) == pytest.approx(drawn.best, abs=0.1)
+    assert [label for _, label in drawn.ticks] == ["0", "0.5", "1", "2", "10", "15", "20", "35", "50", "200"]
+    assert len(drawn.band.split()) == len(drawn.interval.split()) == 20
+    assert curves.curves(replace(made, random=None), ["x"] * 10).band == ""
+
+
+def test_the_numbers_of_a_curve_are_in_its_table():
+    parsed = Parsed(page(small()))
+    shown = [text.strip() for text in parsed.texts]
+    for step in small().a.shifting.steps:
+        assert f"{step.target:.3f}" in shown
+        assert f"{step.source:.3f}" in shown
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_object_for_programs_holds_what_was_measured(case):
+    made = small(case)
+    found = as_object(made)
+    assert {"class", "against", "hyperplane", "prediction_test", "shifting", "masking", "insertion"} <= set(
+        found
+    )
+    assert set(found["mirrored"]) >= {"prediction_test", "shifting", "masking", "insertion"}
+    if case == "bare":
+        assert found["shifting"] is found["prediction_test"] is found["hyperplane"]["held_out"] is None
+        return
+    shifting = found["shifting"]
+    assert len(shifting["steps"]) == 10
+    assert set(shifting["controls"]) == {"random", "reversed"}
+    assert (shifting["n"], shifting["swapped"]) == (49, case != "failed")
+    assert shifting["highest"] == max(step["target"] for step in shifting["steps"])
+    assert set(found["insertion"][0]["controls"]) == {"blank", "third"}
+    assert codec.to_json(made.hyperplane.training)["balanced"] == found["hyperplane"]["training"]["balanced"]
+
+
+def test_a_record_without_a_page_says_so():
+    class Other(Contrast):
+        pass
+
+    made = small()
+    other = Other(**{name: getattr(made, name) for name in Contrast.__dataclass_fields__})
+    with pytest.raises(RecordError, match=r"there is no page of a Other; save it as \.whyclass"):
+        page(other)
+
+
+def test_a_repair_tells_both_scores():
+    alone = small().a.explanation
+    failed = replace(alone.prediction_test.including, score=0.14)
+    alone = replace(alone, prediction_test=replace(alone.prediction_test, including=failed))
+    line = contrast_text.repair_line(alone, small())
+    assert "“French horn” explained against “cornet”: prediction test 0.14 alone, 1.00 in contrast" in line
+    assert "no concept was found (alone 0.14)" in contrast_text.repair_line(alone, small("bare"))
