@@ -16,7 +16,6 @@ from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
 from whyclass.checks import stitching
 from whyclass.errors import ClassError, DataError, RecordError, SettingsError
-from whyclass.models import preprocessing
 from whyclass.planted import demo, judgement, world
 from whyclass.pool import images as data
 from whyclass.progress import Progress
@@ -355,8 +354,8 @@ def test_a_file_that_changed_after_a_run_was_stopped_early_is_named(pictures, tm
     pool, store = Path(shutil.copytree(pictures, tmp_path / "pool")), tmp_path / "store"
     with monkeypatch.context() as patched:
         patched.setattr(
-            preprocessing,
-            "_sample",
+            data,
+            "sample_of",
             nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), data.sample_of),
         )
         with pytest.raises(KeyboardInterrupt):

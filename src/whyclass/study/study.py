@@ -96,18 +96,20 @@ class Study(OpenedModel):
     ) -> None:
         settings, progress = settings or Settings(), progress or Progress()
         self.choice: LayerChoice | None = None
-        with progress.step("load"):
-            loaded = opened(model, weights, class_names, preprocessing, device)
-            pool = pool_images.pool(images)
         folder = store or tempfile.mkdtemp(prefix="whyclass-")
         if not store:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        if layer == AUTO:
-            self.choice = choose_layer(loaded, pool, folder, settings, progress=progress)
-            layer = self.choice.chosen.layer
-            progress.note(f"layer {layer} was chosen: {self.choice.why}")
         with progress.step("load"):
-            super().__init__(loaded, layer, pool, folder, settings, progress)
+            loaded = opened(model, weights, class_names, preprocessing, device)
+            pool = pool_images.pool(images)
+            if layer != AUTO:
+                super().__init__(loaded, layer, pool, folder, settings, progress)
+        if layer == AUTO:
+            found = choose_layer(loaded, pool, folder, settings, progress=progress)
+            self.choice = found
+            progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
+            with progress.step("load"):
+                super().__init__(loaded, found.chosen.layer, pool, folder, settings, progress)
         self.decoder = decoder
 
     def explain(self, target: str | int) -> Explanation:
