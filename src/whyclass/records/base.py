@@ -74,30 +74,35 @@ def held(part: Part) -> dict[str, Any]:
     return {one.name: getattr(part, one.name) for one in fields(part)}  # type: ignore[arg-type]
 
 
+def _inside(value: Any) -> list[Any] | None:
+    """What a part, a dictionary or a tuple holds, in one order; None of anything else."""
+    if isinstance(value, Part):
+        return list(held(value).values())
+    if isinstance(value, dict):
+        return [one for name in sorted(value, key=repr) for one in (name, value[name])]
+    return list(value) if isinstance(value, tuple | list) else None
+
+
 def _equal(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         # 1 equals 1.0; a text, an array or a part equals only its like
         return isinstance(one, int | float) and isinstance(other, int | float) and one == other
-    if isinstance(one, Part):
-        return _equal(held(one), held(other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(_equal, one, other))
+    if (mine := _inside(one)) is not None:
+        others = _inside(other) or []
+        return len(mine) == len(others) and all(map(_equal, mine, others))
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
     return bool(one == other or (one != one and other != other))  # NaN alone differs from itself
 
 
 def _hash(value: Any) -> int:
-    if isinstance(value, Part):
-        return hash((type(value), *map(_hash, held(value).values())))
-    if isinstance(value, tuple | list):
-        return hash(tuple(map(_hash, value)))
+    if isinstance(value, dict):
+        return 0  # it may grow
+    if (mine := _inside(value)) is not None:
+        return hash((type(value), *map(_hash, mine)))
     if isinstance(value, np.ndarray):
         return hash((value.shape, value.dtype))
-    # NaN is hashed by its place in memory, and a dictionary cannot be
-    return 0 if isinstance(value, dict) or value != value else hash(value)
+    return hash(value) if value == value else 0  # NaN is hashed by its place in memory
 
 
 class Part:
