@@ -158,12 +158,12 @@ def test_a_record_and_its_parts_are_told_in_a_few_lines(name):
         (
             "Contrast, passed",
             "<Contrast of 'French horn' and 'cornet' (torchvision:resnet50, layer4.2): 6 / 6 concepts, "
-            "shifted to 0.80 / 0.20, accuracy on images not seen 0.91>",
+            "shifting 0.80 / 0.20, held-out accuracy 0.91>",
         ),
         (
             "Contrast, bare",
             "<Contrast of 'French horn' and 'cornet' (torchvision:resnet50, layer4.2): 0 / 0 concepts, "
-            "shifted to not run / not run, accuracy on images not seen not measured>",
+            "shifting not run / not run, held-out accuracy not measured>",
         ),
         (
             "InsertionTest, passed",
@@ -178,14 +178,14 @@ def test_a_record_and_its_parts_are_told_in_a_few_lines(name):
         (
             "Audit, passed",
             "<Audit (torchvision:resnet50, layer4.2): 1 of 10 classes, 1 of 1 predicted again without their "
-            "images, 1 pairs tested>",
+            "images, 1 pair tested>",
         ),
         (
             "Finding",
             "<Finding of 'French horn' (torchvision:resnet50, layer4.2): 6 concepts, "
             "prediction test 1.00 / 0.96 without its images>",
         ),
-        ("Shifts", "<Shifts from 'cornet' (torchvision:resnet50, layer4.2): test 'shift' of 1 pairs>"),
+        ("Shifts", "<Shifts from 'cornet' (torchvision:resnet50, layer4.2): test 'shift' of 1 pair>"),
         (
             "Factors",
             "Factors(concepts=<float32 3 × 2>, embeddings=<float32 3 × 2>, shares=<float32 3>, residual=0.4, "

@@ -37,7 +37,8 @@ CELLS = {
     "contrast": "study.contrast('hawk', 'owl')",
     "pairs": "study.pairs(['hawk', 'owl'])",
     "audit": "study.audit(['hawk', 'owl'])",
-    "choice": "whyclass.choose_layer(demo.loaded(), 'pool', 'store', settings, layers=['stage3', 'stage4'], classes=2)",
+    "choice": "whyclass.choose_layer("
+    "demo.loaded(), 'pool', 'store', settings, layers=['stage3', 'stage4'], classes=2)",
     "finding": "from pathlib import Path\nfrom whyclass.records import Finding\n"
     "Finding.load(next(Path('store').rglob('findings/*.whyclass')))",
     "concept": "hawk.concepts[0]",

@@ -30,12 +30,16 @@ def line(found: Record) -> str:
 
 
 def _explanation(found: Explanation) -> str:
-    return f"of {_model(found, found.target.name)}: {len(found.concepts)} concepts, {_tests(found)}"
+    return (
+        f"of {_model(found, found.target.name)}: {_number(len(found.concepts), 'concept')}, {_tests(found)}"
+    )
 
 
 def _finding(found: Finding) -> str:
     told = (
-        f"{len(found.concepts)} concepts, {_tests(found)}" if found.prediction_test else _cut(found.problem)
+        f"{_number(len(found.concepts), 'concept')}, {_tests(found)}"
+        if found.prediction_test
+        else _cut(found.problem)
     )
     return f"of {_model(found, found.target.name)}: {told}"
 
@@ -45,8 +49,8 @@ def _contrast(found: Contrast) -> str:
     held_out = found.hyperplane.held_out
     told = [
         f"{len(found.a.concepts)} / {len(found.b.concepts)} concepts",
-        f"shifted to {_highest(found.a.shifting)} / {_highest(found.b.shifting)}",
-        "accuracy on images not seen " + (score(held_out.balanced) if held_out else "not measured"),
+        f"shifting {_highest(found.a.shifting)} / {_highest(found.b.shifting)}",
+        "held-out accuracy " + (score(held_out.balanced) if held_out else "not measured"),
     ]
     return f"of {' and '.join(names)} ({_at(found)}): {', '.join(told)}"
 
@@ -62,16 +66,14 @@ def _insertion(found: InsertionTest) -> str:
 def _pairs(found: Pairs) -> str:
     swapped = sum(pair.shifting.swapped for pair in found.pairs)
     return (
-        f"of {len(found.classes)} classes ({_at(found)}): {count(len(found.pairs))} pairs, "
+        f"of {len(found.classes)} classes ({_at(found)}): {_number(len(found.pairs), 'pair')}, "
         f"{count(swapped)} swapped by shifting"
     )
 
 
 def _choice(found: LayerChoice) -> str:
-    one, several = found.chosen, len(found.candidates)
-    return (
-        f"({_cut(found.model.name)}): {_cut(one.layer)} with {one.concepts} concepts, of {several} candidates"
-    )
+    one, of = found.chosen, _number(len(found.candidates), "candidate")
+    return f"({_cut(found.model.name)}): {_cut(one.layer)} with {_number(one.concepts, 'concept')}, of {of}"
 
 
 def _audit(found: Audit) -> str:
@@ -82,13 +84,13 @@ def _audit(found: Audit) -> str:
         f"{count(passed)} of {count(len(without))} predicted again without their images",
     ]
     if found.shifts:
-        told.append(f"{count(sum(len(shift.pairs) for shift in found.shifts))} pairs tested")
+        told.append(f"{_number(sum(len(shift.pairs) for shift in found.shifts), 'pair')} tested")
     return f"({_at(found)}): {', '.join(told)}"
 
 
 def _shifts(found: Shifts) -> str:
     name = short(found.source.name)
-    return f"from {name} ({_at(found)}): test {short(found.test)} of {count(len(found.pairs))} pairs"
+    return f"from {name} ({_at(found)}): test {short(found.test)} of {_number(len(found.pairs), 'pair')}"
 
 
 LINES: dict[type[Record], Callable[[Any], str]] = {
@@ -115,6 +117,10 @@ def _at(found: Any) -> str:
 def _cut(text: str) -> str:
     """A name as ``short`` tells it, without its quotation marks."""
     return clean(short(text)[1:-1])
+
+
+def _number(value: int, noun: str) -> str:
+    return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
 
 
 def _tests(found: Explanation | Finding) -> str:
