@@ -43,7 +43,7 @@ class Study(OpenedModel):
     Parameters
     ----------
     model
-        A name that ``whyclass.models.load`` knows (``"torchvision:resnet50"``,
+        A name that ``whyclass.load`` knows (``"torchvision:resnet50"``,
         ``"path/to/file.py:factory"``), a ``Loaded`` model, or a module you already hold; a module is
         given back as it came.
     layer
@@ -64,7 +64,7 @@ class Study(OpenedModel):
         it is under ``"auto"``; on another device a copy of it is used.
     decoder
         In whose latent space pictures are drawn under ``Settings(pictures="generator")``
-        (`whyclass.visualise.Generator`; `whyclass.models.decoder` loads one from a file).
+        (`whyclass.visualise.Generator`; `whyclass.models.loading.decoder` loads one from a file).
     progress
         Told of each step; the default is silent.
 
