@@ -29,7 +29,7 @@ from whyclass.records import LayerChoice
 from whyclass.report import audits_in_store
 from whyclass.settings import Settings
 from whyclass.store import find_store
-from whyclass.study import class_evidence, layer_choice, layer_choice_rule
+from whyclass.study import class_evidence, layer_choice_rule
 from whyclass.study.layer_candidates import candidates
 from whyclass.study.layer_choice import cheap
 from whyclass.study.layer_choice_rule import averaged, pick
