@@ -9,9 +9,13 @@ import typer
 from rich.markup import escape
 
 from whyclass import __version__
+from whyclass.cli import audit, contrast, demo, explain, layers  # each enters its commands
 from whyclass.cli.options import app
 from whyclass.cli.progress_display import err
 from whyclass.errors import WhyclassError
+
+COMMANDS = (demo, explain, contrast, layers, audit)
+"""Modules of commands."""
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
