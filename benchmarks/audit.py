@@ -147,9 +147,10 @@ def _attribution(study: Study, sample: list[ClassEvidence], images: int) -> list
     noisy = study.trunk(noisy_precision(study.settings.precision, study.split))
     given = [(s.tensor, study.pool.items[p].digest) for s, p in zip(own.samples, own.chosen, strict=True)]
     prepared = smoothgrad.prepare(study.split, baseline, logit(own.target))
+    question = smoothgrad.Question(own.target, prepared)
 
     def ours() -> None:
-        smoothgrad.smoothgrad(study.split, noisy, given[:5], prepared, own.target, study.settings)
+        smoothgrad.smoothgrad(study.split, noisy, given[:5], question, study.settings)
 
     slow, fast = _timed(theirs) / 3 * images, _timed(ours) / 5 * images
     many = min(32, len(own.images))

@@ -83,7 +83,7 @@ def _ours(
     noisy, clean = fast_trunk(cut, noisy_precision(precision, cut)), fast_trunk(cut, torch.float32)
     clock("prepare")
     baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 224, 224), logit(TARGET))
-    scores = smoothgrad.smoothgrad(cut, noisy, images, baseline, TARGET, settings)
+    scores = smoothgrad.smoothgrad(cut, noisy, images, smoothgrad.Question(TARGET, baseline), settings)
     clock("attribution")
     with torch.no_grad():
         blocks = torch.stack([image for image, _ in images]).split(32)

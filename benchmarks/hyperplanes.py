@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from whyclass.concepts.hyperplane_training import hyperplanes, start_seed
+from whyclass.concepts.hyperplane_training import Fitting, hyperplanes, start_seed
 from whyclass.concepts.hyperplanes import Cells, Hyperplanes
 
 EPOCHS, IMAGES, LEAST_RATIO, LEAST_SHARE = 100, 60, 5.0, 0.7
@@ -39,7 +39,8 @@ def main() -> None:
 
     def fit(pairs: list[Pair], held_out: float) -> Hyperplanes:
         budget = int(options.budget * 2**30)
-        return hyperplanes(cells, pairs, held_out=held_out, budget_bytes=budget, device=device)
+        fitting = Fitting(held_out=held_out, budget_bytes=budget, device=device)
+        return hyperplanes(cells, pairs, fitting)
 
     print(
         f"{options.classes} classes, {len(pairs):,} pairs, {options.cells} cells of {options.channels} "

@@ -23,6 +23,20 @@ STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
+CHOICES = {
+    "baseline": BASELINES,
+    "relu": RELU,
+    "method": METHODS,
+    "layout": LAYOUTS,
+    "precision": PRECISIONS,
+    "fill": FILLS,
+    "signed": SIGNED,
+    "target": TARGETS,
+    "pictures": PICTURES,
+    "picture_start": STARTS,
+}
+"""Settings that are one of a few words."""
+
 
 def _check(settings: Any, name: str, kind: type, least: float) -> None:
     value = getattr(settings, name)
@@ -39,6 +53,12 @@ def _check_steps(shifts: Any) -> None:
     good = isinstance(shifts, tuple) and len(shifts) > 1 and all(math.isfinite(step) for step in shifts)
     if not good or shifts[0] != 0 or list(shifts) != sorted(set(shifts)):
         raise SettingsError(f"shifts is {shifts!r}; needed are two or more rising numbers, the first one 0")
+
+
+def _check_choices(settings: Any) -> None:
+    for name, allowed in CHOICES.items():
+        if (value := getattr(settings, name)) not in allowed:
+            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -174,21 +194,7 @@ class Settings:
         _check(self, "tolerance", float, 0.0)
         if self.copies > 1 and self.noise == 0:
             raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
-        choices = {
-            "baseline": BASELINES,
-            "relu": RELU,
-            "method": METHODS,
-            "layout": LAYOUTS,
-            "precision": PRECISIONS,
-            "fill": FILLS,
-            "signed": SIGNED,
-            "target": TARGETS,
-            "pictures": PICTURES,
-            "picture_start": STARTS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        _check_choices(self)
 
 
 PRESETS = {

@@ -9,7 +9,7 @@ import torch
 from helpers import nets
 from whyclass.attribution import deeplift
 from whyclass.attribution import smoothgrad as smoothgrads
-from whyclass.attribution.smoothgrad import METHODS, noisy_copies, prepare, score_cells, smoothgrad
+from whyclass.attribution.smoothgrad import METHODS, Question, noisy_copies, prepare, score_cells, smoothgrad
 from whyclass.errors import AttributionError
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
@@ -25,7 +25,7 @@ def cut(model, layer):
 
 def scored(own, images, settings=SETTINGS, target=TARGET):
     baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(target))
-    return smoothgrad(own, own.trunk, images, baseline, target, settings)
+    return smoothgrad(own, own.trunk, images, Question(target, baseline), settings)
 
 
 def slow_attributions(own, image, digest, settings):
@@ -182,7 +182,7 @@ def test_progress_is_told_of_every_image():
     own, told = cut(nets.Plain(), "stem"), []
     baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(TARGET))
     images = [(image, "x") for image in nets.images(3)]
-    smoothgrad(own, own.trunk, images, baseline, TARGET, SETTINGS, told.append)
+    smoothgrad(own, own.trunk, images, Question(TARGET, baseline), SETTINGS, told.append)
     assert told == [1, 1, 1]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from whyclass.concepts.hyperplane_training import hold_out, hyperplanes, start_seed
+from whyclass.concepts.hyperplane_training import Fitting, hold_out, hyperplanes, start_seed
 from whyclass.concepts.hyperplanes import Cells, against, between, select_cells
 from whyclass.concepts.nmf import factorise
 from whyclass.errors import AttributionError, ClassError, SettingsError
@@ -67,7 +67,7 @@ def same(one, two, tolerance=1e-5):
 @pytest.mark.parametrize(("epochs", "lr"), [(100, 0.01), (7, 0.5)])
 def test_equals_the_plain_loop(rng, sizes, c, epochs, lr):
     cells = make(rng, sizes, c)
-    found = hyperplanes(cells, all_pairs(cells), 5, epochs=epochs, lr=lr)
+    found = hyperplanes(cells, all_pairs(cells), Fitting(5, epochs, lr))
     for (a, b), w, bias in zip(all_pairs(cells), found.weights, found.biases, strict=True):
         expected_w, expected_bias = plain(cells[a].vectors, cells[b].vectors, start_seed(5, a, b), epochs, lr)
         np.testing.assert_allclose(w, expected_w, rtol=0, atol=1e-5)
@@ -105,7 +105,7 @@ def test_what_is_fitted_together_changes_only_the_rounding(rng):
 
 def test_the_same_call_gives_the_same_bytes_and_another_seed_others(rng):
     cells = make(rng, dict.fromkeys(range(4), 40), images=20)
-    one, two, other = (hyperplanes(cells, all_pairs(cells), seed) for seed in (3, 3, 4))
+    one, two, other = (hyperplanes(cells, all_pairs(cells), Fitting(seed)) for seed in (3, 3, 4))
     assert one.weights.tobytes() == two.weights.tobytes()
     assert one.held_out.plain.tobytes() == two.held_out.plain.tobytes()
     assert not np.isclose(one.weights, other.weights).any(1).all()
@@ -152,11 +152,11 @@ def test_the_budget_changes_only_the_rounding(rng):
     counts = []
     for budget in (most, most - 1, (least + most) // 2, least):
         cells.count = 0
-        same(whole, hyperplanes(cells, pairs, budget_bytes=budget), 1e-6)
+        same(whole, hyperplanes(cells, pairs, Fitting(budget_bytes=budget)), 1e-6)
         counts.append(cells.count - 7)
     assert counts[0] == 7 < counts[1] <= counts[2] < counts[3] == 2 * 21
     with pytest.raises(SettingsError, match=r"budget_bytes is 1000; classes \d and \d alone need"):
-        hyperplanes(cells, pairs, budget_bytes=1000)
+        hyperplanes(cells, pairs, Fitting(budget_bytes=1000))
 
 
 def test_accuracy_by_hand():
@@ -191,7 +191,7 @@ def test_a_hyperplane_with_all_cells_on_one_side_is_at_chance():
 
 def test_the_second_fit_is_the_plain_loop_on_the_other_images(rng):
     cells = make(rng, {0: 80, 1: 60, 2: 70}, images=10)
-    found = hyperplanes(cells, all_pairs(cells), 1)
+    found = hyperplanes(cells, all_pairs(cells), Fitting(1))
     parts = {}
     for k, own in cells.items():
         out = np.isin(own.image, hold_out(np.arange(10), k, 1, 0.2))
@@ -214,7 +214,7 @@ def test_cells_of_a_seen_image_do_not_help_with_held_out_ones():
     """Every image has a direction of its own: told apart when seen, and never when not."""
     image = np.repeat(np.arange(20), 10)
     cells = {k: Cells(9 * np.eye(80, dtype=np.float32)[image + 20 * k], image) for k in range(4)}
-    found = hyperplanes(cells, all_pairs(cells), epochs=300, lr=0.1)
+    found = hyperplanes(cells, all_pairs(cells), Fitting(epochs=300, lr=0.1))
     assert (found.training.plain == 1).all()
     assert abs(found.held_out.plain.mean() - 0.5) < 0.2
 
@@ -241,7 +241,7 @@ def test_a_class_with_one_image_is_not_measured_on_others(rng):
 
 def test_without_a_second_fit_the_first_is_the_same(rng):
     cells = make(rng, {0: 30, 1: 20})
-    found = hyperplanes(cells, [(0, 1)], held_out=0)
+    found = hyperplanes(cells, [(0, 1)], Fitting(held_out=0))
     np.testing.assert_allclose(found.weights, hyperplanes(cells, [(0, 1)]).weights, rtol=0, atol=1e-6)
     assert np.isnan(found.held_out.plain).all()
 
@@ -293,10 +293,10 @@ def test_bad_input_is_named(rng):
             hyperplanes(cells, pairs)
     for change in ({"epochs": 0}, {"lr": 0}, {"lr": float("inf")}, {"held_out": 1}, {"seed": -1}):
         with pytest.raises(SettingsError, match=f"{next(iter(change))} is"):
-            hyperplanes(cells, [(0, 1)], **change)
+            hyperplanes(cells, [(0, 1)], Fitting(**change))
     huge = {k: Cells(own.vectors * np.float32(1e35), own.image) for k, own in cells.items()}
     with pytest.raises(SettingsError, match="does not stay finite"):
-        hyperplanes(huge, [(0, 1)], lr=1e5)
+        hyperplanes(huge, [(0, 1)], Fitting(lr=1e5))
 
 
 def selected_slowly(activations, scores, cut):
@@ -361,7 +361,7 @@ def planted(rng):
 def test_signs_on_planted_concepts(rng):
     A, B = planted(rng)
     cells = {k: select_cells(X, np.ones((8, 4, 4))) for k, X in enumerate((A, B))}
-    found = hyperplanes(cells, [(0, 1), (1, 0)], epochs=1000, lr=0.1)
+    found = hyperplanes(cells, [(0, 1), (1, 0)], Fitting(epochs=1000, lr=0.1))
     for (w, b), own, other, channel in (
         ((found.weights[0], found.biases[0]), A, B, 1),
         ((found.weights[1], found.biases[1]), B, A, 2),

@@ -186,9 +186,9 @@ def test_the_shortcut_is_found_in_its_class_and_random_crops_show_it_seldom(tmp_
 def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictures, tmp_path, monkeypatch):
     real = smoothgrad.smoothgrad
 
-    def silent(split, trunk, images, baseline, target, *rest):
-        scores = real(split, trunk, images, baseline, target, *rest)
-        if target != HAWK:
+    def silent(split, trunk, images, question, *rest):
+        scores = real(split, trunk, images, question, *rest)
+        if question.target != HAWK:
             return scores
         nothing = np.zeros_like(scores.cells)
         return smoothgrad.Scores(nothing, nothing, scores.errors)

@@ -30,9 +30,11 @@ from whyclass.records import LayerChoice
 from whyclass.report import audits_in_store
 from whyclass.settings import Settings
 from whyclass.store import find_store
-from whyclass.study import class_evidence, layer_choice
+from whyclass.study import class_evidence, layer_choice_rule
 from whyclass.study.layer_candidates import candidates
-from whyclass.study.layer_choice import averaged, cheap, classes_of, pick, sample_of
+from whyclass.study.layer_choice import cheap
+from whyclass.study.layer_choice_rule import averaged, pick
+from whyclass.study.layer_choice_sample import classes_of, sample_of
 from whyclass.study.study import Study
 
 # ---------------------------------------------------------------- candidates
@@ -307,7 +309,7 @@ def test_concepts_are_tried_on_the_same_evidence(made, pool, tmp_path, monkeypat
 
 def test_a_sample_is_searched_and_said_and_its_index_lies_apart(pool, tmp_path, monkeypatch):
     store, progress = tmp_path / "store", Notes()
-    monkeypatch.setattr(layer_choice, "ENOUGH", 7)
+    monkeypatch.setattr(layer_choice_rule, "ENOUGH", 7)
     changes = {"sample": 20, "layers": ["stage3"], "classes": ["hawk"]}
     found = chosen(pool, store, **changes, progress=progress)
     assert (found.sample, found.pool.size) == (20, N * len(NAMES))

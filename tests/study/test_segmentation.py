@@ -89,7 +89,8 @@ def test_evidence_is_that_of_the_classifier_whose_logit_is_the_maps_mean(study):
         cut = split(model, world.LAYER, image[None])
         baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 96, 96), logit(HAWK))
         images = [(image, "x")]
-        scores.append(smoothgrad.smoothgrad(cut, cut.trunk, images, baseline, HAWK, quick(), dense=True))
+        question = smoothgrad.Question(HAWK, baseline, dense=True)
+        scores.append(smoothgrad.smoothgrad(cut, cut.trunk, images, question, quick()))
     assert np.allclose(scores[0].signed, scores[1].signed, atol=1e-6)
     assert max(s.errors.max() for s in scores) < 1e-4
 
@@ -102,9 +103,8 @@ def test_attribution_is_complete_where_skips_go_around_the_layer(layer, target):
     assert cut.bypassed is (layer in ("low", "up"))
     image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
     baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 32, 32), logit(1))
-    found = smoothgrad.smoothgrad(
-        cut, cut.trunk, [(image, "x")], baseline, 1, quick(target=target), dense=True
-    )
+    question = smoothgrad.Question(1, baseline, dense=True)
+    found = smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], question, quick(target=target))
     assert found.errors.max() < 1e-4
     assert found.signed.any()
 
@@ -116,7 +116,8 @@ def test_confident_pixels_alone_are_explained(study):
     cut, model = study.split, study.loaded.model
     baseline = smoothgrad.prepare(cut, torch.ones(1, 3, 96, 96), logit(OWL))
     settings = quick(copies=1, noise=0, target="confident")
-    found = smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], baseline, OWL, settings, dense=True)
+    question = smoothgrad.Question(OWL, baseline, dense=True)
+    found = smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], question, settings)
     with torch.no_grad():
         output, reference = model(image[None]), cut.head(baseline.activations)
     inside = class_map(output, OWL)[0]

@@ -59,6 +59,25 @@ class Baseline:
     tape: deeplift.Tape | None = field(repr=False, default=None)
 
 
+@dataclass(frozen=True)
+class Question:
+    """For which class the cells of images are to speak.
+
+    Attributes
+    ----------
+    target
+        Class whose logit, before softmax, is attributed.
+    baseline
+        `prepare`'s for the class.
+    dense
+        Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
+    """
+
+    target: int
+    baseline: Baseline
+    dense: bool = False
+
+
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     """The baseline of a constant ``image`` (1, C, S, T); computed once for a class.
 
@@ -88,11 +107,9 @@ def smoothgrad(
     split: Split,
     trunk: Trunk,
     images: Iterable[tuple[Tensor, str]],
-    baseline: Baseline,
-    target: int,
+    question: Question,
     settings: Settings,
     advance: Callable[[int], None] = lambda done: None,
-    dense: bool = False,
 ) -> Scores:
     """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
 
@@ -103,20 +120,17 @@ def smoothgrad(
     images
         Tensors (C, S, T) with their content hashes, which seed their noise: an image gets the same
         noise whatever is attributed beside it.
-    target
-        Class whose logit, before softmax, is attributed.
-    dense
-        Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
 
     Raises
     ------
     AttributionError
         If an attribution is not finite.
     """
+    target, baseline = question.target, question.baseline
     cells, signed, errors = [], [], []
     for image, digest in images:
         total, worst = torch.zeros(split.shape, device=split.example.device), []
-        within = dense and settings.target == "confident"
+        within = question.dense and settings.target == "confident"
         wanted = _confident(split, image, target) if within else logit(target)
         against = replace(baseline, tape=None) if within else baseline
         for copies in noisy_copies(image, digest, settings).split(split.together(BATCH)):

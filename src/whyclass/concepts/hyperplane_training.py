@@ -37,16 +37,48 @@ PADDING = 16
 """Channels of room between cells: rows a power of two of bytes apart compete for the same cache lines."""
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """How hyperplanes are fitted, and where.
+
+    Attributes
+    ----------
+    seed
+        Decides starts and held-out images.
+    epochs, lr
+        Rounds of gradient descent, and their learning rate.
+    held_out
+        Share of each class's images, at least one, that the second fit leaves out; 0 does without it.
+    budget_bytes
+        Memory to work in, beside the cells and the result: pairs that need more are fitted in turns.
+    device
+        Where the descent runs.
+    """
+
+    seed: int = 0
+    epochs: int = 100
+    lr: float = 0.01
+    held_out: float = 0.2
+    budget_bytes: int = 2 << 30
+    device: str | torch.device = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        for name, value, least in (("seed", self.seed, 0), ("epochs", self.epochs, 1)):
+            if not isinstance(value, int) or value < least:
+                raise SettingsError(f"{name} is {value!r}; needed is an int of at least {least}")
+        if not 0 < self.lr < float("inf"):
+            raise SettingsError(f"lr is {self.lr!r}; needed is a finite number above 0")
+        if not 0 <= self.held_out < 1:
+            raise SettingsError(f"held_out is {self.held_out!r}; needed is a share from 0 to below 1")
+
+
+DEFAULT = Fitting()
+"""The paper's descent (5.1.1), on the processor."""
+
+
 def hyperplanes(
-    cells: Mapping[int, Cells],
-    pairs: Sequence[tuple[int, int]],
-    seed: int = 0,
-    *,
-    epochs: int = 100,
-    lr: float = 0.01,
-    held_out: float = 0.2,
-    budget_bytes: int = 2 << 30,
-    device: str | torch.device = "cpu",
+    cells: Mapping[int, Cells], pairs: Sequence[tuple[int, int]], fitting: Fitting = DEFAULT
 ) -> Hyperplanes:
     """Fit a hyperplane between the cells of A and B for every pair (A, B) (paper, 5.1.1).
 
@@ -62,41 +94,35 @@ def hyperplanes(
         By class; of any mapping, such as one that reads a class from disk when it is asked for.
     pairs
         Ordered pairs (A, B), in any order.
-    held_out
-        Share of each class's images, at least one, that the second fit leaves out; 0 does without it.
-    budget_bytes
-        Memory to work in, beside the cells and the result: pairs that need more are fitted in turns.
 
     Raises
     ------
     ClassError
         If a class is paired with itself, unknown, or has no cell.
     SettingsError
-        If a number is out of range, there is no pair, the classes' cells do not have the same channels,
-        a single pair needs more than the budget, or the descent does not stay finite.
+        If there is no pair, the classes' cells do not have the same channels, a single pair needs more
+        than the budget, or the descent does not stay finite.
     AttributionError
         If an activation is not finite.
     """
-    descent = _Descent(seed, epochs, lr)
-    _check_numbers(descent, held_out)
     asked = _check_pairs(pairs)
-    classes = {k: _survey(k, cells, seed, held_out) for k in np.unique(asked).tolist()}
+    classes = {k: _survey(k, cells, fitting) for k in np.unique(asked).tolist()}
     c = _channels(classes)
     ordered, mirrored = np.sort(asked, 1), asked[:, 0] > asked[:, 1]
     sign = np.where(mirrored, -1, 1).astype(np.float32)
     weights, biases = np.empty((len(asked), c), np.float32), np.empty(len(asked), np.float32)
     hits = np.empty((2, len(asked), 2))  # of the cells fitted to, and of those held out
-    for rows in _turns(ordered, classes, c, budget_bytes):
+    for rows in _turns(ordered, classes, c, fitting.budget_bytes):
         fitted, row = np.unique(ordered[rows], axis=0, return_inverse=True)
         row = row.reshape(-1)  # numpy 2.0 gives it two dimensions
-        X = {k: _load(cells[k], classes[k], device) for k in np.unique(fitted).tolist()}
-        W, b, found = _fit(fitted, X, X, descent)
+        X = {k: _load(cells[k], classes[k], fitting.device) for k in np.unique(fitted).tolist()}
+        W, b, found = _fit(fitted, X, X, fitting)
         weights[rows] = sign[rows, None] * W[row]
         del W  # its place is needed for the second fit
         biases[rows], hits[0, rows] = sign[rows] * b[row], found[row]
-        hits[1, rows] = _fit_part(fitted, X, classes, descent)[row]
+        hits[1, rows] = _fit_part(fitted, X, classes, fitting)[row]
     if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
-        raise SettingsError(f"the descent with lr {lr} does not stay finite; choose a smaller one")
+        raise SettingsError(f"the descent with lr {fitting.lr} does not stay finite; choose a smaller one")
     hits[:, mirrored] = hits[:, mirrored, ::-1]
     training = _accuracy(asked, hits[0], {k: (own.cells, own.images) for k, own in classes.items()})
     held = _accuracy(asked, hits[1], {k: (own.cells - own.kept, own.held) for k, own in classes.items()})
@@ -146,23 +172,6 @@ class _Side:
     share: Tensor
 
 
-@dataclass(frozen=True)
-class _Descent:
-    seed: int
-    epochs: int
-    lr: float
-
-
-def _check_numbers(descent: _Descent, held_out: float) -> None:
-    for name, value, least in (("seed", descent.seed, 0), ("epochs", descent.epochs, 1)):
-        if not isinstance(value, int) or value < least:
-            raise SettingsError(f"{name} is {value!r}; needed is an int of at least {least}")
-    if not 0 < descent.lr < float("inf"):
-        raise SettingsError(f"lr is {descent.lr!r}; needed is a finite number above 0")
-    if not 0 <= held_out < 1:
-        raise SettingsError(f"held_out is {held_out!r}; needed is a share from 0 to below 1")
-
-
 def _check_pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     asked = np.asarray(pairs)
     shaped = asked.ndim == 2 and asked.shape[1] == 2 and len(asked) and asked.dtype.kind in "iu"
@@ -173,7 +182,7 @@ def _check_pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return asked.astype(np.int64)
 
 
-def _survey(k: int, cells: Mapping[int, Cells], seed: int, held_out: float) -> _Class:
+def _survey(k: int, cells: Mapping[int, Cells], fitting: Fitting) -> _Class:
     """Draw the images that class ``k`` holds out."""
     if k not in cells:
         raise ClassError(f"there are no cells of class {k}; select them first")
@@ -186,7 +195,7 @@ def _survey(k: int, cells: Mapping[int, Cells], seed: int, held_out: float) -> _
     if not len(own.image):
         raise ClassError(f"class {k} has no cell above the cut: nothing at this layer speaks for it")
     images = np.unique(own.image)
-    held = hold_out(images, k, seed, held_out)
+    held = hold_out(images, k, fitting.seed, fitting.held_out)
     out = np.isin(own.image, held)
     order = np.argsort(out, kind="stable")
     return _Class(order, int((~out).sum()), own.vectors.shape[1], len(images), len(held))
@@ -235,10 +244,10 @@ def _load(cells: Cells, own: _Class, device: str | torch.device) -> Tensor:
 
 
 def _fit(
-    pairs: np.ndarray, train: Mapping[int, Tensor], test: Mapping[int, Tensor], descent: _Descent
+    pairs: np.ndarray, train: Mapping[int, Tensor], test: Mapping[int, Tensor], fitting: Fitting
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``W`` (Q, c) and ``b`` (Q,) fitted to ``train``, and how many cells of ``test`` are right (Q, 2)."""
-    W, b = _descend(_sides(pairs, train), *_starts(pairs, train, descent.seed), descent)
+    W, b = _descend(_sides(pairs, train), *_starts(pairs, train, fitting.seed), fitting)
     hits = np.empty((len(pairs), 2))
     for side in _sides(pairs, test):
         z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
@@ -248,7 +257,7 @@ def _fit(
 
 
 def _fit_part(
-    pairs: np.ndarray, X: Mapping[int, Tensor], classes: Mapping[int, _Class], descent: _Descent
+    pairs: np.ndarray, X: Mapping[int, Tensor], classes: Mapping[int, _Class], fitting: Fitting
 ) -> np.ndarray:
     """Cells of held-out images that a fit to the other images gets right (Q, 2); NaN for a lone image."""
     hits = np.full((len(pairs), 2), np.nan)
@@ -256,7 +265,7 @@ def _fit_part(
     if able:
         train = {k: own[: classes[k].kept] for k, own in X.items()}
         test = {k: own[classes[k].kept :] for k, own in X.items()}
-        hits[able] = _fit(pairs[able], train, test, descent)[2]
+        hits[able] = _fit(pairs[able], train, test, fitting)[2]
     return hits
 
 
@@ -287,7 +296,7 @@ def _sides(pairs: np.ndarray, X: Mapping[int, Tensor]) -> list[_Side]:
     return sides
 
 
-def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, descent: _Descent) -> tuple[Tensor, Tensor]:
+def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, fitting: Fitting) -> tuple[Tensor, Tensor]:
     """Gradient descent on all pairs in lock-step, in place."""
     G, g = W.new_empty(2 * len(W), W.shape[1]), b.new_empty(2 * len(b))
 
@@ -298,10 +307,10 @@ def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, descent: _Descent) ->
         g.index_copy_(0, side.slots, R.sum(1))
 
     with _workers(sides) as each:
-        for _ in range(descent.epochs):
+        for _ in range(fitting.epochs):
             each(part)
             for values, (of_a, of_b) in ((W, G.chunk(2)), (b, g.chunk(2))):
-                values.sub_(of_a, alpha=descent.lr).sub_(of_b, alpha=descent.lr)
+                values.sub_(of_a, alpha=fitting.lr).sub_(of_b, alpha=fitting.lr)
     return W, b
 
 

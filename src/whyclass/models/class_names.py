@@ -29,9 +29,7 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
         raise ClassError(f"there are {len(names)} class names, and the model has {count} classes")
     text = str(wanted).strip()
     if isinstance(wanted, int) or (text.removeprefix("-").isdecimal() and text not in names):
-        if 0 <= int(text) < count:
-            return int(text)
-        raise ClassError(f"class {text} does not exist; the model has classes 0 to {count - 1}")
+        return _numbered(text, count)
     exact = [i for i, name in enumerate(names) if name == text]
     found = exact or [i for i, name in enumerate(names) if _plain(name) == _plain(text)]
     if len(found) == 1:
@@ -39,6 +37,12 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
     if found:
         raise ClassError(f"class {text!r} is ambiguous; give the index of one: {_listed(found, names)}")
     raise ClassError(f"no class is called {text!r}.{_candidates(text, names, count)}")
+
+
+def _numbered(text: str, count: int) -> int:
+    if 0 <= int(text) < count:
+        return int(text)
+    raise ClassError(f"class {text} does not exist; the model has classes 0 to {count - 1}")
 
 
 def rivals(scores: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> str:

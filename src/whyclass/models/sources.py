@@ -38,10 +38,22 @@ def _nearest(given: str, known: Iterable[str], usual: str) -> str:
 
 def _from_torchvision(request: Request) -> Loaded:
     """``torchvision:NAME`` or ``torchvision:NAME:WEIGHTS``: classifiers and segmentation nets."""
-    name, weights = request.name, request.weights
     architecture, _, wanted = request.rest.partition(":")
-    nets = torchvision.models.list_models(module=torchvision.models.segmentation)
-    known = torchvision.models.list_models(module=torchvision.models) + nets
+    entry = _entry(architecture, wanted)
+    model = _net(request, architecture, entry)
+    meta = entry if wanted or request.weights is None else None
+    preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
+    names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
+    return Loaded(request.name, model, preprocessing, names if len(names) == _outputs(model, names) else ())
+
+
+def _segmentation_nets() -> list[str]:
+    return torchvision.models.list_models(module=torchvision.models.segmentation)
+
+
+def _entry(architecture: str, wanted: str) -> Any:
+    """Torchvision's entry of the weights of that name, or of the first ones; None where it offers none."""
+    known = torchvision.models.list_models(module=torchvision.models) + _segmentation_nets()
     if architecture not in known:
         raise ModelError(
             f"torchvision has no classifier or segmentation net {architecture!r}; did you mean "
@@ -50,21 +62,20 @@ def _from_torchvision(request: Request) -> Loaded:
     entries = torchvision.models.get_model_weights(architecture)
     if wanted and wanted not in entries.__members__:
         raise ModelError(f"{architecture} has no weights {wanted!r}; it has {', '.join(entries.__members__)}")
-    entry = entries[wanted] if wanted else next(iter(entries), None)
+    return entries[wanted] if wanted else next(iter(entries), None)
+
+
+def _net(request: Request, architecture: str, entry: Any) -> nn.Module:
+    """The architecture with the weights of the request's file, or else with those of the entry."""
     builder = torchvision.models.get_model_builder(architecture)
     # a segmentation net would fetch its backbone's weights of its own accord
-    fixed: dict[str, Any] = {"weights_backbone": None} if architecture in nets else {}
-    if weights is not None:
-        state = read_weights(weights)
-        if any("aux_classifier." in key for key in state):
-            fixed["aux_loss"] = True
-        model = fit(lambda **kw: builder(weights=None, **fixed, **kw), weights, name, state)
-    else:
-        model = built(lambda: builder(weights=entry if request.pretrained else None, **fixed), name)
-    meta = entry if wanted or weights is None else None
-    preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
-    names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
-    return Loaded(name, model, preprocessing, names if len(names) == _outputs(model, names) else ())
+    fixed: dict[str, Any] = {"weights_backbone": None} if architecture in _segmentation_nets() else {}
+    if request.weights is None:
+        return built(lambda: builder(weights=entry if request.pretrained else None, **fixed), request.name)
+    state = read_weights(request.weights)
+    if any("aux_classifier." in key for key in state):
+        fixed["aux_loss"] = True
+    return fit(lambda **kw: builder(weights=None, **fixed, **kw), request.weights, request.name, state)
 
 
 def _outputs(model: nn.Module, names: tuple[str, ...]) -> int:

@@ -104,18 +104,15 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
         inner = next(arg for arg in args if arg is not type(None))
         return None if value is None else _build(inner, value, arrays, archive)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        fields = dataclasses.fields(hint)
-        names = {field.name for field in fields}
-        # a field that came later has a default, and records from before it lack it
-        needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-        if not needed <= set(value) <= names:
-            wrong = sorted((needed - set(value)) | (set(value) - names))
-            raise ValueError(f"{hint.__name__} has fields {wrong} too many or too few")
+        hints = _hints(hint, value)
         return hint(**{name: _build(hints[name], value[name], arrays, archive) for name in value})
     if origin is tuple:
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_build(k, entry, arrays, archive) for k, entry in zip(kinds, value, strict=True))
+    return _leaf(hint, value, arrays, archive)
+
+
+def _leaf(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfile.ZipFile) -> Any:
     if hint is np.ndarray:
         return arrays[value]
     if hint is bytes:
@@ -123,3 +120,15 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
     if hint in _PLAIN and type(value) not in _PLAIN[hint]:
         raise ValueError(f"{value!r} is no {hint.__name__}")
     return value
+
+
+def _hints(kind: type, value: Any) -> dict[str, Any]:
+    """The types of a record's fields; ``value`` must hold all that are needed and no other."""
+    fields = dataclasses.fields(kind)
+    names = {field.name for field in fields}
+    # a field that came later has a default, and records from before it lack it
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= set(value) <= names:
+        wrong = sorted((needed - set(value)) | (set(value) - names))
+        raise ValueError(f"{kind.__name__} has fields {wrong} too many or too few")
+    return typing.get_type_hints(kind)

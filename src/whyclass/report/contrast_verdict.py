@@ -120,14 +120,14 @@ def name(side: Side) -> str:
 
 
 def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
-    measured = found.hyperplane.held_out or found.hyperplane.training
-    exact = all(report_verdict.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    nothing = found.a.prediction_test is None or not {shifted, crops} & {"passed", "unchecked"}
-    if nothing or (measured.at_chance and shifted != "passed"):
+    tests, measured = found.a.prediction_test, found.hyperplane.held_out or found.hyperplane.training
+    if tests is None or not {shifted, crops} & {"passed", "unchecked"}:
         return "distrust"
-    tests = found.a.prediction_test
-    others = report_verdict.outcome(tests.excluding) if tests and tests.excluding else "passed"
+    if measured.at_chance and shifted != "passed":
+        return "distrust"
+    others = report_verdict.outcome(tests.excluding) if tests.excluding else "passed"
     agree = shifted == crops == others == "passed" and not measured.at_chance
+    exact = all(report_verdict.adds_up(side.explanation.completeness) for side in (found.a, found.b))
     return "trust" if agree and exact else "careful"
 
 

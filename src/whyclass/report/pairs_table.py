@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from whyclass.records import Pairs, PairShift
+from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report.paper_tables import LEAST
 from whyclass.report.published_numbers import PAPER_SHIFTS, Value
 
@@ -61,20 +62,33 @@ def table(found: Pairs) -> Table:
     """Table 3 of all pairs of a record."""
     sweeps = [pair.shifting for pair in found.pairs]
     held = [pair.held_out.balanced for pair in found.pairs if pair.held_out]
-    randoms = [sweep.random for sweep in sweeps]
-    some = [(sweep, random) for sweep, random in zip(sweeps, randoms, strict=True) if random]
+    random, above = _random(sweeps)
     return Table(
-        hyperplane=Row(
-            n=len(sweeps),
-            default=_spread([sweep.steps[0].target for sweep in sweeps]),
-            shifted=_spread([sweep.steps[sweep.best].target for sweep in sweeps]),
-            swaps=tuple(float(np.mean([swaps(pair, least) for pair in found.pairs])) for least in SWAPS),
-        ),
-        random=_spread([value for _, random in some for value in random.highest]) if some else None,
+        hyperplane=_hyperplane(found),
+        random=random,
         reversed=_spread([value for sweep in sweeps for value in sweep.reversed.highest]),
-        above=sum(s.steps[s.best].target > max(r.highest) for s, r in some) if some else None,
+        above=above,
         held_out=(float(np.mean(held)), len(held)) if held else None,
     )
+
+
+def _hyperplane(found: Pairs) -> Row:
+    sweeps = [pair.shifting for pair in found.pairs]
+    return Row(
+        n=len(sweeps),
+        default=_spread([sweep.steps[0].target for sweep in sweeps]),
+        shifted=_spread([sweep.steps[sweep.best].target for sweep in sweeps]),
+        swaps=tuple(float(np.mean([swaps(pair, least) for pair in found.pairs])) for least in SWAPS),
+    )
+
+
+def _random(sweeps: Sequence[Sweep]) -> tuple[tuple[float, float] | None, int | None]:
+    """What random directions reach, and above how many pairs' largest of them the shifted mean lies."""
+    tried = [(sweep, sweep.random.highest) for sweep in sweeps if sweep.random]
+    if not tried:
+        return None, None
+    above = sum(sweep.steps[sweep.best].target > max(highest) for sweep, highest in tried)
+    return _spread([value for _, highest in tried for value in highest]), above
 
 
 def swaps(pair: PairShift, least: float) -> bool:

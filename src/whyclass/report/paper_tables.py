@@ -187,8 +187,20 @@ def _draws(audit: Audit, test: str) -> list[list[Shifts]]:
 
 
 def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
-    runs = draw[0].runs
     pairs = [pair for shift in draw for pair in shift.pairs]
+    yield Row(label, audit.model.layer, len(pairs), _moved_values(pairs, draw[0].runs))
+    controls = [pair.control for pair in pairs if pair.control]
+    reached = {
+        "random directions": [value for control in controls for value in control.random],
+        "normal reversed": [control.reversed for control in controls],
+    }
+    for name, scores in reached.items():
+        if scores:
+            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(np.array(scores))}, "control")
+
+
+def _moved_values(pairs: Sequence[AuditedPair], runs: int) -> dict[str, Value]:
+    """A row's numbers over pairs, with their deviation over runs where there are several."""
     columns: dict[str, Callable[[AuditedPair], float]] = {
         "default": lambda pair: pair.target.score,
         "shifted": lambda pair: pair.moved.highest,
@@ -200,15 +212,7 @@ def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
         by_run = [np.mean([number(pair) for pair in pairs if run in pair.runs]) for run in range(runs)]
         value = share(found > 0.5) if name.startswith("swap") else _mean(found)
         values[name] = replace(value, runs=float(np.std(by_run)) if runs > 1 else None)
-    yield Row(label, audit.model.layer, len(pairs), values)
-    controls = [pair.control for pair in pairs if pair.control]
-    reached = {
-        "random directions": [value for control in controls for value in control.random],
-        "normal reversed": [control.reversed for control in controls],
-    }
-    for name, scores in reached.items():
-        if scores:
-            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(np.array(scores))}, "control")
+    return values
 
 
 def swaps(pair: AuditedPair, least: float) -> bool:

@@ -170,27 +170,32 @@ def _shifts(audit: Audit, result: ClassResult) -> list[Shifts]:
     return [shift for shift in audit.shifts if shift.source.index == result.target.index and shift.pairs]
 
 
-def _class_files(
-    finding: Finding, result: ClassResult, beside: Sequence[ClassResult | None], shifts: Sequence[Shifts]
-) -> _Made:
-    """The page of a class and its pictures; names of files are made of numbers and safe letters alone."""
-    index = finding.target.index
-    kept: list[tuple[str, bytes]] = []
+class _PictureFiles:
+    """Pictures of a class's page, as files beside it, in the order in which they are shown."""
 
-    def shown(picture: Picture | None, name: str) -> Shown | None:
+    def __init__(self, index: int) -> None:
+        self.folder = f"img/{index}"
+        self.files: list[tuple[str, bytes]] = []
+
+    def shown(self, picture: Picture | None, name: str) -> Shown | None:
         if picture is None:
             return None
         if picture.mime not in page_pictures.MIMES:
             raise RecordError(f"a picture is of type {picture.mime!r}, which no page shows")
-        src = f"img/{index}/{name}.{SUFFIXES[picture.mime]}"
-        kept.append((src, picture.data))
+        src = f"{self.folder}/{name}.{SUFFIXES[picture.mime]}"
+        self.files.append((src, picture.data))
         return Shown(src, picture.width, picture.height)
 
-    def strip(found: Strip | None, name: str) -> ShownStrip | None:
-        picture = shown(found.picture, name) if found else None
+    def strip(self, found: Strip | None, name: str) -> ShownStrip | None:
+        picture = self.shown(found.picture, name) if found else None
         return ShownStrip(found, picture) if found and picture else None
 
-    tests = finding.prediction_test
+
+def _class_files(
+    finding: Finding, result: ClassResult, beside: Sequence[ClassResult | None], shifts: Sequence[Shifts]
+) -> _Made:
+    """The page of a class and its pictures; names of files are made of numbers and safe letters alone."""
+    pictures, tests = _PictureFiles(finding.target.index), finding.prediction_test
     scope: dict[str, Any] = {
         "f": finding,
         "shifts": shifts,
@@ -199,10 +204,11 @@ def _class_files(
         "page_of": page_name,
         "policy": POLICY,
         "examples": [
-            (one, shown(one.picture, f"example{number}")) for number, one in enumerate(finding.examples, 1)
+            (one, pictures.shown(one.picture, f"example{number}"))
+            for number, one in enumerate(finding.examples, 1)
         ],
         "strips": [
-            (strip(one.including, f"c{number}"), strip(one.excluding, f"c{number}-other"))
+            (pictures.strip(one.including, f"c{number}"), pictures.strip(one.excluding, f"c{number}-other"))
             for number, one in enumerate(finding.concepts, 1)
         ],
     }
@@ -213,14 +219,14 @@ def _class_files(
             "target": finding.target,
             "verdict": verdict.verdict(alone),
             "stitched": [
-                shown(test.picture, name) if test else None
+                pictures.shown(test.picture, name) if test else None
                 for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))
             ],
         }
-    line = Line(result, standing(finding), page_name(result), shown(finding.thumbnail, "best"))
+    line = Line(result, standing(finding), page_name(result), pictures.shown(finding.thumbnail, "best"))
     name = "site_class.html" if tests else "site_unexplained.html"
-    kept.append((page_name(result), rendered(name, scope).encode()))
-    return _Made(kept, line)
+    page = (page_name(result), rendered(name, scope).encode())
+    return _Made([*pictures.files, page], line)
 
 
 def page_name(found: ClassResult) -> str:

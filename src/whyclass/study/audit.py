@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from whyclass.concepts.nmf import factorise, strongest
-from whyclass.errors import AttributionError, SettingsError
+from whyclass.errors import AttributionError, ClassError, SettingsError
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
@@ -81,8 +81,7 @@ def audit(context: Context, asked: Asked) -> None:
     speaking = [
         own
         for own in (evidence_of(context, k) for k in asked.mine)
-        if (pairs and not own.evidence_file.exists())
-        or (own.target in set(todo) and not (own.factors_file.exists() and own.evidence_file.exists()))
+        if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
     ]
     work = sum(_work(own) for own in speaking) + FINDING * len(todo)
     if pairs:
@@ -111,6 +110,22 @@ def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
         )
 
 
+def part_of(classes: tuple[int, ...], part: tuple[int, int]) -> tuple[int, ...]:
+    """Every n-th of the classes from the i-th on, for a part (i, n).
+
+    Raises
+    ------
+    ClassError
+        If that is none.
+    """
+    number, of = part
+    if not (mine := classes[number - 1 :: of]):
+        raise ClassError(
+            f"part {number}/{of} of {len(classes)} classes holds none; ask for fewer parts, or for a class"
+        )
+    return mine
+
+
 def is_of(context: Context, found: Audit) -> bool:
     """Whether an audit is of the context's model, layer, pool and settings."""
     mine = (
@@ -133,6 +148,13 @@ def finding_file(context: Context, target: int) -> Path:
     numbers = context.key(target, settings=settings_of(context))
     key = key_of(numbers=numbers, names=context.names_digest, model=context.loaded.name)
     return context.store.record("findings", key)
+
+
+def _lacks(own: ClassEvidence, *, concepts: bool, cells: bool) -> bool:
+    """Whether something must be made of a class whose concepts, or whose cells alone, are needed."""
+    if not own.evidence_file.exists():
+        return concepts or cells
+    return concepts and not own.factors_file.exists()
 
 
 def _work(own: ClassEvidence) -> float:

@@ -137,18 +137,17 @@ class ClassEvidence:
     def _scores(self) -> smoothgrad.Scores:
         context, settings, samples = self.context, self.context.settings, self.samples
         digests = [context.pool.items[int(position)].digest for position in self.chosen]
+        reference = context.preprocessing.constant(settings.baseline)
         with context.progress.step("attribution", len(samples)) as advance:
+            trunk = context.trunk(noisy_precision(settings.precision, context.split))
+            baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
             return smoothgrad.smoothgrad(
                 context.split,
-                context.trunk(noisy_precision(settings.precision, context.split)),
+                trunk,
                 [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
-                smoothgrad.prepare(
-                    context.split, context.preprocessing.constant(settings.baseline), logit(self.target)
-                ),
-                self.target,
+                smoothgrad.Question(self.target, baseline, context.task.dense),
                 settings,
                 advance,
-                context.task.dense,
             )
 
 

@@ -129,16 +129,15 @@ class _KeptCells(Mapping[int, Cells]):
 def fit(context: Context, cells: Mapping[int, Cells], pairs: list[tuple[int, int]]) -> Hyperplanes:
     """Hyperplanes of pairs of classes, as the settings want them."""
     settings = context.settings
-    return hyperplane_training.hyperplanes(
-        cells,
-        pairs,
-        settings.seed,
+    fitting = hyperplane_training.Fitting(
+        seed=settings.seed,
         epochs=settings.epochs,
         lr=settings.rate,
         held_out=settings.held_out,
         budget_bytes=int(settings.budget * 2**30),
         device=context.split.example.device,
     )
+    return hyperplane_training.hyperplanes(cells, pairs, fitting)
 
 
 def held_out(planes: Hyperplanes, row: int) -> Separation | None:
@@ -255,6 +254,21 @@ def _warnings(context: Context, plane: Hyperplane, sides: Sequence[Side]) -> Ite
     names = [side.explanation.target.name for side in sides]
     if context.task.dense:
         yield SEGMENTS.format(outlines=f"“{names[0]}” in white and of “{names[1]}” in yellow")
+    yield from _unsure(plane, names)
+    for side, name, other in zip(sides, names, names[::-1], strict=True):
+        yield from _shared(context, side, sides)
+        if not side.concepts:
+            yield (
+                f"No cell of the images of “{name}” lies on its side of the hyperplane: nothing at this "
+                f"layer speaks for it against “{other}”."
+            )
+        elif len(side.concepts) < context.settings.concepts:
+            found = len(side.concepts)
+            yield f"Only {found} distinct concepts at this layer speak for “{name}” against “{other}”."
+
+
+def _unsure(plane: Hyperplane, names: Sequence[str]) -> Iterable[str]:
+    """What is wrong with a hyperplane between classes of these names."""
     for name, cells, images in zip(names, plane.training.cells, plane.training.images, strict=True):
         if cells < FEWEST_CELLS or images < 2:
             yield (
@@ -266,13 +280,3 @@ def _warnings(context: Context, plane: Hyperplane, sides: Sequence[Side]) -> Ite
             f"The hyperplane does not tell the two classes apart on {seen} (balanced accuracy "
             f"{measured.balanced:.2f}); at this layer they may be the same."
         )
-    for side, name, other in zip(sides, names, names[::-1], strict=True):
-        yield from _shared(context, side, sides)
-        if not side.concepts:
-            yield (
-                f"No cell of the images of “{name}” lies on its side of the hyperplane: nothing at this "
-                f"layer speaks for it against “{other}”."
-            )
-        elif len(side.concepts) < context.settings.concepts:
-            found = len(side.concepts)
-            yield f"Only {found} distinct concepts at this layer speak for “{name}” against “{other}”."

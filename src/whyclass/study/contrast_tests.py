@@ -180,18 +180,12 @@ def insertions(
     Blank pixels in the same place are one control, crops of third classes the other; all patches
     share them.
     """
-    context, images, before = attempt.context, attempt.images, attempt.before
-    with context.progress.step(
-        "insertion", (len(patches) + 1) * attempt.n + _control_tries(attempt)
-    ) as advance:
-        controls = _Controls(
-            blank=_means(
-                attempt, context.scores(interventions.paste(images, filling(context)[0], box), advance)
-            ),
-            third=_third(attempt, box, advance),
-        )
+    context, tries = attempt.context, (len(patches) + 1) * attempt.n + _control_tries(attempt)
+    with context.progress.step("insertion", tries) as advance:
+        blank = context.scores(interventions.paste(attempt.images, filling(context)[0], box), advance)
+        controls = _Controls(_means(attempt, blank), _third(attempt, box, advance))
         return tuple(
-            _inserted(attempt, patch, origin, box, before, controls, advance)
+            _inserted(attempt, patch, origin, box, controls, advance)
             for patch, origin in zip(patches, origins, strict=True)
         )
 
@@ -207,10 +201,10 @@ def _inserted(
     patch: Tensor,
     origin: str,
     box: Box,
-    before: np.ndarray,
     controls: _Controls,
     advance: Advance,
 ) -> Insertion:
+    before = attempt.before
     pictures = interventions.paste(attempt.images, patch, box)
     after = attempt.context.scores(pictures, advance)
     low, high = statistics.interval(after[:, attempt.target], attempt.generator("interval"))

@@ -13,9 +13,6 @@ MOST = 4
 """Layers tried, unless they are given."""
 
 
-# ---------------------------------------------------------------- which layers
-
-
 def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -> list[LayerInfo]:
     """The ends of a model's stages: for each size of crop the last layer of it, smallest crops first.
 
@@ -32,19 +29,15 @@ def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -
     """
     able = {info.name: info for info in infos if info.form and not info.problem}
     rows = _rows_of_blocks(model, able)
-    modules, units = dict(model.named_modules()), set(_units(model, "", able, rows))
-    stages: dict[tuple[int, int], list[LayerInfo]] = {}
-    for info in able.values():
-        if info.name in units and info.crop and info.form and min(pooled_shape(*info.form.shape[1:])) >= 2:
-            stages.setdefault(info.crop, []).append(info)
+    stages = _stages(able, set(_units(model, "", able, rows)))
+    modules = dict(model.named_modules())
 
     def rank(info: LayerInfo) -> tuple[bool, bool, int]:
         block = any(True for _ in modules[info.name].children())
         return not info.signed, block, list(able).index(info.name)
 
-    ends = [max(stages[crop], key=rank) for crop in sorted(stages, key=lambda crop: crop[0] * crop[1])][
-        -most:
-    ]
+    sizes = sorted(stages, key=lambda crop: crop[0] * crop[1])[-most:]
+    ends = [max(stages[crop], key=rank) for crop in sizes]
     longest = max(rows, key=len, default=[])
     if not longest or len(ends) > 2 or longest[0].crop not in stages:
         return ends
@@ -54,6 +47,15 @@ def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -
     reached = longest[:-1] if longest[0].form.prefix else longest
     own = _spaced(reached, most - len(others))
     return sorted([*others, *own], key=lambda info: info.crop or (0, 0))
+
+
+def _stages(able: dict[str, LayerInfo], units: set[str]) -> dict[tuple[int, int], list[LayerInfo]]:
+    """By size of crop the layers that are units and leave 2 x 2 pooled cells or more."""
+    stages: dict[tuple[int, int], list[LayerInfo]] = {}
+    for info in able.values():
+        if info.name in units and info.crop and info.form and min(pooled_shape(*info.form.shape[1:])) >= 2:
+            stages.setdefault(info.crop, []).append(info)
+    return stages
 
 
 def _rows_of_blocks(model: nn.Module, able: dict[str, LayerInfo]) -> list[list[LayerInfo]]:

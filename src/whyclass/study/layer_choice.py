@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from whyclass.errors import ClassError, LayerError, SettingsError
+from whyclass.errors import LayerError, SettingsError
 from whyclass.grid import crop_size
 from whyclass.models import described
 from whyclass.models.class_names import resolve
@@ -29,13 +29,14 @@ from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
-from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice, Trial
-from whyclass.report import audits_in_store, paper_tables
-from whyclass.settings import OF_NO_FINDING, Settings, plain, seed_of
+from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice
+from whyclass.report import audits_in_store
+from whyclass.settings import OF_NO_FINDING, Settings, plain
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
-from whyclass.study.class_evidence import evidence_of
 from whyclass.study.context import Context, OpenedModel, kept
+from whyclass.study.layer_choice_rule import area, averaged, pick, warnings_of
+from whyclass.study.layer_choice_sample import classes_of, sample_of
 
 AUTO = "auto"
 """In place of a layer: the one that is chosen."""
@@ -43,17 +44,11 @@ AUTO = "auto"
 CLASSES, SAMPLE = 8, 1000
 """Classes tested, and images searched for their crops, unless others are asked for."""
 
-ENOUGH = 10
-"""A class is drawn among those predicted for so many images, where there are that many classes."""
-
 CHEAP: dict[str, Any] = {"images": 16, "copies": 8}
 """Settings at which a choice is made where they are at their defaults."""
 
 SHOWN_ONLY: dict[str, Any] = {"crops": 1, "examples": 0}
 """Settings that only decide what is shown of an explanation."""
-
-RESAMPLED = 2000
-"""Draws of the bootstrap."""
 
 FOLDER = "choosing"
 """Of the store: results on the sample, apart from those of audits."""
@@ -98,51 +93,6 @@ def cheap(settings: Settings) -> Settings:
     return replace(settings, **found)
 
 
-# ---------------------------------------------------------------- which classes and images
-
-
-def classes_of(context: Context, count: int) -> list[int]:
-    """Classes drawn with the seed among those predicted for ``ENOUGH`` images, else the most predicted.
-
-    Raises
-    ------
-    ClassError
-        If no image of the pool shows anything but a segmentation net's background.
-    """
-    found = np.array([k for k in context.classes() if k != context.task.background])
-    if not found.size:
-        raise ClassError(
-            "no image of the pool shows a class but the background; needed are images that show others, or "
-            "name the classes"
-        )
-    counts = np.array([context.index.counting(k).sum() for k in found.tolist()])
-    enough = found[counts >= ENOUGH].tolist()
-    if len(enough) < count:
-        return sorted(found[np.argsort(-counts, kind="stable")[:count]].tolist())
-    return sorted(sorted(enough, key=lambda k: seed_of("classes", context.settings.seed, str(k)))[:count])
-
-
-def sample_of(context: Context, classes: Sequence[int], most: int) -> Pool:
-    """The images that the classes are explained by, filled up with others drawn with the seed."""
-    index, pool = context.index, context.pool
-    if len(pool.items) <= most:
-        return pool
-    own = {int(p) for k in classes for p in evidence_of(context, k).chosen}
-    lots = [seed_of("sample", context.settings.seed, item.digest) for item in pool.items]
-    others = [p for p in np.argsort(lots, kind="stable").tolist() if index.usable[p] and p not in own]
-    kept = sorted([*own, *others[: max(0, most - len(own))]])
-    return replace(
-        pool,
-        name=f"{len(kept)} images of {pool.name}",
-        items=tuple(pool.items[p] for p in kept),
-        read=lambda position: pool.read(kept[position]),
-        kept=None,
-    )
-
-
-# ---------------------------------------------------------------- the choice
-
-
 def choose(
     at: Callable[[str, Pool], OpenedModel], infos: Sequence[LayerInfo], pool: Pool, asked: Asked
 ) -> LayerChoice:
@@ -168,7 +118,7 @@ def choose(
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
-    found.sort(key=_area)
+    found.sort(key=area)
     chosen, why = pick(found)
     images = [int(context.index.counting(k).sum()) for k in classes]
     model = context.model_info()
@@ -180,54 +130,10 @@ def choose(
         candidates=tuple(found),
         chosen=chosen,
         why=why,
-        warnings=tuple(_warnings(found, chosen, count, images)),
+        warnings=tuple(warnings_of(found, chosen, count, images)),
         settings=audit.settings_of(context) | {"concepts": chosen.concepts},
         versions=context.versions,
     )
-
-
-def pick(found: Sequence[Candidate]) -> tuple[Candidate, str]:
-    """The one-standard-error rule (Breiman et al. 1984) over candidates, with the reason in words.
-
-    Of those that random crops do not equal, the smallest crops whose mean score lies within one standard
-    error of the best one's; of these the fewest concepts, then the highest score. The score is that of
-    the test without the class's images, where there is one. Where random crops equal all, the best.
-    """
-    able = [one for one in found if _decisive(one).above is not False]
-    best = max(able or found, key=lambda one: _decisive(one).score)
-    top, of = _decisive(best), f"of {len(found)} candidate{'s' if len(found) > 1 else ''} "
-    if not able:
-        return best, f"{of}none does better than random crops, and {_named(best)} scores best, {_told(best)}"
-    near = [one for one in able if _decisive(one).score >= top.score - top.error]
-    chosen = min(near, key=lambda one: (_area(one), one.concepts, -_decisive(one).score))
-    if chosen is best:
-        smaller = any(_area(one) < _area(best) for one in found)
-        rest = f", and no smaller crops come within one standard error of it ({top.error:.2f})"
-        return chosen, f"{of}{_named(chosen)} scores best, {_told(chosen)}{rest if smaller else ''}"
-    has = "smallest crops" if chosen.crop != best.crop else "fewest concepts"
-    return chosen, (
-        f"{of}{_named(chosen)} has the {has} that score within one standard error ({top.error:.2f}) of the "
-        f"best: {_told(chosen)}, and {_named(best)} {top.score:.2f}"
-    )
-
-
-def _area(one: Candidate) -> int:
-    return one.crop[0] * one.crop[1]
-
-
-def _decisive(one: Candidate) -> Average:
-    return one.excluding or one.including
-
-
-def _named(one: Candidate) -> str:
-    height, width = one.crop
-    side = f"{height} px" if height == width else f"{height} x {width} px"
-    return f"{one.layer} with {one.concepts} concepts (crops of {side})"
-
-
-def _told(one: Candidate) -> str:
-    which = "without the class's images" if one.excluding else "with the class's images"
-    return f"{_decisive(one).score:.2f} {which}"
 
 
 def _candidate(context: Context, classes: Sequence[int], concepts: int, told: str) -> Candidate:
@@ -253,61 +159,6 @@ def _without(results: Sequence[ClassResult], seed: int) -> Average | None:
     """Of the test without the class's images; a class to which all images belong has none."""
     tests = [one.excluding for one in results if one.excluding or one.problem]
     return averaged(tests, seed) if any(tests) else None
-
-
-def averaged(tests: Sequence[Trial | None], seed: int) -> Average:
-    """A test over classes; None is a class that could not be explained."""
-    scores = np.array([test.score if test else 0.0 for test in tests])
-    share = paper_tables.share([bool(test and test.predicted) for test in tests])
-    draws = np.random.default_rng(seed_of("bootstrap", seed, "")).integers(
-        len(scores), size=(RESAMPLED, len(scores))
-    )
-    low, high = (float(bound) for bound in np.quantile(scores[draws].mean(1), (0.025, 0.975)))
-    controls = [test.control for test in tests if test and test.control]
-    control = float(np.mean([one.mean for one in controls])) if controls else None
-    called = float(np.mean([one.predicted for one in controls])) if controls else None
-    assert share.low is not None
-    assert share.high is not None
-    return Average(
-        n=len(scores),
-        score=float(scores.mean()),
-        low=low,
-        high=high,
-        error=float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
-        predicted=share.value,
-        predicted_low=share.low,
-        predicted_high=share.high,
-        control=control,
-        control_predicted=called,
-        above=None if control is None or called is None else low > control and share.low > called,
-    )
-
-
-def _warnings(
-    found: Sequence[Candidate], chosen: Candidate, wanted: int, images: Sequence[int]
-) -> Iterable[str]:
-    """What a reader must see beside a choice; ``images`` of the whole pool are predicted as each class."""
-    if all(_decisive(one).above is False for one in found):
-        yield (
-            "At no candidate layer do the concepts' crops do better than random crops. The model may not "
-            "be trained, or these images may not be what it knows; do not trust explanations of it here."
-        )
-    if any(_decisive(one).above is None for one in found):
-        yield "There were no random crops to compare with, so it is not known whether any crops would do."
-    if chosen.excluding is None:
-        yield "No class leaves an image that is not predicted as it, so the weaker test decided."
-    if len(chosen.classes) < wanted:
-        yield f"Only {len(chosen.classes)} of {wanted} classes are predicted for an image of the pool."
-    if few := sum(count < ENOUGH for count in images):
-        yield (
-            f"{few} of {len(chosen.classes)} classes are predicted for fewer than {ENOUGH} images; what "
-            "is found from so few is unsure."
-        )
-    for one in found:
-        if lost := sum(bool(each.problem) for each in one.classes):
-            yield (
-                f"{_named(one)}: {lost} of {len(one.classes)} classes could not be explained and count as 0."
-            )
 
 
 def choose_layer(
@@ -361,16 +212,23 @@ def choose_layer(
     """
     progress, settings = progress or Progress(), cheap(settings or Settings())
     given = classes if isinstance(classes, int) else tuple(classes)
-    asked = Asked(
-        tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
-    )
+    numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
+    asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
         loaded = opened(model, weights, class_names, preprocessing, device)
         pool = pool_images.pool(images)
-    if store is None:
-        with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
-            return _chosen(loaded, pool, folder, settings, asked, progress)
-    return _chosen(loaded, pool, store, settings, asked, progress)
+    with _folder(store) as folder:
+        return _chosen(loaded, pool, folder, settings, asked, progress)
+
+
+@contextmanager
+def _folder(store: str | Path | None) -> Iterator[str | Path]:
+    """The store's, or one that is gone afterwards."""
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
+        yield folder
 
 
 def _chosen(

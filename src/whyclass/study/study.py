@@ -16,7 +16,7 @@ from whyclass import files
 from whyclass.errors import ClassError, ModelError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import resolve
+from whyclass.models.class_names import name_of, resolve
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import opened, versions
 from whyclass.models.weights import fingerprint as fingerprint_of
@@ -312,12 +312,7 @@ class Study(OpenedModel):
                 context = self.context()
                 found = context.classes() if classes is None else [self._resolved(name) for name in classes]
                 wanted = tuple(sorted(set(found)))
-                mine = wanted[part[0] - 1 :: part[1]]
-                if not mine:
-                    raise ClassError(
-                        f"part {part[0]}/{part[1]} of {len(wanted)} classes holds none; ask for fewer parts, "
-                        "or for a class"
-                    )
+                mine = study_audit.part_of(wanted, part)
                 study_audit.audit(context, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
         finally:
             self.progress = shown
@@ -360,7 +355,7 @@ class Study(OpenedModel):
 
     def _check_two(self, a: int, b: int | None) -> None:
         if a == b:
-            name = self.loaded.class_names[a] if self.loaded.class_names else f"class {a}"
+            name = name_of(a, self.loaded.class_names)
             raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
 
 

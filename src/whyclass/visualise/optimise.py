@@ -179,7 +179,11 @@ def draw(
     first, walk = direction(vectors, power, clipped), trunk or split.trunk
     task = _Task(split, walk, vectors, space, preprocessing, first, pool, clipped)
     begun = task.begun(seed)
-    last, good, stopped = _climbed(task, begun, steps, seed, advance)
+    return _told(task, steps, *_climbed(task, begun, steps, seed, advance))
+
+
+def _told(task: _Task, steps: int, last: Tensor, good: Tensor, stopped: dict[int, int]) -> Drawn:
+    """The pictures of ``last``, or of ``good`` in rows whose last step is not finite."""
     with torch.no_grad():
         found = task.result(last)
         if not (sound := _finite(*found)).all():  # the last step was made and not judged
@@ -188,10 +192,10 @@ def draw(
             found = task.result(last)
             _refuse(_finite(*found))
     images, values, cosines = (part.cpu() for part in found)
-    made = tuple(stopped.get(row, steps) for row in range(len(vectors)))
+    made = tuple(stopped.get(row, steps) for row in range(len(images)))
     problems = tuple(
         f"stopped at step {made[row]} of {steps}, where the objective is not finite" if row in stopped else ""
-        for row in range(len(vectors))
+        for row in range(len(images))
     )
     return Drawn(images, values, cosines, made, problems)
 
