@@ -177,6 +177,8 @@ def _within(seconds: float) -> Iterator[None]:
 def main() -> int:
     options = _options()
     started = time.perf_counter()
+    if options.small:
+        torch.set_num_threads(1)  # what is so small gains nothing from more
     report: Found = {"command": vars(options) | {"out": str(options.out)}, "stages": {}, "checks": []}
     report["command"]["weights"] = str(options.weights) if options.weights else None
     wanted = options.stages.split(",") if options.stages else list(STAGES)
