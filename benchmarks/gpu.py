@@ -143,8 +143,7 @@ def extrapolated(stages: Found, images: int = 50_000, classes: int = 1_000) -> F
         "E": explained,
         "seconds": each,
         "seconds in one process": together,
-        "seconds with the factorisations in processes": together
-        - each["factorisations"] * (1 - 1 / side),
+        "seconds with the factorisations in processes": together - each["factorisations"] * (1 - 1 / side),
     }
 
 

@@ -89,7 +89,11 @@ def _alone(bench: Bench, trunk: Any, images: Tensor, work: float, peak: str) -> 
     timed(bench, call)
     rate = rounds * len(images) / timed(bench, call)[0]
     bench.tell(f"trunk {named(trunk)}, {peak}: {rate:.0f} images/s")
-    return {"taken": named(trunk), "images/s": rate, f"share of {peak} peak": bench.share(work * rate, 1, peak)}
+    return {
+        "taken": named(trunk),
+        "images/s": rate,
+        f"share of {peak} peak": bench.share(work * rate, 1, peak),
+    }
 
 
 # ---------------------------------------------------------------- explaining one class
