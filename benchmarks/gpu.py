@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -71,21 +72,23 @@ def _version(name: str) -> str | None:
 
 def _peak(bench: Bench, dtype: torch.dtype) -> float:
     """Of the best of several products; the largest of some sizes."""
-    best = 0.0
+    best, repeats = 0.0, 3 if bench.small else 10
     for side in (1024,) if bench.small else (4096, 8192):
         a, b = (torch.randn(side, side, device=bench.device).to(dtype) for _ in range(2))
-        timed(bench, lambda a=a, b=b: a @ b)  # type: ignore[misc]
-        repeats = 3 if bench.small else 10
-        seconds = min(
-            timed(bench, lambda a=a, b=b: [a @ b for _ in range(repeats)])[0]  # type: ignore[misc]
-            for _ in range(3)
-        )
+        call = partial(_products, a, b, repeats)
+        call()
+        seconds = min(timed(bench, call)[0] for _ in range(3))
         best = max(best, 2 * side**3 * repeats / seconds)
     return best
 
 
+def _products(a: torch.Tensor, b: torch.Tensor, repeats: int) -> None:
+    for _ in range(repeats):
+        a @ b
+
+
 def _stages() -> dict[str, tuple[Callable[[Bench], Found], int, int]]:
-    """By name what it does, and its seconds on a card and ``--small``; what is missing breaks its own rows."""
+    """By name what it does, and its seconds on a card and ``--small``; a lacking library breaks few."""
 
     def late(module: str, name: str) -> Callable[[Bench], Found]:
         def call(bench: Bench) -> Found:
@@ -113,11 +116,12 @@ STAGES = _stages()
 # ---------------------------------------------------------------- extrapolation
 
 FORMULA = (
-    "N * (decode + index) + E * (images + attribution + activations) + C * factorisation * processes_share "
-    "+ N * C * crops + C * tests, with E = min(60 C, N); seconds of each from the audit of this run: decode, "
-    "index by image of the pool, images, attribution, activations by explained image, factorisation and "
-    "tests by class, crops by image and class. processes_share is 1 in one process; with W processes of one "
-    "thread it is 1 / (W / starts), if the starts of one process ran side by side."
+    "prepare + N (decode + index) + E (images + attribution + activations) + C factorisation / F "
+    "+ N C crops k / P + C tests, with E = min(60 C, N). Seconds are of this run's audit: decode and index "
+    "by image of the pool, images, attribution and activations by explained image, factorisation and tests by "
+    "class, crops by image and class. k = min(classes of the sample, P) queries were searched at once, of P "
+    "processors. F is 1 in one process, where a class's starts run side by side, and P / starts with P "
+    "processes of one thread, if they disturb each other no more than the starts do."
 )
 
 
@@ -126,24 +130,27 @@ def extrapolated(stages: Found, images: int = 50_000, classes: int = 1_000) -> F
     audit = stages["audit"]["result"]
     steps, n, k, e = audit["seconds by step"], audit["images"], audit["classes"], audit["explained"]
     explained = min(60 * classes, images)
+    processors = os.cpu_count() or 1
     each = {
+        "prepare": audit["prepare seconds"],
         "decode": steps.get("decode", 0.0) / n * images,
         "index": steps["index"] / n * images,
         **{name: steps[name] / e * explained for name in ("images", "attribution", "activations")},
         "factorisations": audit["factorisation seconds"] / k * classes,
-        "crops": steps["crops"] / n / k * images * classes,
+        "crops": steps["crops"] / n / k * images * classes * min(k, processors) / processors,
         "tests": steps["prediction tests"] / k * classes,
     }
-    side = max(1.0, (os.cpu_count() or 1) / audit["starts"])
-    together = sum(each.values())
+    factor, together = max(1.0, processors / audit["starts"]), sum(each.values())
+    apart = together - each["factorisations"] * (1 - 1 / factor)
     return {
         "formula": FORMULA,
         "N": images,
         "C": classes,
         "E": explained,
+        "P": processors,
         "seconds": each,
         "seconds in one process": together,
-        "seconds with the factorisations in processes": together - each["factorisations"] * (1 - 1 / side),
+        "seconds with the factorisations in processes": apart,
     }
 
 
@@ -249,7 +256,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--weights", type=Path, help="safetensors of an ImageNet ResNet-50")
     parser.add_argument("--stages", help=f"of {','.join(STAGES)}; the default is all")
-    parser.add_argument("--seconds", type=float, default=400, help="for all stages together")
+    parser.add_argument("--seconds", type=float, default=340, help="for all stages together")
     options = parser.parse_args()
     if options.stages and (unknown := set(options.stages.split(",")) - set(STAGES)):
         parser.error(f"unknown stages {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")

@@ -1,4 +1,4 @@
-"""What the stages of ``gpu.py`` share: the run, the clock, and ResNet-50 with pictures that need no network."""
+"""What the stages of ``gpu.py`` share: the run, the clock, ResNet-50, and pictures that need no network."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def timed(bench: Bench, call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def photographs(bench: Bench) -> list[Path]:
-    """Smoothed noise as JPEG, 300 x 256, of ``KINDS`` kinds in turn: scale, colours and grain of their own."""
+    """Smoothed noise as JPEG, 300 x 256, of ``KINDS`` kinds in turn, each of one scale, colours, grain."""
     count = 64 if bench.small else 512
 
     def make() -> list[Path]:

@@ -26,7 +26,7 @@ from whyclass.study.study import Study
 Found = dict[str, Any]
 
 WAYS = {"tf32 off": (False, "float32"), "tf32 on": (True, "float32"), "auto": (False, "auto")}
-"""By name, whether TF32 is allowed, and the precision asked for. The first must agree, the others are told."""
+"""By name, whether TF32 is allowed, and the precision asked for. The first must agree, others are told."""
 
 COMPLETENESS, COSINE = 1e-4, 0.99
 

@@ -1,8 +1,8 @@
 """Stages of ``gpu.py``: seconds of each step, beside the plain way on the same card and the measured peak.
 
 *The plain way* of attribution is hooks and a backward pass for each noisy copy by itself, together with the
-baseline, in float32 as torch has it; then one factorisation by scikit-learn. At ``layer4.2`` nothing but a mean
-and a linear layer follows, so that this is DeepLift.
+baseline, in float32 as torch has it; then one factorisation by scikit-learn. At ``layer4.2`` nothing but a
+mean and a linear layer follows, so that this is DeepLift.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gpu_parity import SMALL, named
 from torch import Tensor, nn
 
 from whyclass.attribution.smoothgrad import noisy_copies
+from whyclass.concepts.hyperplane_training import hyperplanes
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision, smooth_trunk
 from whyclass.models.setup import example_of
 from whyclass.models.split import Split, split
@@ -42,7 +43,7 @@ def _precision(dtype: torch.dtype) -> str:
 
 
 def host(bench: Bench) -> Found:
-    """What limits a card from outside: reading, noise, upload; and the trunk alone, from images on the card."""
+    """What limits a card from outside: reading, noise, upload; and the trunk alone on what is there."""
     loaded, settings = moved(bench), Settings()
     paths = photographs(bench)
     seconds, images = timed(bench, lambda: inputs(bench, loaded.preprocessing, 32))
@@ -108,6 +109,12 @@ def _study(bench: Bench, paths: list[Path], settings: Settings) -> Study:
     return Study(moved(bench), LAYER, paths, settings=settings)
 
 
+def _prepared(bench: Bench, study: Study) -> float:
+    """Seconds to make the fast trunks, which a study does once."""
+    wanted = (torch.float32, noisy_precision("auto", study.split))
+    return timed(bench, lambda: [study.trunk(dtype) for dtype in wanted])[0]
+
+
 def explain(bench: Bench) -> Found:
     """One class of 60 images and 20 copies, steps by their seconds; against the plain way."""
     settings, paths = _settings(bench), photographs(bench)
@@ -115,6 +122,7 @@ def explain(bench: Bench) -> Found:
     _study(bench, paths[:16], replace(settings, images=4)).explain(_target(bench, paths[:16]))  # warms up
     target = _target(bench, paths)
     study = _study(bench, paths, settings)
+    prepare = _prepared(bench, study)
     seconds, found = timed(bench, lambda: study.explain(target))
     steps = study.progress.seconds
     bench.tell(f"explain: {seconds:.2f} s, " + ", ".join(f"{k} {v:.2f}" for k, v in steps.items()))
@@ -131,6 +139,7 @@ def explain(bench: Bench) -> Found:
         "copies": settings.copies,
         "pool": len(paths),
         "completeness": found.completeness.mean,
+        "prepare seconds": prepare,
         "seconds": seconds,
         "seconds by step": dict(steps),
         "GFLOP an image": {"trunk": trunk / 1e9, "whole": whole / 1e9},
@@ -225,6 +234,7 @@ def audit(bench: Bench) -> Found:
     context = study.context()
     classes = context.classes()[: 2 if bench.small else None]
     study = _study(bench, paths, settings)
+    prepare = _prepared(bench, study)
     seconds, found = timed(bench, lambda: study.audit(classes))
     steps = dict(study.progress.seconds)
     explained = sum(one.n_images for one in found.classes)
@@ -239,6 +249,7 @@ def audit(bench: Bench) -> Found:
         "explained": explained,
         "starts": settings.starts,
         "unexplained": sum(bool(one.problem) for one in found.classes),
+        "prepare seconds": prepare,
         "seconds": seconds,
         "seconds by step": steps,
         "factorisation seconds": nmf,
@@ -295,7 +306,7 @@ def all_pairs(bench: Bench) -> Found:
     pairs = list(itertools.combinations(range(classes), 2))
     sample = [pairs[i] for i in np.random.default_rng(0).choice(len(pairs), 16, replace=False)]
     bench.tell("hyperplanes: the cells are drawn")
-    fit = partial(plainly.hyperplanes, cells, held_out=0, device=bench.device)
+    fit = partial(hyperplanes, cells, held_out=0, device=bench.device)
     fit(pairs[: classes - 1]), plainly._plain(cells, sample[0], bench.device)  # warm up
     plain = [timed(bench, partial(plainly._plain, cells, pair, bench.device))[0] for pair in sample[:8]]
     seconds, found = timed(bench, lambda: fit(pairs))

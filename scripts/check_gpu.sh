@@ -43,10 +43,10 @@ fi
 
 tests=0
 if [ "${SKIP_TESTS:-}" = "" ]; then
-    timeout 120 "$python" -m pytest tests/gpu/test_cuda.py -q -rs -W default -p no:cacheprovider 2>&1 || tests=$?
+    timeout 100 "$python" -m pytest tests/gpu/test_cuda.py -q -rs -W default -p no:cacheprovider 2>&1 || tests=$?
     echo "tests/gpu ended with $tests"
 fi
-timeout 420 "$python" benchmarks/gpu.py --out "$out" "$@"
+timeout 360 "$python" benchmarks/gpu.py --out "$out" "$@"
 bench=$?
 echo "benchmarks/gpu.py ended with $bench; the figures are in $out"
 [ "$tests" -eq 0 ] && [ "$bench" -eq 0 ]

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this mach
 SETTINGS = Settings(images=12, copies=5, starts=4, controls=4, precision="float32")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _single_precision():
-    """No TF32 while a test runs."""
+    """No TF32 while these tests run."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = False
@@ -43,11 +43,10 @@ def pool(tmp_path_factory):
 @pytest.fixture(scope="module")
 def explained(pool):
     """Of the class with the shortcut, on the processor and on the card."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        return [
-            Study(demo.loaded(), world.LAYER, pool, settings=SETTINGS, device=device).explain("hawk")
-            for device in ("cpu", "cuda")
-        ]
+    return [
+        Study(demo.loaded(), world.LAYER, pool, settings=SETTINGS, device=device).explain("hawk")
+        for device in ("cpu", "cuda")
+    ]
 
 
 def on_card():
