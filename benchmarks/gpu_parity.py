@@ -220,7 +220,8 @@ def _deeper(bench: Bench, target: int) -> Found:
             cut = split(loaded.model, "layer3.5", example_of(loaded))
             baseline = smoothgrad.prepare(cut, loaded.preprocessing.constant("ones"), logit(target))
             trunk = fast_trunk(cut, torch.float32)
-            scores = smoothgrad.smoothgrad(cut, trunk, given, baseline, target, settings)
+            question = smoothgrad.Question(target, baseline)
+            scores = smoothgrad.smoothgrad(cut, trunk, given, question, settings)
         errors = scores.errors
         found[way] = {"mean": float(errors.mean()), "worst": float(errors.max()), "trunk": named(trunk)}
         bench.tell(f"resnet50, layer3.5, {way}: completeness {errors.mean():.1e}, trunk {named(trunk)}")

@@ -22,7 +22,7 @@ from gpu_parity import SMALL, named
 from torch import Tensor, nn
 
 from whyclass.attribution.smoothgrad import noisy_copies
-from whyclass.concepts.hyperplane_training import hyperplanes
+from whyclass.concepts.hyperplane_training import Fitting, hyperplanes
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision, smooth_trunk
 from whyclass.models.setup import example_of
 from whyclass.models.split import Split, split
@@ -306,7 +306,7 @@ def all_pairs(bench: Bench) -> Found:
     pairs = list(itertools.combinations(range(classes), 2))
     sample = [pairs[i] for i in np.random.default_rng(0).choice(len(pairs), 16, replace=False)]
     bench.tell("hyperplanes: the cells are drawn")
-    fit = partial(hyperplanes, cells, held_out=0, device=bench.device)
+    fit = partial(hyperplanes, cells, fitting=Fitting(held_out=0, device=bench.device))
     fit(pairs[: classes - 1]), plainly._plain(cells, sample[0], bench.device)  # warm up
     plain = [timed(bench, partial(plainly._plain, cells, pair, bench.device))[0] for pair in sample[:8]]
     seconds, found = timed(bench, lambda: fit(pairs))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from whyclass.attribution import smoothgrad
-from whyclass.concepts.hyperplane_training import hyperplanes
+from whyclass.concepts.hyperplane_training import Fitting, hyperplanes
 from whyclass.concepts.hyperplanes import Cells
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision, smooth_trunk
 from whyclass.models.setup import example_of, opened
@@ -84,7 +84,9 @@ def test_scores_of_cells_are_the_processors():
         loaded = opened(demo.loaded(), None, None, None, device)
         cut = split(loaded.model, world.LAYER, example_of(loaded))
         baseline = smoothgrad.prepare(cut, loaded.preprocessing.constant("ones"), logit(1))
-        found.append(smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], baseline, 1, settings))
+        found.append(
+            smoothgrad.smoothgrad(cut, cut.trunk, [(image, "x")], smoothgrad.Question(1, baseline), settings)
+        )
     scale = np.abs(found[0].signed).max()
     assert np.abs(found[1].signed - found[0].signed).max() < 1e-4 * scale
 
@@ -113,7 +115,7 @@ def test_hyperplanes_are_the_processors():
         k: Cells(rng.random((40 + k, 32)).astype(np.float32) + k, np.arange(40 + k) // 8) for k in range(4)
     }
     pairs = [(0, 1), (2, 1), (3, 0)]
-    cpu, cuda = (hyperplanes(cells, pairs, device=device) for device in ("cpu", "cuda"))
+    cpu, cuda = (hyperplanes(cells, pairs, Fitting(device=device)) for device in ("cpu", "cuda"))
     assert np.abs(cpu.weights - cuda.weights).max() < 1e-5
     assert np.allclose(cpu.training.plain, cuda.training.plain, atol=0.03)
 
