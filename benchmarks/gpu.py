@@ -117,11 +117,12 @@ STAGES = _stages()
 
 FORMULA = (
     "prepare + N (decode + index) + E (images + attribution + activations) + C factorisation / F "
-    "+ N C crops k / P + C tests, with E = min(60 C, N). Seconds are of this run's audit: decode and "
-    "index by image of the pool, images, attribution and activations by explained image, factorisation "
-    "and tests by class, crops by image and class. k = min(classes of the sample, P) queries were searched at once, of P "
-    "processors. F is 1 in one process, where a class's starts run side by side, and P / starts with P "
-    "processes of one thread, if they disturb each other no more than the starts do."
+    "+ N C crops k / P + C tests, with E = min(60 C, N). Seconds are of this run's audit: decode and index "
+    "by image of the pool, images, attribution and activations by explained image, factorisation and tests "
+    "(whose controls classes share: at most so much) by class, crops by image and class. "
+    "k = min(classes of the sample, P) queries were searched at once, of P processors. F is 1 in one "
+    "process, where a class's starts run side by side, and P / starts with P processes of one thread, if "
+    "they disturb each other no more than the starts do."
 )
 
 

@@ -111,6 +111,19 @@ def test_noise_belongs_to_the_image_and_the_seed():
     assert torch.equal(image, nets.images(1)[0])
 
 
+@pytest.mark.parametrize("count", [0, 1, smoothgrads.AHEAD, 2 * smoothgrads.AHEAD + 3])
+def test_copies_drawn_ahead_are_the_same_in_the_same_order(count):
+    images = [(torch.full((3, 4, 4), float(n)), str(n)) for n in range(count)]
+    plain, ahead = (
+        list(smoothgrads.with_copies(iter(images), SETTINGS, torch.device(device)))
+        for device in ("cpu", "cuda")  # no card is touched: only copies are drawn
+    )
+    assert len(plain) == len(ahead) == count
+    for (image, copies), (same, others), (given, _) in zip(plain, ahead, images, strict=True):
+        assert image is same is given
+        assert torch.equal(copies, others)
+
+
 def test_without_noise_the_copy_is_the_image():
     image = nets.images(1)[0]
     assert torch.equal(noisy_copies(image, "x", Settings(copies=1, noise=0))[0], image)

@@ -10,7 +10,9 @@ Notation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -26,6 +28,9 @@ from whyclass.pool.index import Trunk
 from whyclass.settings import Settings, seed_of
 
 BATCH = 32
+
+AHEAD = 8
+"""Images whose noise is drawn at a time while a device other than the processor computes."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,12 @@ def smoothgrad(
     """
     target, baseline = question.target, question.baseline
     cells, signed, errors = [], [], []
-    for image, digest in images:
+    for image, drawn in with_copies(images, settings, split.example.device):
         total, worst = torch.zeros(split.shape, device=split.example.device), []
         within = question.dense and settings.target == "confident"
         wanted = _confident(split, image, target) if within else logit(target)
         against = replace(baseline, tape=None) if within else baseline
-        for copies in noisy_copies(image, digest, settings).split(split.together(BATCH)):
+        for copies in drawn.split(split.together(BATCH)):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
@@ -159,6 +164,28 @@ def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
     generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
     noise = torch.randn(settings.copies, *image.shape, generator=generator)
     return noise.mul_(settings.noise).add_(image.cpu())
+
+
+def with_copies(
+    images: Iterable[tuple[Tensor, str]], settings: Settings, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each image with its noisy copies; the same ones whether they are drawn ahead or not.
+
+    Noise comes from the processor whatever computes, and takes it longer than a card takes for the copies.
+    """
+    if device.type == "cpu":
+        for image, digest in images:
+            yield image, noisy_copies(image, digest, settings)
+        return
+    waiting = deque[tuple[Tensor, Future[Tensor]]]()
+    with ThreadPoolExecutor(AHEAD) as threads:
+        for image, digest in images:
+            waiting.append((image, threads.submit(noisy_copies, image, digest, settings)))
+            if len(waiting) > AHEAD:
+                first, copies = waiting.popleft()
+                yield first, copies.result()
+        for first, copies in waiting:
+            yield first, copies.result()
 
 
 def score_cells(attribution: Tensor, relu: str) -> Tensor:

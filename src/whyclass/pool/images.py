@@ -29,6 +29,9 @@ _COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 EXTENSIONS = frozenset((*_COMMON, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
 """Files of a folder that count as images."""
 
+WORKERS = max(2, min(8, os.cpu_count() or 2))
+"""Threads that decode ahead: a card waits for fewer."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -124,7 +127,7 @@ def pool(images: Any) -> Pool:
 
 
 def samples(
-    source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = 2
+    source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = WORKERS
 ) -> Iterator[tuple[int, Sample | DataError]]:
     """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error."""
 
