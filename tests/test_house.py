@@ -18,7 +18,7 @@ import whyclass
 from whyclass import errors, records
 
 FLOORS = (
-    "errors progress grid settings files views",
+    "errors progress progress_bars grid settings files views",
     "records",
     "store",
     "concepts",
@@ -31,6 +31,7 @@ FLOORS = (
     "study",
     "planted",
     "cli",
+    "__main__",
 )
 """Files of the ground, and folders and ``store`` above it, from the bottom up.
 

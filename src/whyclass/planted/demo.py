@@ -27,6 +27,7 @@ from whyclass.planted import nets, world
 from whyclass.planted.judgement import Finding, Truth, judge
 from whyclass.planted.parts import PARTS
 from whyclass.progress import Progress
+from whyclass.progress_bars import shown
 from whyclass.records import Contrast, Explanation, Side
 from whyclass.settings import Settings
 from whyclass.study.study import Study
@@ -109,7 +110,7 @@ class DemoResult:
 def run(
     folder: str | Path,
     classes: Iterable[str] = EXPLAINED,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     n_per_class: int = 60,
     seed: int = 0,
 ) -> DemoResult:
@@ -122,7 +123,7 @@ def run(
     classes
         Names of planted classes; the default is every class that has parts.
     progress
-        Told of each step.
+        As for ``Study``.
     n_per_class
         Pictures of each class.
     seed
@@ -136,10 +137,10 @@ def run(
         If the folder cannot be written.
     """
     started = time.perf_counter()
-    folder, progress = Path(folder), progress or Progress()
+    folder, told = Path(folder), shown(progress)
     indices = [world.class_index(name) for name in classes]
     pool = folder / f"pool-{n_per_class}-{seed}"  # a pool never holds pictures of another one
-    with progress.step("pool"):
+    with told.step("pool"):
         world.write_pool(pool, n_per_class, seed)
     # steps this small gain little from a second thread, and waiting for it costs tenfold where other
     # programs keep the processor busy
@@ -152,9 +153,9 @@ def run(
             folder / "store",
             settings,
             decoder=nets.planted_decoder(),
-            progress=progress,
+            progress=told,
         )
-        with progress.step("truth"):
+        with told.step("truth"):
             truth = {item.path: world.pool_picture(item.path, seed).masks for item in study.pool.items}
         judged = []
         for index in indices:

@@ -29,9 +29,10 @@ from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
+from whyclass.progress_bars import shown
 from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice, Trial
 from whyclass.report import audits_in_store, paper_tables
-from whyclass.settings import OF_NO_FINDING, Settings, plain, seed_of
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, Settings, plain, seed_of
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
 from whyclass.study.class_evidence import evidence_of
@@ -39,9 +40,6 @@ from whyclass.study.context import Context, OpenedModel, kept
 
 AUTO = "auto"
 """In place of a layer: the one that is chosen."""
-
-CLASSES, SAMPLE = 8, 1000
-"""Classes tested, and images searched for their crops, unless others are asked for."""
 
 ENOUGH = 10
 """A class is drawn among those predicted for so many images, where there are that many classes."""
@@ -317,14 +315,14 @@ def choose_layer(
     settings: Settings | None = None,
     *,
     layers: Sequence[str] = (),
-    classes: int | Sequence[str | int] = CLASSES,
+    classes: int | Sequence[str | int] = CHOICE_CLASSES,
     concepts: Sequence[int] = (),
-    sample: int = SAMPLE,
+    sample: int = CHOICE_SAMPLE,
     weights: str | Path | None = None,
     class_names: str | Path | Iterable[str] | None = None,
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> LayerChoice:
     """At which layer should a model be explained? The prediction test at several, on a sample of classes.
 
@@ -359,18 +357,18 @@ def choose_layer(
     WhyclassError
         Of another kind as for ``Study``.
     """
-    progress, settings = progress or Progress(), cheap(settings or Settings())
+    told, settings = shown(progress), cheap(settings or Settings())
     given = classes if isinstance(classes, int) else tuple(classes)
     asked = Asked(
         tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
     )
-    with progress.step("load"):
+    with told.step("load"):
         loaded = opened(model, weights, class_names, preprocessing, device)
         pool = pool_images.pool(images)
     if store is None:
         with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
-            return _chosen(loaded, pool, folder, settings, asked, progress)
-    return _chosen(loaded, pool, store, settings, asked, progress)
+            return _chosen(loaded, pool, folder, settings, asked, told)
+    return _chosen(loaded, pool, store, settings, asked, told)
 
 
 def _chosen(
