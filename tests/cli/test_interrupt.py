@@ -16,7 +16,7 @@ from helpers.interrupted import SLOW, started
 from helpers.planted_world import files_of, leftovers, model_arguments, nth, quick_arguments, whyclass
 from whyclass import store as stores
 from whyclass.attribution import smoothgrad as attribution
-from whyclass.checks import interventions as checks
+from whyclass.checks import stitching
 from whyclass.concepts import nmf as concepts
 from whyclass.models import split
 from whyclass.planted import world
@@ -24,8 +24,8 @@ from whyclass.pool import images as data
 from whyclass.pool import index
 from whyclass.pool import nearest_crops as crops
 from whyclass.records import codec
-from whyclass.report import explanation_text as text
-from whyclass.study import study
+from whyclass.report import verdict
+from whyclass.study import context
 
 STOPPED = "stopped; what was finished is kept: run the same command again to go on"
 
@@ -65,27 +65,27 @@ def press() -> None:
 
 
 POINTS = {
-    "while the model loads": (study, "fingerprint_of", 1),
+    "while the model loads": (context, "fingerprint", 1),
     "while the files are hashed": (data, "_file_digest", 50),
     "while the layer is looked for": (split, "survey", 1),
     "while the store is claimed": (os, "replace", 1),
     "before the first block": (index, "_compute", 1),
     "in the second block": (index, "_compute", 2),
-    "while an image is decoded": (data, "_sample", 40),
+    "while an image is decoded": (data, "sample_of", 40),
     "between two files of rows": (stores.Rows, "append", 4),
     "between rows and their note": (stores.Pass, "keep", 2),
     "while the note is written": (os, "replace", 3),
     "before the index is finished": (stores, "finish", 1),
-    "while the images are read": (data, "_sample", 74),
+    "while the images are read": (data, "sample_of", 74),
     "during attribution": (attribution, "score_cells", 4),
     "during the factorisation": (concepts, "_nmf", 1),
     "while crops are searched": (crops, "_merged", 1),
-    "during the prediction test": (checks, "stitch", 3),
+    "during the prediction test": (stitching, "stitch", 3),
     "while the evidence is written": (os, "replace", 6),
     "while the concepts are written": (os, "replace", 7),
     "while the record is encoded": (codec, "encode", 3),
     "while the record is written": (os, "replace", 8),
-    "while the page is made": (text, "verdict", 1),
+    "while the page is made": (verdict, "verdict", 1),
     "while the page is written": (os, "replace", 9),
 }
 """Where Ctrl-C comes: at the beginning of which call of which function."""
@@ -143,7 +143,9 @@ def wait_for(there: Callable[[], object], process: BaseProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["SIGINT", "SIGKILL"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )
 def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
     given, undisturbed, tmp_path, number, code
