@@ -1,7 +1,8 @@
 """Relative completeness error of our DeepLift and of Captum's for each architecture, as a Markdown table.
 
-The networks, layers, images, baseline and class are those of ``tests/architectures.py``; the table is that of
-``docs/architectures.md``. Captum gets a network of its own each time: after an error it leaves its hooks.
+The networks, layers, images, baseline and class are those of ``tests/helpers/architectures.py``; the table is
+that of ``docs/architectures.md``. Captum gets a network of its own each time: after an error it leaves its
+hooks.
 
     python benchmarks/architectures.py
     python benchmarks/architectures.py resnet50 unet

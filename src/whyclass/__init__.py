@@ -123,4 +123,16 @@ def _fragment(record: _Any) -> str:
     return fragment(record)
 
 
-_VIEWS.update(html=_page, fragment=_fragment)
+def _line(record: _Any) -> str:
+    from whyclass.report.short_forms import line
+
+    return line(record)
+
+
+def _terminal(record: _Any) -> _Any:
+    from whyclass.report.terminal import terminal
+
+    return terminal(record)
+
+
+_VIEWS.update(html=_page, fragment=_fragment, line=_line, terminal=_terminal)

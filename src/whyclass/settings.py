@@ -64,7 +64,7 @@ class Settings:
         Where negative attribution is cut: ``"after"`` the mean over channels (4.1), or ``"before"``
         it (the authors' code).
     method
-        Attribution method, a row of ``whyclass.attribution.METHODS``.
+        Attribution method, a row of ``whyclass.attribution.smoothgrad.METHODS``.
     concepts
         Components of the NMF (4.1).
     starts

@@ -5,5 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-VIEWS: dict[str, Callable[[Any], str]] = {}
-"""By name: ``"html"`` makes a page, ``"fragment"`` a notebook's cell, ``"text"`` a summary for a terminal."""
+VIEWS: dict[str, Callable[[Any], Any]] = {}
+"""By name: ``"html"`` makes a page, ``"fragment"`` a notebook's cell, ``"line"`` what ``repr`` gives, and
+``"terminal"`` what Rich prints."""

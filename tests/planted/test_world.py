@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from whyclass import ClassError, DataError, StoreError
-from whyclass.planted import nets, parts, world
+from whyclass.planted import nets, world
 from whyclass.planted.parts import PARTS
 
 FRESH = 40_000_000  # far from the seeds of training and of pools
@@ -78,7 +78,7 @@ def test_recolouring_a_part_changes_its_mask_and_nothing_else(number, monkeypatc
     colours = tuple((255 - r, 255 - g, 255 - b) for r, g, b in PARTS[number].colours)
     changed = [*PARTS]
     changed[number] = dataclasses.replace(PARTS[number], colours=colours)
-    monkeypatch.setattr(parts, "PARTS", tuple(changed))
+    monkeypatch.setattr(world, "PARTS", tuple(changed))
     differs = (world.planted_picture(index, 7).image != before.image).any(2)
     assert not (differs & ~before.masks[name]).any()
     assert differs.sum() > 0.8 * before.masks[name].sum()

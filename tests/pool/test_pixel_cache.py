@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from whyclass.errors import DataError, StoreError
-from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.pool import images, pixel_cache
 from whyclass.progress import Progress
@@ -39,7 +38,7 @@ def test_an_image_from_pixels_is_the_image_decoded(folder, store):
 
 def test_pixels_are_made_once(folder, store, monkeypatch):
     kept(images.pool(folder), store)
-    monkeypatch.setattr(models_preprocessing, "_sample", None)
+    monkeypatch.setattr(images, "sample_of", None)
     again = kept(images.pool(folder), store)
     assert again.sample(0, SIZE).tensor.shape == (3, 20, 16)
 
@@ -52,7 +51,7 @@ def test_another_size_has_pixels_of_its_own(folder, store):
 
 def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkeypatch):
     monkeypatch.setattr(pixel_cache, "BATCH", 2)
-    pool, real, read = images.pool(folder), models_preprocessing._sample, []
+    pool, real, read = images.pool(folder), images.sample_of, []
 
     def stops(image, preprocessing):
         read.append(image)
@@ -60,7 +59,7 @@ def test_a_pass_that_was_stopped_goes_on_at_its_last_block(folder, store, monkey
             raise KeyboardInterrupt
         return real(image, preprocessing)
 
-    monkeypatch.setattr(models_preprocessing, "_sample", stops)
+    monkeypatch.setattr(images, "sample_of", stops)
     with pytest.raises(KeyboardInterrupt):
         kept(pool, store)
     before = len(read)

@@ -16,8 +16,7 @@ from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
 from whyclass.checks import stitching
 from whyclass.errors import ClassError, DataError, RecordError, SettingsError
-from whyclass.models import preprocessing
-from whyclass.planted import demo, world
+from whyclass.planted import demo, judgement, world
 from whyclass.pool import images as data
 from whyclass.progress import Progress
 from whyclass.records import Audit, Finding, Shifts
@@ -163,7 +162,7 @@ def test_the_shortcut_is_found_in_its_class_and_random_crops_show_it_seldom(tmp_
     def shown(path: str, box: tuple[int, int, int, int]) -> bool:
         mask = world.pool_picture(path, 0).masks.get(world.SHORTCUT)
         left, top, right, bottom = box
-        return mask is not None and mask[top:bottom, left:right].mean() >= demo.SHOWN
+        return mask is not None and mask[top:bottom, left:right].mean() >= judgement.SHOWN
 
     def most(name: str) -> int:
         spots = [concept.including.spots for concept in found[name].concepts]
@@ -212,8 +211,8 @@ def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictur
 
 def test_each_image_is_decoded_once_and_has_so_many_noisy_copies(pictures, tmp_path, monkeypatch):
     decoded, noisy = [], []
-    sample, copies = preprocessing._sample, smoothgrad.noisy_copies
-    monkeypatch.setattr(preprocessing, "_sample", lambda *a: decoded.append(1) or sample(*a))
+    sample, copies = data.sample_of, smoothgrad.noisy_copies
+    monkeypatch.setattr(data, "sample_of", lambda *a: decoded.append(1) or sample(*a))
     monkeypatch.setattr(smoothgrad, "noisy_copies", lambda *a: noisy.append(a[1]) or copies(*a))
     asked = study(pictures, tmp_path / "store")
     asked.audit(tests=TESTS)
@@ -246,8 +245,8 @@ def test_a_second_audit_computes_nothing(whole, pictures, monkeypatch):
     before = contents(store)
     for place, name in (
         (attribution, "smoothgrad"),
-        (data, "_sample"),
-        (checks, "stitch"),
+        (data, "sample_of"),
+        (stitching, "stitch"),
         (checks, "shift"),
     ):
         monkeypatch.setattr(place, name, None)
@@ -355,9 +354,9 @@ def test_a_file_that_changed_after_a_run_was_stopped_early_is_named(pictures, tm
     pool, store = Path(shutil.copytree(pictures, tmp_path / "pool")), tmp_path / "store"
     with monkeypatch.context() as patched:
         patched.setattr(
-            preprocessing,
-            "_sample",
-            nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), preprocessing._sample),
+            data,
+            "sample_of",
+            nth(9, lambda: (_ for _ in ()).throw(KeyboardInterrupt), data.sample_of),
         )
         with pytest.raises(KeyboardInterrupt):
             study(pool, store).audit(["hawk"])

@@ -18,6 +18,7 @@ from helpers.planted_world import contents, leftovers, model_arguments, nth, qui
 from whyclass import store as stores
 from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
+from whyclass.checks import stitching
 from whyclass.concepts import nmf as concepts
 from whyclass.planted import world
 from whyclass.pool import nearest_crops as crops
@@ -112,7 +113,7 @@ def workers_of(parent: int) -> list[int]:
         (attribution, "score_cells", 5),
         (concepts, "_nmf", 3),
         (crops, "_merged", 4),
-        (checks, "stitch", 6),
+        (stitching, "stitch", 6),
         (checks, "shift", 4),
     ],
     ids=["decode", "rows", "attribution", "factorisation", "crops", "prediction", "shifting"],

@@ -68,7 +68,7 @@ def showing(concepts, part: str, truth: judgement.Truth) -> list[int]:
             0.0 if mask is None else mask[top:bottom, left:right].mean()
             for mask, (left, top, right, bottom) in boxes
         ]
-        found.append(sum(share >= demo.SHOWN for share in cover))
+        found.append(sum(share >= judgement.SHOWN for share in cover))
     return found
 
 
@@ -106,7 +106,9 @@ def test_control_random_crops_show_the_shortcut_seldom(asked, twins, truth):
     masks = [
         (truth[index.items[p.position].path].get(world.SHORTCUT), p.box(index.grid, (96, 96))) for p in drawn
     ]
-    rate = np.mean([mask is not None and mask[t:b, x:r].mean() >= demo.SHOWN for mask, (x, t, r, b) in masks])
+    rate = np.mean(
+        [mask is not None and mask[t:b, x:r].mean() >= judgement.SHOWN for mask, (x, t, r, b) in masks]
+    )
     assert rate < 0.02
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -324,7 +325,7 @@ def test_a_sample_is_searched_and_said_and_its_index_lies_apart(pool, tmp_path, 
 def test_auto_takes_the_choice_and_explains_as_if_it_were_named(made, pool, monkeypatch):
     found, store = made
     asked = partial(choose_layer, layers=LAYERS, classes=CLASSES)
-    monkeypatch.setattr(layer_choice, "choose_layer", asked)
+    monkeypatch.setattr(sys.modules[Study.__module__], "choose_layer", asked)
     progress = Notes()
     auto = Study(demo.loaded(), "auto", pool, store, quick(), progress=progress)
     assert auto.choice == found

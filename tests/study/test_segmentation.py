@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from helpers.dense_net import dense
 from helpers.planted_world import quick, whyclass
 from whyclass.attribution import smoothgrad
-from whyclass.models.described import Loaded
 from whyclass.models.split import split
 from whyclass.models.tasks import class_map, logit
 from whyclass.planted import demo, nets, world
@@ -30,14 +30,6 @@ from whyclass.study.study import Study
 HAWK, OWL = (world.class_index(name) for name in world.TWINS)
 
 
-class Dense(nets.PlantedNet):
-    """The planted network with its linear layer asked at each cell: its map has the classifier as mean."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        cells = self.stage4(self.stage3(self.stage2(self.stage1(images))))
-        return nnf.conv2d(cells, self.head.weight[:, :, None, None], self.head.bias)
-
-
 class Skips(nn.Module):
     """A U-Net of two levels with random weights: its skip goes around everything below."""
 
@@ -51,12 +43,6 @@ class Skips(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         high = self.high(images)
         return self.out(torch.cat([high, nnf.relu(self.up(self.low(high)))], 1))
-
-
-def dense() -> Loaded:
-    net = Dense()
-    net.load_state_dict(nets.planted_net().state_dict())
-    return replace(demo.loaded(), model=net.eval(), name="dense")
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +278,7 @@ def test_a_class_that_no_map_shows_is_named(folder, pool):
 def test_the_command_explains_a_segmentation_net(folder, pool):
     factory = folder / "net.py"
     factory.write_text(
-        "from test_segmentation import dense\n\n\ndef net():\n    return dense().model\n", encoding="utf-8"
+        "from helpers.dense_net import dense\n\n\ndef net():\n    return dense().model\n", encoding="utf-8"
     )
     ran = whyclass(
         "explain", "--model", f"{factory}:net", "--layer", world.LAYER, "--images", pool, "--store",

@@ -681,6 +681,41 @@ def test_an_explanation_shows_itself_in_a_notebook_and_a_name_stays_text(picture
     assert "<svg" in shown._repr_html_() or "<img" in shown._repr_html_()
 
 
+# ---------------------------------------------------------------- what it is of
+
+
+def test_a_study_says_what_it_is_of_and_indexes_nothing_for_it(pictures, tmp_path):
+    asked = study(pictures, tmp_path / "store")
+    told = repr(asked)
+    assert told.startswith("<Study of 'planted', layer 'stage3' (64 × 12 × 12): 36 images of ")
+    assert len(told) < 250
+    assert asked.layer == world.LAYER
+    assert not list((tmp_path / "store").glob("index/*/meta.json"))
+
+
+def test_a_study_lists_the_layers_that_can_be_explained(pictures):
+    found = study(pictures).layers()
+    assert world.LAYER in [info.name for info in found]
+    assert "head" not in [info.name for info in found]
+    assert not [info for info in found if info.problem]
+
+
+def test_a_study_lists_the_classes_that_can_be_asked_about(pictures):
+    asked = study(pictures)
+    found = asked.classes()
+    assert [one.index for one in found] == list(range(len(NAMES)))
+    assert [one.name for one in found] == NAMES
+    assert sum(one.n_images for one in found) == len(asked.pool.items)
+    assert found[HAWK].n_images == asked.explain("hawk").n_predicted
+
+
+def test_a_record_is_the_same_as_the_one_that_was_kept(hawk, tmp_path):
+    again = Explanation.load(hawk.save(tmp_path / "hawk.whyclass"))
+    assert again == hawk
+    assert repr(again) == repr(hawk)
+    assert hash(again) == hash(hawk)
+
+
 # ---------------------------------------------------------------- progress
 
 

@@ -7,8 +7,9 @@ Notation
 ``f``
     head and target together: activations -> one number per image.
 
-Attribution is ``J^T 1 * (a - b)``, with ``J`` the product of the averaged Jacobians that ``rules`` gives to
-each operation. It sums to ``f(a) - f(b)``: *completeness*, which is measured and reported for every row.
+Attribution is ``J^T 1 * (a - b)``, with ``J`` the product of the averaged Jacobians that ``deeplift_rules``
+gives to each operation. It sums to ``f(a) - f(b)``: *completeness*, which is measured and reported for every
+row.
 
 The baseline runs once (``record``); its tape then serves any number of batches (``attribute``). While the
 head runs, torch functions are intercepted by a ``TorchFunctionMode``: modules that serve several calls,
@@ -145,7 +146,7 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     References
     ----------
     Shrikumar, Greenside, Kundaje 2017, https://arxiv.org/abs/1704.02685, section 3.5.1 (rescale rule); the
-    rules for other operations are derived in ``whyclass.rules``.
+    rules for other operations are derived in ``whyclass.attribution.deeplift_rules``.
     """
     n, k = len(activations), len(tape.baseline)
     if activations.shape[1:] != tape.baseline.shape[1:] or k not in (1, n):

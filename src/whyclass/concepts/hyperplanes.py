@@ -164,7 +164,7 @@ def signed_distance(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndar
 def against(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:
     """Score ``max(w.x + b, 0)``, shape (n, h, w), of each cell of activations (n, c, h, w) (paper, 5.1.2).
 
-    With these scores on A's images `whyclass.concepts.factorise` gives the concepts of A against B.
+    With these scores on A's images `whyclass.concepts.nmf.factorise` gives the concepts of A against B.
     All are zero where no cell lies on A's side.
     """
     return np.maximum(signed_distance(activations, w, b), 0)

@@ -137,10 +137,10 @@ def run(
         If the folder cannot be written.
     """
     started = time.perf_counter()
-    folder, told = Path(folder), shown(progress)
+    folder, progress = Path(folder), shown(progress)
     indices = [world.class_index(name) for name in classes]
     pool = folder / f"pool-{n_per_class}-{seed}"  # a pool never holds pictures of another one
-    with told.step("pool"):
+    with progress.step("pool"):
         world.write_pool(pool, n_per_class, seed)
     # steps this small gain little from a second thread, and waiting for it costs tenfold where other
     # programs keep the processor busy
@@ -153,9 +153,9 @@ def run(
             folder / "store",
             settings,
             decoder=nets.planted_decoder(),
-            progress=told,
+            progress=progress,
         )
-        with told.step("truth"):
+        with progress.step("truth"):
             truth = {item.path: world.pool_picture(item.path, seed).masks for item in study.pool.items}
         judged = []
         for index in indices:

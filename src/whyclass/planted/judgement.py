@@ -71,7 +71,7 @@ def judge(explanation: Explanation, truth: Truth, seed: int = 0) -> tuple[Findin
     Returns
     -------
     tuple of Finding
-        One for each part in `whyclass.parts.PARTS`, in that order. A part that the pictures do not
+        One for each part in `whyclass.planted.parts.PARTS`, in that order. A part that the pictures do not
         show has no heat on it and cannot be found.
 
     Raises

@@ -1,4 +1,4 @@
-"""Frozen records of what was found. They hold; they compute nothing but their own encoding."""
+"""Frozen records of what was found. They hold; they compute nothing but their own encoding and display."""
 
 from whyclass.records.audit import (
     Audit,
@@ -15,7 +15,9 @@ from whyclass.records.base import (
     SUFFIX,
     ClassImage,
     ModelInfo,
+    Part,
     Picture,
+    PoolClass,
     PoolInfo,
     Prediction,
     Record,
@@ -92,9 +94,11 @@ __all__ = [
     "Moved",
     "PairShift",
     "Pairs",
+    "Part",
     "Pasted",
     "Picture",
     "Planes",
+    "PoolClass",
     "PoolInfo",
     "Prediction",
     "PredictionTest",

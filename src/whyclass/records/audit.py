@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
+from whyclass.records.base import (
+    FORMAT,
+    ClassImage,
+    ModelInfo,
+    Part,
+    Picture,
+    PoolInfo,
+    Prediction,
+    Record,
+    Source,
+)
 from whyclass.records.explanation import Completeness, Control, PredictionTests
 from whyclass.records.shifting_and_masking import Separation, Shifts
 
 
 @dataclass(frozen=True)
-class Spot:
+class Spot(Part):
     """A place in a pool image that lies close to a concept.
 
     ``box`` is (left, top, right, bottom) in pixels of the image as the model sees it; ``cosine`` is the
@@ -26,7 +36,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Strip:
+class Strip(Part):
     """The crops at some places, nearest first, side by side in one picture."""
 
     spots: tuple[Spot, ...]
@@ -34,7 +44,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class AuditedConcept:
+class AuditedConcept(Part):
     """One concept of a class.
 
     Attributes
@@ -48,7 +58,7 @@ class AuditedConcept:
         latter None where there is no such image.
     """
 
-    vector: np.ndarray = field(repr=False)
+    vector: np.ndarray
     share: float
     including: Strip
     excluding: Strip | None
@@ -115,16 +125,16 @@ class Planes(Record):
     for each pair.
     """
 
-    pairs: np.ndarray = field(repr=False)
-    weights: np.ndarray = field(repr=False)
-    biases: np.ndarray = field(repr=False)
+    pairs: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray
     training: tuple[Separation, ...]
     held_out: tuple[Separation | None, ...]
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Part):
     """One prediction test in few numbers, see ``PredictionTest``; ``winner`` is the first of its ``top``."""
 
     score: float
@@ -136,7 +146,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class ClassResult:
+class ClassResult(Part):
     """A finding in few numbers; see there. ``file`` is its file's name in the store."""
 
     target: Prediction

@@ -1,4 +1,4 @@
-"""Frozen records of what was found. They hold; they compute nothing but their own encoding.
+"""Frozen records of what was found. They hold; they compute nothing but their own encoding and display.
 
 A record is saved as one zip file: ``record.json`` (every plain value), ``arrays.safetensors`` and
 the encoded pictures as they are. Nothing is pickled, and the same record always gives the same
@@ -7,9 +7,12 @@ bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from whyclass import files
 from whyclass.errors import RecordError
@@ -22,9 +25,118 @@ FORMAT = 2
 SUFFIX = ".whyclass"
 """Of saved records."""
 
+LONGEST = 60
+"""Characters of a text that are told of a field."""
 
-class Record:
-    """What every record that is kept can do: save itself, load itself, show itself in a notebook."""
+FEW = 4
+"""A tuple of at most so many plain values is told, and a part within another of fewer fields."""
+
+
+def short(value: Any) -> str:
+    """A field's value in a few words, safe to print."""
+    told = next((tell for kind, tell in _TOLD.items() if isinstance(value, kind)), repr)(value)
+    return told if isinstance(value, Part) or len(told) <= LONGEST * FEW else f"{told[: LONGEST * FEW]}…"
+
+
+def _text(value: str) -> str:
+    return repr(value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…")
+
+
+def _array(value: np.ndarray) -> str:
+    return f"<{value.dtype} {' × '.join(map(str, value.shape))}>"
+
+
+def _part(value: Part) -> str:
+    return (
+        repr(value) if isinstance(value, Record) or len(held(value)) < FEW else f"{type(value).__name__}(…)"
+    )
+
+
+def _several(value: tuple[Any, ...] | list[Any]) -> str:
+    if len(value) > FEW or not all(isinstance(one, str | int | float) for one in value):
+        return f"<{len(value):,} {type(value[0]).__name__}>"
+    return f"({', '.join(map(short, value))}{',' if len(value) == 1 else ''})"
+
+
+_TOLD: dict[Any, Callable[[Any], str]] = {
+    str: _text,
+    float: lambda value: f"{value:.4g}",
+    bytes: lambda value: f"<{len(value):,} bytes>",
+    np.ndarray: _array,
+    dict: lambda value: f"<{len(value)} entries>",
+    (tuple, list): _several,
+}
+"""How a value is told, by its type."""
+
+
+def held(part: Part) -> dict[str, Any]:
+    """Fields of a record, or of a part of one, by name."""
+    return {one.name: getattr(part, one.name) for one in fields(part)}  # type: ignore[arg-type]
+
+
+def _inside(value: Any) -> list[Any] | None:
+    """What a part, a dictionary or a tuple holds, in one order; None of anything else."""
+    if isinstance(value, Part):
+        return list(held(value).values())
+    if isinstance(value, dict):
+        return [one for name in sorted(value, key=repr) for one in (name, value[name])]
+    return list(value) if isinstance(value, tuple | list) else None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        # 1 equals 1.0; a text, an array or a part equals only its like
+        return isinstance(one, int | float) and isinstance(other, int | float) and one == other
+    if (mine := _inside(one)) is not None:
+        others = _inside(other) or []
+        return len(mine) == len(others) and all(map(_equal, mine, others))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    return bool(one == other or (one != one and other != other))  # NaN alone differs from itself
+
+
+def _hash(value: Any) -> int:
+    if isinstance(value, dict):
+        return 0  # it may grow
+    if (mine := _inside(value)) is not None:
+        return hash((type(value), *map(_hash, mine)))
+    if isinstance(value, np.ndarray):
+        return hash((value.shape, value.dtype))
+    return hash(value) if value == value else 0  # NaN is hashed by its place in memory
+
+
+class Part:
+    """What every record and every part of one can do: be told in a line, compared and hashed.
+
+    Two are equal where all their fields are; arrays where shape, type and every value are, and NaN equals
+    NaN. Equal ones have equal hashes, which no later change of an array or a dictionary moves.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Give every dataclass made of it these three methods, whatever it is decorated with."""
+        # in the class's own namespace: there ``dataclass`` leaves them alone, inherited it replaces them
+        for name in ("__repr__", "__eq__", "__hash__"):
+            setattr(cls, name, cls.__dict__.get(name, getattr(cls, name)))
+
+    def __repr__(self) -> str:
+        """Its fields, told shortly."""
+        shown = ", ".join(f"{name}={short(value)}" for name, value in held(self).items())
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same kind and all fields are equal."""
+        return _equal(self, other) if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Of its kind and its fields; of arrays only the shape and type, of dictionaries nothing."""
+        return _hash(self)
+
+
+_TOLD[Part] = _part
+
+
+class Record(Part):
+    """What every record that is kept can do: save itself, load itself, show itself to people."""
 
     def save(self, path: str | Path) -> Path:
         """Save as a record (``.whyclass``, to be loaded again) or as a page (``.html``); gives the path.
@@ -39,8 +151,8 @@ class Record:
         path = Path(path)
         if path.suffix == SUFFIX:
             files.write(path, codec.encode(self))
-        elif (view := VIEWS.get(path.suffix.removeprefix("."))) is not None:
-            files.write(path, view(self).encode())
+        elif path.suffix == ".html":
+            files.write(path, VIEWS["html"](self).encode())
         else:
             raise RecordError(f"{path}: a record is saved as {SUFFIX} or .html")
         return path
@@ -61,25 +173,33 @@ class Record:
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 
+    def __repr__(self) -> str:
+        """One line."""
+        return VIEWS["line"](self)
+
     def _repr_html_(self) -> str:
         return VIEWS["fragment"](self)
 
+    def __rich__(self) -> Any:
+        """What Rich prints."""
+        return VIEWS["terminal"](self)
+
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Part):
     """An encoded picture for the eye.
 
     ``data`` holds PNG or JPEG bytes; ``width`` and ``height`` are in pixels.
     """
 
-    data: bytes = field(repr=False)
+    data: bytes
     width: int
     height: int
     mime: str = "image/png"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Part):
     """A class with the softmax score (0 to 1) the model gives it; of a segmentation net the largest."""
 
     index: int
@@ -88,7 +208,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Part):
     """An image of the pool: relative path, content hash, and what the model predicts for it."""
 
     path: str
@@ -97,7 +217,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class ClassImage:
+class ClassImage(Part):
     """One of the images predicted as the class, shown with the concepts' heat maps."""
 
     image: Source
@@ -105,7 +225,7 @@ class ClassImage:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Skipped(Part):
     """A file of the pool that could not be used, and why."""
 
     path: str
@@ -113,7 +233,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class ModelInfo:
+class ModelInfo(Part):
     """What was explained: the model's name, its weights' hash, the layer and its output shape (c, h, w).
 
     ``task`` is ``"classification"`` or ``"segmentation"``.
@@ -128,10 +248,19 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class PoolInfo:
+class PoolInfo(Part):
     """The images: folders as given, number used, content hash over all of them, files skipped."""
 
     name: str
     size: int
     digest: str
     skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class PoolClass(Part):
+    """A class that images of the pool count for, and how many do."""
+
+    index: int
+    name: str
+    n_images: int

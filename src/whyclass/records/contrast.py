@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
+from whyclass.records.base import (
+    FORMAT,
+    ClassImage,
+    ModelInfo,
+    Part,
+    Picture,
+    PoolInfo,
+    Prediction,
+    Record,
+    Source,
+)
 from whyclass.records.explanation import Concept, Explanation, PredictionTest, PredictionTests
 from whyclass.records.shifting_and_masking import Separation, Sweep
 
@@ -33,15 +43,15 @@ class Evidence(Record):
 
     target: int
     images: tuple[str, ...]
-    scores: np.ndarray = field(repr=False)
-    errors: np.ndarray = field(repr=False)
-    vectors: np.ndarray = field(repr=False)
-    image: np.ndarray = field(repr=False)
+    scores: np.ndarray
+    errors: np.ndarray
+    vectors: np.ndarray
+    image: np.ndarray
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
-class Hyperplane:
+class Hyperplane(Part):
     """``z = w.x + b``: above zero a cell ``x`` speaks for A, below for B (paper, 5.1.1).
 
     ``normal`` is ``w``, shape (c,), not normalised; ``training`` is measured on the cells it was fitted
@@ -49,14 +59,14 @@ class Hyperplane:
     possible.
     """
 
-    normal: np.ndarray = field(repr=False)
+    normal: np.ndarray
     bias: float
     training: Separation
     held_out: Separation | None
 
 
 @dataclass(frozen=True)
-class MeanScores:
+class MeanScores(Part):
     """Mean softmax scores of the class sought and of the images' own class, and what that calls the images.
 
     ``share`` is, of a segmentation net, the mean of the class sought over maps and images.
@@ -69,7 +79,7 @@ class MeanScores:
 
 
 @dataclass(frozen=True)
-class ThirdCrops:
+class ThirdCrops(Part):
     """What crops of third classes do, inserted at the same place.
 
     ``n`` crops, each tried on so many ``images``; ``mean``, ``low`` and ``high`` (least and largest) are
@@ -85,7 +95,7 @@ class ThirdCrops:
 
 
 @dataclass(frozen=True)
-class Pasted:
+class Pasted(Part):
     """An image with a patch inserted, and the scores of target and source before and after."""
 
     image: Source
@@ -95,7 +105,7 @@ class Pasted:
 
 
 @dataclass(frozen=True)
-class Insertion:
+class Insertion(Part):
     """A patch inserted into images predicted as another class (paper, table 4).
 
     Attributes
@@ -138,7 +148,7 @@ class Insertion:
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(Part):
     """One of the two classes, and what speaks for it against the other.
 
     Attributes
@@ -218,7 +228,7 @@ class InsertionTest(Record):
 
 
 @dataclass(frozen=True)
-class PairShift:
+class PairShift(Part):
     """One ordered pair of classes of a `Pairs`: its hyperplane's accuracy and its shifting test."""
 
     training: Separation

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from whyclass.records.base import FORMAT, ClassImage, ModelInfo, Picture, PoolInfo, Prediction, Record, Source
+from whyclass.records.base import (
+    FORMAT,
+    ClassImage,
+    ModelInfo,
+    Part,
+    Picture,
+    PoolInfo,
+    Prediction,
+    Record,
+    Source,
+)
 
 COMPLETENESS_BOUND = 0.01
 """Mean relative completeness error above which an attribution does not add up, and the reader is warned."""
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(Part):
     """A piece of a pool image that lies close to a concept.
 
     ``box`` is (left, top, right, bottom) in pixels of the image as the model sees it; ``cosine``
@@ -28,18 +38,18 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class HeatMap(Part):
     """Where a concept is active on one of the class's images.
 
     ``values`` has shape (h, w), the cells of the layer, 0 to 1 relative to the concept's largest
     value over all the images that were factorised.
     """
 
-    values: np.ndarray = field(repr=False)
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Part):
     """What a concept's direction itself would draw: a picture by optimisation (paper, appendix B).
 
     Attributes
@@ -64,7 +74,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Concept:
+class Concept(Part):
     """One NMF component of a class.
 
     Attributes
@@ -84,7 +94,7 @@ class Concept:
         What the concept itself would draw; None where no pictures were asked for.
     """
 
-    vector: np.ndarray = field(repr=False)
+    vector: np.ndarray
     share: float
     including: tuple[Crop, ...]
     excluding: tuple[Crop, ...]
@@ -111,8 +121,8 @@ class Factors(Record):
         Whether the tolerance was reached before the last iteration.
     """
 
-    concepts: np.ndarray = field(repr=False)
-    embeddings: np.ndarray = field(repr=False)
+    concepts: np.ndarray
+    embeddings: np.ndarray
     shares: np.ndarray
     residual: float
     converged: bool
@@ -120,7 +130,7 @@ class Factors(Record):
 
 
 @dataclass(frozen=True)
-class Control:
+class Control(Part):
     """What random crops of the same pool reach in the same test.
 
     ``mean`` is the class's mean score, ``low`` and ``high`` its 2.5 % and 97.5 % quantiles and
@@ -135,7 +145,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class PredictionTest:
+class PredictionTest(Part):
     """The concepts' best crops, stitched into one image and fed back to the model.
 
     Attributes
@@ -176,7 +186,7 @@ class PredictionTest:
 
 
 @dataclass(frozen=True)
-class PredictionTests:
+class PredictionTests(Part):
     """The prediction test over the whole pool, and without images predicted as the class.
 
     ``excluding`` is None when every image of the pool is predicted as the class.
@@ -187,7 +197,7 @@ class PredictionTests:
 
 
 @dataclass(frozen=True)
-class Completeness:
+class Completeness(Part):
     """How exactly the attribution adds up to the change of the logit.
 
     ``mean`` and ``worst`` are of ``|sum(attribution) - (f(x) - f(b))| / |f(x) - f(b)|`` over the

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from whyclass.records.audit import ClassResult
-from whyclass.records.base import FORMAT, ModelInfo, PoolInfo, Record
+from whyclass.records.base import FORMAT, ModelInfo, Part, PoolInfo, Record
 
 
 @dataclass(frozen=True)
-class Average:
+class Average(Part):
     """One prediction test over ``n`` classes; a class that could not be explained counts as 0.
 
     Attributes
@@ -43,7 +43,7 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Part):
     """A layer with a number of concepts.
 
     Attributes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from whyclass.records.base import FORMAT, ModelInfo, PoolInfo, Prediction, Record
+from whyclass.records.base import FORMAT, ModelInfo, Part, PoolInfo, Prediction, Record
 
 
 @dataclass(frozen=True)
-class Moved:
+class Moved(Part):
     """How far a target's score in the images of a source can be moved along one direction or its like.
 
     ``highest`` is the largest mean score over the steps, ``at`` the step, ``winner`` what the images are
@@ -30,7 +30,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class ShiftControl:
+class ShiftControl(Part):
     """What the same test gives along other directions.
 
     ``random`` holds the highest mean score of the target along each random direction of the normal's
@@ -43,7 +43,7 @@ class ShiftControl:
 
 
 @dataclass(frozen=True)
-class AuditedPair:
+class AuditedPair(Part):
     """A target sought in the images of a source.
 
     Attributes
@@ -104,7 +104,7 @@ class Shifts(Record):
 
 
 @dataclass(frozen=True)
-class Separation:
+class Separation(Part):
     """How well a hyperplane tells the cells of A and B apart.
 
     Attributes
@@ -128,7 +128,7 @@ class Separation:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Part):
     """Mean scores at one step of a test, over its images.
 
     ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
@@ -147,7 +147,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Directions:
+class Directions(Part):
     """What other directions of the same length reach in the same test.
 
     Attributes
@@ -169,7 +169,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Part):
     """A shifting or a masking test: from images predicted as ``source`` towards ``target``.
 
     Attributes

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 
 from whyclass.errors import RecordError
 from whyclass.records import (
@@ -32,6 +33,7 @@ from whyclass.report import (
     explanation_text,
     layer_choice_text,
     page_pictures,
+    record_tables,
     verdict,
     words,
 )
@@ -54,8 +56,14 @@ def page(found: Record) -> str:
 def fragment(found: Record) -> str:
     """The record as HTML for a notebook's ``_repr_html_``: what matters most of it.
 
-    Styles apply only inside it, it has no ids, and it needs no script.
+    Styles apply only inside it, it has no ids, and it needs no script. A record that is kept for
+    programs alone is one line.
     """
+    if type(found) in record_tables.MADE:
+        title, tables = record_tables.tables(found)
+        return rendered("tables_fragment.html", {"title": title, "tables": tables})
+    if type(found) not in TEMPLATES:
+        return f"<code>{escape(words.clean(repr(found)))}</code>"
     return _render(found, 1)
 
 
@@ -140,7 +148,7 @@ def _render(found: Record, which: Literal[0, 1]) -> str:
 
 
 def rendered(template: str, values: dict[str, Any]) -> str:
-    """A template of the site filled in; what is inserted is escaped like in every page."""
+    """A template filled in; what is inserted is escaped like in every page."""
     return _environment().get_template(template).render({"backgrounds": []} | values)
 
 

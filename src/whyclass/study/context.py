@@ -17,16 +17,18 @@ from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.class_names import name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
+from whyclass.models.layer_info import LayerInfo
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.setup import example_of, task_at, versions
-from whyclass.models.split import Split, split
+from whyclass.models.split import Split, split, survey
 from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.pool.index import BATCH, Index, Trunk, load_or_make, plan
 from whyclass.progress import Progress
-from whyclass.records import FORMAT, ModelInfo, PoolInfo, Prediction, Record, Skipped, Source
+from whyclass.records import FORMAT, ModelInfo, PoolClass, PoolInfo, Prediction, Record, Skipped, Source
+from whyclass.records.base import short
 from whyclass.settings import Settings, plain
 from whyclass.store import Store, key_of, open_store
 from whyclass.visualise import optimise
@@ -94,6 +96,11 @@ class Context:
             return np.unique(self.index.predicted[self.index.usable]).tolist()
         some = range(self.task.classes)
         return [k for k in some if k != self.task.background and self.index.counting(k).any()]
+
+    def named_classes(self) -> tuple[PoolClass, ...]:
+        """These classes with their names, and how many images count for each."""
+        counts = [(k, int(self.index.counting(k).sum())) for k in self.classes()]
+        return tuple(PoolClass(k, self.name(k), n) for k, n in counts)
 
     def source(self, position: int) -> Source:
         """What an image of the pool is, and what the model predicts for it."""
@@ -222,6 +229,31 @@ class OpenedModel:
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
+
+    def __repr__(self) -> str:
+        """The model, the layer, the pool and the store, in one line."""
+        shape = " × ".join(map(str, self.split.shape))
+        folder = short(str(self.store.folder))
+        return (
+            f"<{type(self).__name__} of {short(self.loaded.name)}, layer {short(self.layer)} ({shape}): "
+            f"{len(self.pool.items):,} images of {short(self.pool.name)}, store {folder}>"
+        )
+
+    @property
+    def layer(self) -> str:
+        """Path of the module at which the model is cut, such as ``"layer4.2"``."""
+        return self.split.layer
+
+    def layers(self) -> list[LayerInfo]:
+        """The model's layers that can be explained, in the order in which they finish."""
+        return [info for info in survey(self.loaded.model, example_of(self.loaded)) if not info.problem]
+
+    def classes(self) -> tuple[PoolClass, ...]:
+        """The classes that are predicted for images of the pool, by index: those that can be asked about.
+
+        Indexes the pool at the first call.
+        """
+        return self.context().named_classes()
 
     def index(self) -> Index:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""

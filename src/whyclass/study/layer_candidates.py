@@ -28,7 +28,7 @@ def candidates(model: nn.Module, infos: Sequence[LayerInfo], most: int = MOST) -
     Parameters
     ----------
     infos
-        ``whyclass.split.survey`` of the model.
+        ``whyclass.models.split.survey`` of the model.
     """
     able = {info.name: info for info in infos if info.form and not info.problem}
     rows = _rows_of_blocks(model, able)

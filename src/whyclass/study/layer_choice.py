@@ -357,18 +357,18 @@ def choose_layer(
     WhyclassError
         Of another kind as for ``Study``.
     """
-    told, settings = shown(progress), cheap(settings or Settings())
+    progress, settings = shown(progress), cheap(settings or Settings())
     given = classes if isinstance(classes, int) else tuple(classes)
     asked = Asked(
         tuple(dict.fromkeys(layers)), given, tuple(dict.fromkeys(concepts)) or (settings.concepts,), sample
     )
-    with told.step("load"):
+    with progress.step("load"):
         loaded = opened(model, weights, class_names, preprocessing, device)
         pool = pool_images.pool(images)
     if store is None:
         with tempfile.TemporaryDirectory(prefix="whyclass-") as folder:
-            return _chosen(loaded, pool, folder, settings, asked, told)
-    return _chosen(loaded, pool, store, settings, asked, told)
+            return _chosen(loaded, pool, folder, settings, asked, progress)
+    return _chosen(loaded, pool, store, settings, asked, progress)
 
 
 def _chosen(

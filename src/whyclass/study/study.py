@@ -44,7 +44,7 @@ class Study(OpenedModel):
     Parameters
     ----------
     model
-        A name that ``whyclass.models.load`` knows (``"torchvision:resnet50"``,
+        A name that ``whyclass.load`` knows (``"torchvision:resnet50"``,
         ``"path/to/file.py:factory"``), a ``Loaded`` model, or a module you already hold; a module is
         given back as it came.
     layer
@@ -65,7 +65,7 @@ class Study(OpenedModel):
         it is under ``"auto"``; on another device a copy of it is used.
     decoder
         In whose latent space pictures are drawn under ``Settings(pictures="generator")``
-        (`whyclass.visualise.Generator`; `whyclass.models.decoder` loads one from a file).
+        (`whyclass.visualise.Generator`; `whyclass.models.loading.decoder` loads one from a file).
     progress
         Told of each step. The default shows bars in a terminal and in a notebook once a call takes more than
         two seconds, and elsewhere notes alone, on standard error; False is silent, and a
@@ -97,20 +97,22 @@ class Study(OpenedModel):
         decoder: nn.Module | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
-        settings, told = settings or Settings(), shown(progress)
+        settings, progress = settings or Settings(), shown(progress)
         self.choice: LayerChoice | None = None
-        with told.step("load"):
-            loaded = opened(model, weights, class_names, preprocessing, device)
-            pool = pool_images.pool(images)
         folder = store or tempfile.mkdtemp(prefix="whyclass-")
         if not store:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        with progress.step("load"):
+            loaded = opened(model, weights, class_names, preprocessing, device)
+            pool = pool_images.pool(images)
+            if layer != AUTO:
+                super().__init__(loaded, layer, pool, folder, settings, progress)
         if layer == AUTO:
-            self.choice = choose_layer(loaded, pool, folder, settings, progress=told)
-            layer = self.choice.chosen.layer
-            told.note(f"layer {layer} was chosen: {self.choice.why}")
-        with told.step("load"):
-            super().__init__(loaded, layer, pool, folder, settings, told)
+            found = choose_layer(loaded, pool, folder, settings, progress=progress)
+            self.choice = found
+            progress.note(f"layer {found.chosen.layer} was chosen: {found.why}")
+            with progress.step("load"):
+                super().__init__(loaded, found.chosen.layer, pool, folder, settings, progress)
         self.decoder = decoder
 
     def explain(self, target: str | int) -> Explanation:

@@ -1,6 +1,6 @@
 """Operations written in terms of simpler ones, whose rules then make them complete.
 
-Each function computes what torch's function of that name computes, in operations that ``rules`` knows.
+Each function computes what torch's function of that name computes, in operations that ``table`` knows.
 ``NotImplemented`` leaves the call to the rule of its name, and where there is none it is linear.
 """
 
