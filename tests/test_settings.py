@@ -10,6 +10,7 @@ from whyclass import settings
 from whyclass.attribution import smoothgrad
 from whyclass.checks import stitching
 from whyclass.errors import SettingsError
+from whyclass.report import table_formats
 from whyclass.settings import PRESETS, Settings, preset
 
 PAPER = {
@@ -43,6 +44,7 @@ def test_the_presets_differ_where_paper_and_code_do():
 def test_choices_are_the_rows_of_the_tables_that_serve_them():
     assert set(settings.METHODS) == set(smoothgrad.METHODS)
     assert set(settings.LAYOUTS) == {"auto", *stitching.LAYOUTS}
+    assert tuple(table_formats.FORMATS) == settings.TABLE_FORMATS
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,34 @@ Report = Callable[[float, str], None]
 
 
 class Progress:
-    """Silent progress: counts the seconds of each step. Displays build on it.
+    """Silent progress: counts the seconds of each step. Base class of every display, also of your own.
+
+    A display overrides any of three methods: ``step``, ``whole`` and ``note``. ``step`` should enter
+    its parent's, which keeps the time.
 
     Attributes
     ----------
     seconds
         Wall-clock seconds of each finished step, by name, in the order they ran.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> import whyclass
+    >>> class Printed(whyclass.Progress):
+    ...     @contextmanager
+    ...     def step(self, name, total=None, unit="images"):
+    ...         with super().step(name, total, unit):
+    ...             yield lambda done: print(f"{name}: {done} more of {total} {unit}")
+    ...
+    ...     def note(self, message):
+    ...         print(message)
+    >>> progress = Printed()  # whyclass.Study(..., progress=progress)
+    >>> with progress.step("crops", 8) as advance:
+    ...     advance(3)
+    crops: 3 more of 8 images
+    >>> list(progress.seconds)
+    ['crops']
     """
 
     def __init__(self) -> None:
@@ -36,7 +58,10 @@ class Progress:
 
     @contextmanager
     def whole(self, name: str, total: float) -> Iterator[Report]:
-        """A run of several steps as one piece of work of so many units, whatever they are."""
+        """A run of several steps as one piece of work of so many units, whatever they are.
+
+        What it yields is called with the units just done, and with what is being done, in words.
+        """
         yield lambda done, doing: None
 
     def note(self, message: str) -> None:
@@ -98,7 +123,7 @@ class Logged(Progress):
         self.line(f"{name}: begun")
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C and whatever a model raises: told, and raised again
             self.line(f"{name}: stopped by {type(error).__name__}: {error}")
             raise
         self.line(f"{name}: done")

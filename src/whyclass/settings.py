@@ -21,6 +21,11 @@ TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
 STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
+AUDIT_TESTS = ("prediction", "shift", "mask")
+TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
+CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
+"""Where a layer is chosen: classes tested, and images searched for crops, unless others are asked for."""
+
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
 CHOICES = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.planted_world import NAMES, leftovers, model_arguments, quick_arguments, whyclass
-from whyclass.cli import progress_display
+from whyclass import progress_bars
 from whyclass.planted import world
 
 SOME = ("--classes", "hawk,owl,bee", "--tests", "prediction,shift")
@@ -68,8 +68,8 @@ def test_several_layers_are_audited_one_after_the_other(given, tmp_path):
 
 
 def test_where_there_is_no_terminal_progress_is_lines(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress_display, "EVERY", 0.0)
-    monkeypatch.setattr(progress_display, "LONG", 0.0)
+    monkeypatch.setattr(progress_bars, "EVERY", 0.0)
+    monkeypatch.setattr(progress_bars, "LONG", 0.0)
     ran = whyclass(*given, "--store", tmp_path / "store", "--classes", "hawk,owl")
     lines = ran.err.splitlines()
     assert any(

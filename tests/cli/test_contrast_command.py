@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers.planted_world import leftovers, model_arguments, quick_arguments, whyclass
-from whyclass.cli import progress_display
+from whyclass import progress_bars
 from whyclass.planted import world
 
 N = 6
@@ -214,7 +214,7 @@ def test_help_names_every_option(command):
 
 
 def test_a_long_step_is_told(given, monkeypatch, tmp_path):
-    monkeypatch.setattr(progress_display, "LONG", 0.0)
+    monkeypatch.setattr(progress_bars, "LONG", 0.0)
     own = [option for option in given if option != "--quiet"]
     own[own.index("--store") + 1] = str(tmp_path / "store")
     ran = ask("contrast", own, *TWO, "--json")

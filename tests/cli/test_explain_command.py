@@ -27,8 +27,7 @@ from helpers.planted_world import (
     quick_arguments,
     whyclass,
 )
-from whyclass import Explanation, __version__
-from whyclass.cli import progress_display
+from whyclass import Explanation, __version__, progress_bars
 from whyclass.planted import demo, world
 from whyclass.planted.parts import PARTS
 
@@ -49,7 +48,7 @@ def model(tmp_path_factory) -> list[str]:
 @pytest.fixture
 def explain(model, pictures, tmp_path, monkeypatch):
     """Call ``explain`` with whatever a test changes: the last of an option given twice counts."""
-    monkeypatch.setattr(progress_display, "LONG", 600.0)  # a busy machine makes no step worth telling about
+    monkeypatch.setattr(progress_bars, "LONG", 600.0)  # a busy machine makes no step worth telling about
 
     def call(*changes: str | Path, images: Path = pictures):
         place = ("--images", images, "--store", tmp_path / "store", "--class", "hawk")
@@ -224,7 +223,7 @@ def test_what_a_model_prints_does_not_mix_with_the_result(explain, tmp_path):
 
 
 def test_long_steps_and_notes_are_told_on_standard_error(explain, monkeypatch, pictures, tmp_path):
-    monkeypatch.setattr(progress_display, "LONG", 0.0)
+    monkeypatch.setattr(progress_bars, "LONG", 0.0)
     own = Path(shutil.copytree(pictures, tmp_path / "own"))
     ran = explain("--json", images=own)
     lines = [line.split(":")[0] for line in ran.err.splitlines()]

@@ -143,7 +143,9 @@ def wait_for(there: Callable[[], object], process: BaseProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["SIGINT", "SIGKILL"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )
 def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
     given, undisturbed, tmp_path, number, code

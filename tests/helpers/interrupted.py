@@ -36,7 +36,7 @@ def net():
 """A factory whose model takes its time where the environment says so."""
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["whyclass.cli.main"])  # once for all of them
+PROCESSES.set_forkserver_preload(["whyclass.cli.main", "whyclass.study.study"])  # once for all of them
 
 
 def child(out: Path, kill_at: int, pause: float, arguments: list[str]) -> None:

@@ -13,15 +13,9 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
-from whyclass.cli.options import AsJson, Opened, app, with_model
-from whyclass.cli.progress_display import Shown, err, out
+from whyclass.cli.options import AsJson, Opened, Quiet, app, err, out, shown_unless, with_model
 from whyclass.errors import SettingsError
-from whyclass.models import class_names
-from whyclass.progress import Progress
-from whyclass.records import codec
-from whyclass.report import audits_in_store, json_objects, paper_tables, site, table_formats
-from whyclass.store import find_store, merge_into
-from whyclass.study.audit import TESTS
+from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS
 
 Stored = Annotated[Path, typer.Argument(help="the folder that an audit had as --store")]
 
@@ -35,7 +29,7 @@ def audit(
         str | None,
         typer.Option(help="names or indexes, with commas, or a file with one a line; default: all predicted"),
     ] = None,
-    tests: Annotated[str, typer.Option(help=f"of {','.join(TESTS)}")] = "prediction",
+    tests: Annotated[str, typer.Option(help=f"of {','.join(AUDIT_TESTS)}")] = "prediction",
     pairs: Annotated[
         str, typer.Option(help="for shifting: drawn (10 random targets for each class, 5 runs), or all")
     ] = "drawn",
@@ -50,6 +44,8 @@ def audit(
     ] = None,
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
+    from whyclass.report import json_objects, paper_tables, table_formats
+
     if pairs not in ("drawn", "all"):
         raise SettingsError(f"--pairs is {pairs!r}; choose drawn or all")
     found = []
@@ -75,15 +71,18 @@ def audit(
 @app.command("tables")
 def show_tables(
     store: Stored,
-    form: Annotated[str, typer.Option("--format", help=", ".join(table_formats.FORMATS))] = "text",
+    form: Annotated[str, typer.Option("--format", help=", ".join(TABLE_FORMATS))] = "text",
     number: Annotated[int | None, typer.Option("--table", help="only table 1, 2 or 3")] = None,
     per_class: Annotated[
         Path | None, typer.Option(help="write every class's numbers as .parquet or .csv")
     ] = None,
 ) -> None:
     """Print tables 1 to 3 from the store of an audit, each beside the paper's own rows."""
-    if form not in table_formats.FORMATS:
-        raise SettingsError(f"--format is {form!r}; choose one of {', '.join(table_formats.FORMATS)}")
+    if form not in TABLE_FORMATS:
+        raise SettingsError(f"--format is {form!r}; choose one of {', '.join(TABLE_FORMATS)}")
+    from whyclass.report import audits_in_store, paper_tables, table_formats
+    from whyclass.store import find_store
+
     if number is not None and number not in paper_tables.TABLES:
         raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
     found = audits_in_store.collect(find_store(store))
@@ -98,12 +97,15 @@ def show_tables(
 def show_report(
     store: Stored,
     to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
-    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a site of static pages from the store of an audit: every class, failures first."""
+    from whyclass.report import audits_in_store, site
+    from whyclass.store import find_store
+
     opened = find_store(store)
     folder = to or opened.folder / "site"
-    progress, total = Progress() if quiet else Shown(), 0
+    progress, total = shown_unless(quiet), 0
     with progress.step("read"):
         found = audits_in_store.collect(opened)
     with progress.step("pages", sum(len(one.classes) for one in found), "classes") as advance:
@@ -120,6 +122,9 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Take what other stores of the same model hold into one: they may come from other machines."""
+    from whyclass.records import codec
+    from whyclass.store import find_store, merge_into
+
     into = find_store(store)
     merged = {str(other): merge_into(into, find_store(other)) for other in others}
     if as_json:
@@ -144,6 +149,8 @@ def split_list(text: str) -> list[str]:
 
 def class_list(text: str) -> list[str]:
     """Names or indexes of classes, with commas, or from a file."""
+    from whyclass.models import class_names
+
     # a list of names may be too long for the name of a file
     return list(class_names.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
 

@@ -15,13 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page, set_pictures
-from whyclass.cli.options import Asked, Page, Target, app, with_study
-from whyclass.cli.progress_display import out
+from whyclass.cli.options import Asked, Page, Target, app, out, with_study
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS
-from whyclass.models import preprocessing
-from whyclass.report import pairs_table
-from whyclass.store import key_of
 
 
 @app.command()
@@ -56,6 +52,9 @@ def insert(
     page: Page = None,
 ) -> None:
     """Insert a patch into images of one class: do they become another? Against blank and other crops."""
+    from whyclass.models import preprocessing
+    from whyclass.store import key_of
+
     file, part = _patch(patch)
     with redirect_stdout(sys.stderr):
         pixels = preprocessing.as_patch(file, part, asked.study.loaded.preprocessing.channels)
@@ -77,6 +76,8 @@ def pairs(
     target: Annotated[list[str], typer.Option("--class", help="name or index of a class; give two or more")],
 ) -> None:
     """The shifting test between all ordered pairs of classes: the paper's table 3, with controls."""
+    from whyclass.report import pairs_table
+
     with redirect_stdout(sys.stderr):
         found = asked.study.pairs(target)
     if asked.as_json:

@@ -6,19 +6,18 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from whyclass.cli.options import Asked, Page, Target, app, with_study
-from whyclass.cli.progress_display import out
+from whyclass.cli.options import Asked, Page, Target, app, out, with_study
 from whyclass.errors import ClassError, SettingsError
-from whyclass.models import loading
-from whyclass.records import Contrast, Explanation, codec
-from whyclass.report import contrast_text, json_objects
 from whyclass.settings import PICTURES
-from whyclass.study.study import Study
+
+if TYPE_CHECKING:
+    from whyclass.records import Contrast, Explanation
+    from whyclass.study.study import Study
 
 Drawing = Annotated[
     str | None, typer.Option(help=f"{', '.join(PICTURES)}: also what each concept would itself draw; slow")
@@ -59,6 +58,8 @@ def explain(
 
 def set_pictures(study: Study, pictures: str | None, decoder: str | None, weights: Path | None) -> None:
     """Let the study draw pictures; a decoder that no picture is drawn from is refused."""
+    from whyclass.models import loading
+
     if pictures is not None:
         study.settings = replace(study.settings, pictures=pictures)
     if decoder is None and weights is not None:
@@ -71,6 +72,9 @@ def set_pictures(study: Study, pictures: str | None, decoder: str | None, weight
 
 def _repaired(asked: Asked, alone: Explanation) -> dict[str, Any]:
     """What a contrast with the class that won makes of a failed explanation, and its page."""
+    from whyclass.records import codec
+    from whyclass.report import contrast_text, json_objects
+
     if alone.rival is None:
         return {"said": "nothing to repair: both prediction tests passed"}
     try:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
 from whyclass.cli.audit import class_list, split_list
-from whyclass.cli.options import Later, app, print_record, with_choice
-from whyclass.cli.progress_display import out
+from whyclass.cli.options import Later, app, out, print_record, with_choice
 from whyclass.errors import SettingsError
-from whyclass.models import loading
-from whyclass.models.setup import example_image
-from whyclass.models.split import survey
-from whyclass.records import codec
-from whyclass.report import layer_choice_text
-from whyclass.study.layer_choice import CLASSES, SAMPLE
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE
+
+if TYPE_CHECKING:
+    from whyclass.models.layer_info import LayerInfo
 
 
 @app.command()
@@ -45,8 +43,8 @@ def layers(
     classes: Annotated[
         str | None,
         typer.Option(
-            help=f"how many to draw (default {CLASSES}), or names or indexes, with commas, or a file of them"
-            "; one number is a count, and a comma makes it an index: 207,"
+            help=f"how many to draw (default {CHOICE_CLASSES}), or names or indexes, with commas, or a file "
+            "of them; one number is a count, and a comma makes it an index: 207,"
         ),
     ] = None,
     concepts: Annotated[
@@ -55,8 +53,8 @@ def layers(
     sample: Annotated[
         int | None,
         typer.Option(
-            help=f"images that crops are searched in; default {SAMPLE}; all that the classes are explained "
-            "by are among them, even if more"
+            help=f"images that crops are searched in; default {CHOICE_SAMPLE}; all that the classes are "
+            "explained by are among them, even if more"
         ),
     ] = None,
 ) -> None:
@@ -82,6 +80,11 @@ def layers(
 
 
 def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
+    from whyclass.models import loading
+    from whyclass.models.setup import example_image
+    from whyclass.models.split import survey
+    from whyclass.records import codec
+
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
         loaded = loading.load(name, crop=crop, pretrained=False)
         infos = survey(loaded.model, example_image(loaded.preprocessing))
@@ -90,21 +93,27 @@ def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
         return
-    longest = max((len(info.name) for info in chosen), default=0)
-    named = Column("layer", no_wrap=True, min_width=longest)  # a name that is cut off cannot be given back
-    table = Table(named, "kind", "output", "crop (px)", *(["remark"] if everything else []))
-    for info in chosen:
-        shape = " x ".join(map(str, info.shape[1:]))
-        side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
-        why = info.problem or ("signed activations: see the setting 'signed'" if info.signed else "")
-        row = [info.name, info.kind, shape, side, *([why] if everything else [])]
-        table.add_row(*map(escape, row))
-    out.print(table)
+    out.print(_table(chosen, ["remark"] if everything else []))
     if (hidden := len(infos) - len(chosen)) > 0:
         out.print(f"{hidden} more are signed or cannot be explained; --all lists them with the reason.")
 
 
+def _table(infos: Sequence[LayerInfo], remark: list[str]) -> Table:
+    longest = max((len(info.name) for info in infos), default=0)
+    named = Column("layer", no_wrap=True, min_width=longest)  # a name that is cut off cannot be given back
+    table = Table(named, "kind", "output", "crop (px)", *remark)
+    for info in infos:
+        shape = " x ".join(map(str, info.shape[1:]))
+        side = f"{info.crop[0]} x {info.crop[1]}" if info.crop else ""
+        why = info.problem or ("signed activations: see the setting 'signed'" if info.signed else "")
+        cells = [info.name, info.kind, shape, side, why]
+        table.add_row(*map(escape, cells[: len(table.columns)]))
+    return table
+
+
 def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
+    from whyclass.report import layer_choice_text
+
     if missing := [option for option in ("images", "store") if not later.given.get(option)]:
         raise typer.BadParameter(f"--choose needs --{' and --'.join(missing)}.")
     asked: dict[str, Any] = dict(given)

@@ -1,4 +1,7 @@
-"""The options that commands share, and the study they open."""
+"""The options that commands share, and the study they open.
+
+All modules of the command line load what is heavy when a command runs: help needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,25 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
-import torch
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whyclass.cli.progress_display import Shown, out
 from whyclass.errors import SettingsError
-from whyclass.models import loading
 from whyclass.progress import Progress
-from whyclass.records import LayerChoice, Record, codec
-from whyclass.report import json_objects, summary
 from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
-from whyclass.store import Store, key_of
-from whyclass.study.layer_choice import choose_layer
-from whyclass.study.study import Study
+
+if TYPE_CHECKING:
+    from whyclass.records import LayerChoice, Record
+    from whyclass.store import Store
+    from whyclass.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
 
 Model = Annotated[
     str,
@@ -38,6 +41,7 @@ Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only 
 Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+Quiet = Annotated[bool, typer.Option(help="no progress")]
 Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
 CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
 Numbers = Annotated[
@@ -45,6 +49,25 @@ Numbers = Annotated[
 ]
 Target = Annotated[str, typer.Option("--class", help="name or index of the class")]
 Page = Annotated[Path | None, typer.Option(help="where the page goes; default: into the store")]
+
+
+@app.callback(invoke_without_command=True)
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
+) -> None:
+    """Why does a vision model predict a class? Concepts in pictures, each tested."""
+    if version:
+        from whyclass import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def shown_unless(quiet: bool) -> Progress:
+    """Progress on standard error, or none."""
+    from whyclass.progress_bars import Shown
+
+    return Progress() if quiet else Shown(err)
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,8 @@ class Asked:
 
 def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
     """A record with the seconds it took as one JSON object, or as a table of labels and values."""
+    from whyclass.report import json_objects, summary
+
     seconds = {name: round(value, 3) for name, value in progress.seconds.items()}
     if as_json:
         print(
@@ -88,6 +113,9 @@ def print_record(found: Record, more: dict[str, Any], progress: Progress, as_jso
 
 def choice_page(store: Store, found: LayerChoice) -> Path:
     """Where the page of a choice lies."""
+    from whyclass.records import codec
+    from whyclass.store import key_of
+
     return store.page(f"layer {found.chosen.layer}", key_of(choice=codec.to_json(found)))
 
 
@@ -123,10 +151,15 @@ def _opened(
     precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
     device: Device = "auto",
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option(help="no progress")] = False,
+    quiet: Quiet = False,
 ) -> Opened:
     """Load the model; a study of it is opened layer by layer."""
-    progress = Progress() if quiet else Shown()
+    from whyclass.models import loading
+    from whyclass.store import Store
+    from whyclass.study.layer_choice import choose_layer
+    from whyclass.study.study import Study
+
+    progress = shown_unless(quiet)
     settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
     loaded = loading.load(
         model,
@@ -234,6 +267,8 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def _placed(device: str) -> str:
     """A named model has no place of its own: ``auto`` is a GPU where there is one."""
+    import torch
+
     return "cuda" if device == "auto" and torch.cuda.is_available() else device
 
 

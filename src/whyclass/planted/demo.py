@@ -27,6 +27,7 @@ from whyclass.planted import nets, world
 from whyclass.planted.judgement import Finding, Truth, judge
 from whyclass.planted.parts import PARTS
 from whyclass.progress import Progress
+from whyclass.progress_bars import shown
 from whyclass.records import Contrast, Explanation, Side
 from whyclass.settings import Settings
 from whyclass.study.study import Study
@@ -109,7 +110,7 @@ class DemoResult:
 def run(
     folder: str | Path,
     classes: Iterable[str] = EXPLAINED,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     n_per_class: int = 60,
     seed: int = 0,
 ) -> DemoResult:
@@ -122,7 +123,7 @@ def run(
     classes
         Names of planted classes; the default is every class that has parts.
     progress
-        Told of each step.
+        As for ``Study``.
     n_per_class
         Pictures of each class.
     seed
@@ -136,7 +137,7 @@ def run(
         If the folder cannot be written.
     """
     started = time.perf_counter()
-    folder, progress = Path(folder), progress or Progress()
+    folder, progress = Path(folder), shown(progress)
     indices = [world.class_index(name) for name in classes]
     pool = folder / f"pool-{n_per_class}-{seed}"  # a pool never holds pictures of another one
     with progress.step("pool"):

@@ -25,16 +25,13 @@ from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
 from whyclass.records import Audit, AuditedConcept, Factors, Finding, PredictionTests, Spot, Strip
-from whyclass.settings import OF_NO_FINDING, plain
+from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
 from whyclass.store import key_of
 from whyclass.study import explain, pair_tests
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.prediction_test import Controls, Places, Tester, masks_of
-
-TESTS = ("prediction", "shift", "mask")
-"""Tests of an audit."""
 
 SEARCHED = 1000
 """Classes whose crops are searched in one pass over the pool."""
@@ -57,7 +54,7 @@ class Asked:
     mine
         Those of them that this run does.
     tests
-        Of ``TESTS``.
+        Of ``AUDIT_TESTS``.
     workers
         Processes for the factorisations; with 1 they are done here.
     every_pair
@@ -96,8 +93,8 @@ def audit(context: Context, asked: Asked) -> None:
 
 def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
     """Refuse what no audit can do."""
-    if not tests or set(tests) - set(TESTS):
-        raise SettingsError(f"tests are {', '.join(tests) or 'none'}; choose of {', '.join(TESTS)}")
+    if not tests or set(tests) - set(AUDIT_TESTS):
+        raise SettingsError(f"tests are {', '.join(tests) or 'none'}; choose of {', '.join(AUDIT_TESTS)}")
     if workers < 1:
         raise SettingsError(f"workers is {workers}; needed is at least 1")
     number, of = part

@@ -29,9 +29,10 @@ from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
+from whyclass.progress_bars import shown
 from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice
 from whyclass.report import audits_in_store
-from whyclass.settings import OF_NO_FINDING, Settings, plain
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, Settings, plain
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
 from whyclass.study.context import Context, OpenedModel, kept
@@ -40,9 +41,6 @@ from whyclass.study.layer_choice_sample import classes_of, sample_of
 
 AUTO = "auto"
 """In place of a layer: the one that is chosen."""
-
-CLASSES, SAMPLE = 8, 1000
-"""Classes tested, and images searched for their crops, unless others are asked for."""
 
 CHEAP: dict[str, Any] = {"images": 16, "copies": 8}
 """Settings at which a choice is made where they are at their defaults."""
@@ -168,14 +166,14 @@ def choose_layer(
     settings: Settings | None = None,
     *,
     layers: Sequence[str] = (),
-    classes: int | Sequence[str | int] = CLASSES,
+    classes: int | Sequence[str | int] = CHOICE_CLASSES,
     concepts: Sequence[int] = (),
-    sample: int = SAMPLE,
+    sample: int = CHOICE_SAMPLE,
     weights: str | Path | None = None,
     class_names: str | Path | Iterable[str] | None = None,
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> LayerChoice:
     """At which layer should a model be explained? The prediction test at several, on a sample of classes.
 
@@ -210,7 +208,7 @@ def choose_layer(
     WhyclassError
         Of another kind as for ``Study``.
     """
-    progress, settings = progress or Progress(), cheap(settings or Settings())
+    progress, settings = shown(progress), cheap(settings or Settings())
     given = classes if isinstance(classes, int) else tuple(classes)
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)

@@ -23,6 +23,7 @@ from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
+from whyclass.progress_bars import shown
 from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
 from whyclass.report import audits_in_store
 from whyclass.settings import Settings, plain
@@ -66,7 +67,9 @@ class Study(OpenedModel):
         In whose latent space pictures are drawn under ``Settings(pictures="generator")``
         (`whyclass.visualise.Generator`; `whyclass.models.loading.decoder` loads one from a file).
     progress
-        Told of each step; the default is silent.
+        Told of each step. The default shows bars in a terminal and in a notebook once a call takes more than
+        two seconds, and elsewhere notes alone, on standard error; False is silent, and a
+        ``whyclass.Progress`` of your own tells what you like.
 
     Attributes
     ----------
@@ -92,9 +95,9 @@ class Study(OpenedModel):
         preprocessing: Preprocessing | None = None,
         device: str = "auto",
         decoder: nn.Module | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
-        settings, progress = settings or Settings(), progress or Progress()
+        settings, progress = settings or Settings(), shown(progress)
         self.choice: LayerChoice | None = None
         folder = store or tempfile.mkdtemp(prefix="whyclass-")
         if not store:
