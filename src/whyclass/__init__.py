@@ -71,7 +71,7 @@ _MOVED = {
     "forms": "whyclass.models.layer_layouts",
     "frames": "whyclass.pool.pixel_cache",
     "fuse": "whyclass.models.fast_trunk",
-    "index": "whyclass.pool.index",
+    "index": "whyclass.pool.indexing_pass",
     "parts": "whyclass.planted.parts",
     "pictures": "whyclass.study.crop_pictures",
     "rewrites": "whyclass.attribution.deeplift_rules.rewrites",

@@ -21,7 +21,7 @@ from whyclass.concepts import nmf as concepts
 from whyclass.models import split
 from whyclass.planted import world
 from whyclass.pool import images as data
-from whyclass.pool import index
+from whyclass.pool import indexing_pass as index
 from whyclass.pool import nearest_crops as crops
 from whyclass.records import codec
 from whyclass.report import verdict

@@ -8,9 +8,9 @@ import pytest
 from whyclass.models.tasks import Task
 from whyclass.pool import nearest_crops
 from whyclass.pool.images import Item
-from whyclass.pool.index import Index
+from whyclass.pool.indexing_pass import Index
 from whyclass.pool.nearest_crops import Place, Query, nearest
-from whyclass.study.prediction_test import random_places
+from whyclass.study.prediction_test_and_control import random_places
 
 N, CELLS, C = 11, 6, 4
 

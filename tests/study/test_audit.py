@@ -23,7 +23,7 @@ from whyclass.records import Audit, Finding, Shifts
 from whyclass.report import audits_in_store, paper_tables
 from whyclass.store import Store, find_store, merge_into
 from whyclass.study import crop_pictures, pair_sampling
-from whyclass.study.prediction_test import Controls
+from whyclass.study.prediction_test_and_control import Controls
 from whyclass.study.study import Study
 
 N = 4

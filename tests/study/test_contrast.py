@@ -25,7 +25,7 @@ from whyclass.report import contrast_text, contrast_verdict, json_objects, pairs
 from whyclass.report import page as report_page
 from whyclass.study import contrast
 from whyclass.study.class_evidence import ClassEvidence
-from whyclass.study.prediction_test import random_places
+from whyclass.study.prediction_test_and_control import random_places
 from whyclass.study.study import Study
 
 N = 16

@@ -18,12 +18,12 @@ from whyclass.models.split import split
 from whyclass.models.tasks import class_map, logit
 from whyclass.planted import demo, nets, world
 from whyclass.pool import images as pool_images
-from whyclass.pool.index import BATCH
+from whyclass.pool.indexing_pass import BATCH
 from whyclass.report import json_objects, page, summary
 from whyclass.study import crop_pictures
 from whyclass.study.class_evidence import evidence_of
+from whyclass.study.class_outlines import outlined
 from whyclass.study.contrast_tests import Attempt
-from whyclass.study.crop_pictures import outlined
 from whyclass.study.explain import rival
 from whyclass.study.study import Study
 

@@ -24,7 +24,7 @@ from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
 from whyclass.models.split import Split, run
 from whyclass.models.tasks import Target, class_map, logit, logit_within
-from whyclass.pool.index import Trunk
+from whyclass.pool.indexing_pass import Trunk
 from whyclass.settings import Settings, seed_of
 
 BATCH = 32

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from whyclass.grid import Box, crop_box
-from whyclass.pool.index import Index
+from whyclass.pool.indexing_pass import Index
 
 ROWS = 32
 """Images whose cells are compared at once: so few stay in the processor's cache for all queries."""

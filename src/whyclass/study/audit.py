@@ -31,7 +31,7 @@ from whyclass.study import explain, pair_tests
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
-from whyclass.study.prediction_test import Controls, Places, Tester, masks_of
+from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
 
 SEARCHED = 1000
 """Classes whose crops are searched in one pass over the pool."""

@@ -25,7 +25,7 @@ from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.pool.index import BATCH, Index, Trunk, load_or_make, plan
+from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import FORMAT, ModelInfo, PoolClass, PoolInfo, Prediction, Record, Skipped, Source
 from whyclass.records.base import short

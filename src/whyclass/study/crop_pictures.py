@@ -6,9 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image
 from torch import Tensor
 
 from whyclass.models.preprocessing import Sample
@@ -16,6 +15,7 @@ from whyclass.models.split import run
 from whyclass.models.tasks import class_map
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import ClassImage, Crop, Picture
+from whyclass.study.class_outlines import OUTLINES, outlined
 from whyclass.study.context import Context
 
 
@@ -34,9 +34,6 @@ def decode(picture: Picture) -> Image.Image:
     return Image.open(io.BytesIO(picture.data)).convert("RGB")
 
 
-DARK, OUTLINES = "#101010", ("#ffffff", "#ffd400")
-"""Colours of outlines: a wide dark line under a narrow light one is seen on any ground."""
-
 STRIP_QUALITY = 80
 """Of JPEG: an audit keeps a dozen strips of each of a thousand classes."""
 
@@ -45,19 +42,6 @@ def piece(context: Context, place: Place, tensor: Tensor) -> Tensor:
     """The crop at a place of an image (C, S, T)."""
     left, top, right, bottom = place.box(context.index.grid, (tensor.shape[1], tensor.shape[2]))
     return tensor[:, top:bottom, left:right]
-
-
-def outlined(picture: Image.Image, inside: np.ndarray, colour: str = OUTLINES[0]) -> Image.Image:
-    """A new picture with the border of a region (S, T), bool, drawn in a light colour on a dark line.
-
-    The region is brought to the picture's size; what lies at the picture's own edge has no border.
-    """
-    mask = Image.fromarray(inside.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.NEAREST)
-    shown = picture.copy()
-    for width, ink in ((5, DARK), (3, colour)):
-        grown, shrunk = mask.filter(ImageFilter.MaxFilter(width)), mask.filter(ImageFilter.MinFilter(width))
-        shown.paste(ink, mask=ImageChops.difference(grown, shrunk))
-    return shown
 
 
 class Pictures:

@@ -27,7 +27,7 @@ from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.optimised_pictures import drawn
-from whyclass.study.prediction_test import Controls, Places, Tester, masks_of
+from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
 
 WORST = 1e6
 """Relative completeness errors are told up to here."""

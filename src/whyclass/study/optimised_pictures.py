@@ -16,7 +16,7 @@ from whyclass.settings import Settings, seed_of
 from whyclass.study import crop_pictures
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.context import Context
-from whyclass.study.prediction_test import recorded, stitched_pieces
+from whyclass.study.prediction_test_and_control import recorded, stitched_pieces
 from whyclass.visualise import optimise, parametrisations
 
 

@@ -23,7 +23,7 @@ from whyclass.errors import LayerError, ModelError, SettingsError
 from whyclass.models.fast_trunk import Trunk
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import Split
-from whyclass.pool.index import pooled_cells
+from whyclass.pool.indexing_pass import pooled_cells
 from whyclass.settings import seed_of
 from whyclass.visualise.parametrisations import Space, moved, normalised
 

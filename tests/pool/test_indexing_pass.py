@@ -16,9 +16,9 @@ from whyclass.errors import DataError, ModelError, StoreError
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import split
 from whyclass.models.tasks import class_logits, task_of
-from whyclass.pool import index
+from whyclass.pool import indexing_pass as index
 from whyclass.pool.images import pool
-from whyclass.pool.index import load_or_make, plan, pooled_cells
+from whyclass.pool.indexing_pass import load_or_make, plan, pooled_cells
 from whyclass.progress import Progress
 from whyclass.store import Rows, Store
 
