@@ -101,8 +101,21 @@ class Settings:
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
     controls
-        Test images made of random crops, random directions to shift and mask along, and crops of third
-        classes to insert: so many of each, to compare with. Not in the paper; 0 leaves them out.
+        Random directions to shift and mask along, and crops of third classes to insert: so many of each, to
+        compare with. Not in the paper; 0 leaves them out.
+    null_crops, null_cells, null_scores
+        How many explanations of nothing an explanation has to beat in its prediction test: so many draws of
+        random crops; crops nearest to random cells of the class's own images, so many sets; and the whole
+        way from attribution scores that were shuffled within each image, so many times. Not in the paper;
+        0 leaves them out, and without them no explanation is called supported.
+    null_sets
+        So many of the last two are made for each class of an audit, whose classes share them.
+    fillings
+        Each concept's crop is replaced by so many random ones, and shown among so many, to see what it does
+        for the test. Not in the paper; 0 leaves it out.
+    refits
+        The concepts are found anew from so many halves of the class's images, two halves each time. Not in
+        the paper; 0 leaves it out.
     control_images
         Each of those directions and crops is tried on so many images, all images in turn.
     examples
@@ -158,6 +171,12 @@ class Settings:
     pool: int = 2
     layout: str = "auto"
     controls: int = 20
+    null_crops: int = 199
+    null_cells: int = 39
+    null_scores: int = 19
+    null_sets: int = 3
+    fillings: int = 8
+    refits: int = 3
     examples: int = 6
     precision: str = "auto"
     seed: int = 0
@@ -192,7 +211,16 @@ class Settings:
         _check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
             raise SettingsError(f"tests has {sorted(unknown)[0]!r}; choose of {', '.join(TESTS)}")
-        _check(self, "controls", int, 0)
+        for name in (
+            "controls",
+            "null_crops",
+            "null_cells",
+            "null_scores",
+            "null_sets",
+            "fillings",
+            "refits",
+        ):
+            _check(self, name, int, 0)
         _check(self, "examples", int, 0)
         _check(self, "seed", int, 0)
         _check(self, "noise", float, 0.0)

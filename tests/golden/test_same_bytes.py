@@ -56,7 +56,7 @@ def concepts(found: Any) -> str:
 
 def numbers(folder: Path) -> dict[str, dict[str, str]]:
     world.write_pool(folder / "pool", n_per_class=20, seed=0)
-    settings = Settings(precision="float32", images=12, copies=4, starts=2, controls=4)
+    settings = Settings(precision="float32", images=12, copies=4, starts=2, controls=4, null_crops=4)
     study = Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings)
     out = {}
     for name in ("hawk", "snail"):

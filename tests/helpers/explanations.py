@@ -12,18 +12,23 @@ from whyclass.records import (
     ClassImage,
     Completeness,
     Concept,
+    Contribution,
     Control,
     Crop,
     Explanation,
+    Fit,
     HeatMap,
     ModelInfo,
+    Null,
     Picture,
     PoolInfo,
     Prediction,
     PredictionTest,
     PredictionTests,
+    Refits,
     Skipped,
     Source,
+    Stability,
 )
 
 NAMES = (
@@ -80,6 +85,8 @@ def explanation(
         warnings=(),
         settings={"k": k, "seed": 0, "noise": 0.25, "samples": 20, "baseline": "ones", "images": 60},
         versions={"whyclass": "0.1.0", "torch": "2.9.0", "python": "3.11.7"},
+        refits=Refits(6, 1.0, n_images // 2),
+        fit=Fit(0.21, True),
     )
     return _vary(made, case)
 
@@ -172,6 +179,8 @@ def _concept(world: _World, number: int, k: int, n_images: int) -> Concept:
         including=tuple(including),
         excluding=tuple(excluding),
         heat_maps=tuple(HeatMap(_blob(world.rng)) for _ in range(n_images)),
+        contribution=Contribution(0.3, 0.25, 5.1, 1 / 30, True, 29),
+        stability=Stability(0.91, 0.97, 0.5, 6),
     )
 
 
@@ -184,7 +193,11 @@ def _test(world: _World, crops: list[Crop], score: float, control: Control) -> P
     top = tuple(Prediction(i, name, s) for i, (name, s) in enumerate(zip(world.names, scores, strict=False)))
     by_digest = {source.digest: index for index, source in enumerate(world.sources)}
     sources = tuple(world.shown(by_digest[crop.image.digest]) for crop in crops)
-    return PredictionTest(score, True, top, "stacked", 3925, _png(column), sources, control)
+    nulls = tuple(
+        Null(kind, 199, 0.1, 0.05, 0.9, 0.005) for kind in ("random crops", "random cells", "shuffled scores")
+    )
+    test = PredictionTest(score, True, top, "stacked", 3925, _png(column), sources, control)
+    return replace(test, distinct=len(crops), backing=4.2, smallest=(0,), again=(0.9, 0.8, 0.4), nulls=nulls)
 
 
 def _blob(rng: np.random.Generator, side: int = 7) -> np.ndarray:

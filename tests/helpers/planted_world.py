@@ -24,6 +24,12 @@ QUICK = {
     "copies": 2,
     "starts": 1,
     "controls": 2,
+    "null_crops": 2,
+    "null_cells": 0,
+    "null_scores": 0,
+    "null_sets": 0,
+    "fillings": 0,
+    "refits": 0,
     "crops": 4,
     "examples": 2,
     "precision": "float32",  # one trunk serves all

@@ -201,7 +201,7 @@ def test_a_part_is_told_with_its_fields():
     concept = explanations.explanation().concepts[0]
     assert repr(concept) == (
         "Concept(vector=<float32 16>, share=0.2222, including=<8 Crop>, excluding=<8 Crop>, "
-        "heat_maps=<6 HeatMap>, drawn=None)"
+        "heat_maps=<6 HeatMap>, drawn=None, contribution=Contribution(…), stability=Stability(…))"
     )
     crop = replace(concept.including[0], box=(1, 2, 3, 4), image=records.Source("a", "b", TENCH))
     assert repr(crop) == (
@@ -335,7 +335,7 @@ def test_a_record_shows_itself_in_a_terminal_and_stays_text(name, width):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Explanation, both", ["Verdict", "Supported by both tests", "Completeness"]),
+        ("Explanation, both", ["Verdict", "Supported by the tests", "Completeness"]),
         ("Contrast, passed", ["Verdict", "French horn"]),
         ("LayerChoice", ["Layer", "Sample"]),
         ("Audit, passed", ["1 of 10 classes", "Table 1.", "Table 3.", "random crops", "±"]),

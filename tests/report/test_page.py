@@ -89,20 +89,28 @@ def test_verdict_when_both_tests_pass():
     judged = verdict(small())
     assert judged.level == "trust"
     assert judged.sentence == (
-        "These six concepts are enough: shown only six crops, the model says “French horn” with 1.00, "
+        "This set of six crops suffices: shown only six crops, the model says “French horn” with 1.00, "
         "and again (0.96) when all crops come from images it calls something else. "
-        "Six random crops: 0.00 (n = 20)."
+        "Six random crops: 0.00 (n = 20). All 9 checks passed."
     )
 
 
 @pytest.mark.parametrize(
     ("tests", "level", "says"),
     [
-        ({"second": FAILED}, "careful", ["enough only while", "it says “sax” (0.40)", "“French horn” 0.12"]),
+        (
+            {"second": FAILED},
+            "careful",
+            ["suffices only while", "it says “sax” (0.40)", "“French horn” 0.12"],
+        ),
         ({"first": FAILED}, "careful", ["tests disagree", "the model says “sax” (0.40)", "with 0.96"]),
-        ({"first": FAILED, "second": AGAIN}, "distrust", ["not enough", "“sax” (0.40)", "“drum” (0.60)"]),
-        ({"first": FAILED, "second": None}, "distrust", ["not enough", "does not hold it"]),
-        ({"second": None}, "careful", ["enough by the weaker of two tests", "not run"]),
+        (
+            {"first": FAILED, "second": AGAIN},
+            "distrust",
+            ["does not suffice", "“sax” (0.40)", "“drum” (0.60)"],
+        ),
+        ({"first": FAILED, "second": None}, "distrust", ["does not suffice", "does not hold it"]),
+        ({"second": None}, "careful", ["suffices by the weaker of two tests", "not run"]),
         (
             {"first": {"control": HIGH}},
             "careful",
@@ -111,17 +119,26 @@ def test_verdict_when_both_tests_pass():
         (
             {"first": {"control": HIGH}, "second": {"control": HIGH}},
             "distrust",
-            ["may or may not", "Six random crops: 0.81, called", "reach up to 0.99", "nothing follows"],
+            [
+                "may or may not suffice",
+                "Six random crops: 0.81, called",
+                "reach up to 0.99",
+                "nothing follows",
+            ],
         ),
         ({"first": {"control": HIGH}, "second": None}, "distrust", ["nothing follows", "not run"]),
-        ({"first": FAILED, "second": {"control": HIGH}}, "distrust", ["not enough", "nothing follows"]),
+        ({"first": FAILED, "second": {"control": HIGH}}, "distrust", ["does not suffice", "nothing follows"]),
         (
             {"first": {"control": None}, "second": {"control": None}},
             "careful",
-            ["may or may not", "In both tests there were no random crops"],
+            ["may or may not suffice", "In both tests there were no random crops"],
         ),
         ({"second": {"control": replace(LOW, n=3)}}, "careful", ["only three random draws", "(n = 3)"]),
-        ({"first": {"control": None}, "second": FAILED}, "careful", ["may or may not", "whether any crops"]),
+        (
+            {"first": {"control": None}, "second": FAILED},
+            "careful",
+            ["may or may not suffice", "whether any crops"],
+        ),
     ],
 )
 def test_verdict_follows_from_the_numbers(tests, level, says):
@@ -156,7 +173,7 @@ def test_outcome(score, control, expected):
 
 
 def test_singular_and_fewer_concepts():
-    assert verdict(explanation(k=1)).sentence.startswith("This one concept is enough: shown only one crop,")
+    assert verdict(explanation(k=1)).sentence.startswith("This one crop suffices: shown only one crop,")
     assert "One random crop: 0.00" in verdict(explanation(k=1)).sentence
 
 

@@ -16,6 +16,24 @@ def interval(values: np.ndarray, generator: np.random.Generator) -> tuple[np.nda
     return low, high
 
 
+LEAST_SCORE = 1e-9
+"""Scores closer to 0 or 1 than this have the log-odds of it: float32 tells them apart no further."""
+
+TIE = 1e-6
+"""Log-odds that differ by less than this are equal."""
+
+
+def log_odds(scores: np.ndarray) -> np.ndarray:
+    """``log p - log(1 - p)`` of scores from 0 to 1, between about -21 and 21."""
+    p = np.clip(scores, LEAST_SCORE, 1 - LEAST_SCORE)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def rank_p(value: float, nulls: np.ndarray) -> float:
+    """Rank p-value ``(1 + #{null >= value}) / (n + 1)`` of a value among those under a null; ties count."""
+    return float(1 + (nulls >= value - TIE).sum()) / (len(nulls) + 1)
+
+
 def random_directions(w: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
     """``count`` directions (count, c) of the length of ``w`` (c,), drawn evenly from the sphere."""
     drawn = generator.standard_normal((count, len(w)))

@@ -81,6 +81,24 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
     raise AssertionError("a layout was tried or an error raised")
 
 
+TOGETHER = 8
+"""Test images that pass the model together, always so many: what an image gives may depend on how many there
+are, to its last bit, but not on which others."""
+
+
+def scores_of_sets(
+    model: Model, sets: Sequence[Sequence[Tensor]], size: tuple[int, int], layout: str
+) -> np.ndarray:
+    """Scores (n, C) of the test images of many sets of crops, all of one number and size, in one layout."""
+    images = [LAYOUTS[layout](crops, size) for crops in sets]
+    found = []
+    for start in range(0, len(images), TOGETHER):
+        block = images[start : start + TOGETHER]
+        padded = torch.stack([*block, *[block[-1]] * (TOGETHER - len(block))])
+        found.append(scores_of_images(model, padded)[: len(block)])
+    return np.concatenate(found)
+
+
 def scores_of_images(model: Model, images: Tensor) -> np.ndarray:
     """Scores (n, C), float64, of images (n, 3, S, T)."""
     with torch.no_grad():

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from whyclass.errors import AttributionError
 from whyclass.records import Factors
-from whyclass.settings import Settings
+from whyclass.settings import Settings, seed_of
 
 SWEEPS = 5
 """Of the embeddings' coordinates, for each time that semi-NMF solves for the concepts."""
@@ -141,7 +141,7 @@ def _clustered(length: np.ndarray, unit: np.ndarray, settings: Settings, start: 
     paper, they end where cells are, and begun at random they need not.
     """
     count = min(settings.concepts, len(unit))
-    clusters = KMeans(count, n_init=1, random_state=(settings.seed + start) % 2**32)
+    clusters = KMeans(count, n_init=1, random_state=seed_of("nmf", settings.seed, str(start)) % 2**32)
     with threadpool_limits(1, user_api="openmp"):  # sums of several threads come in any order
         labels = clusters.fit_predict(unit)
     return length * (labels[:, None] == np.arange(settings.concepts))
@@ -154,7 +154,7 @@ def _plain_nmf(X: np.ndarray, settings: Settings, start: int) -> Found:
     model = NMF(
         settings.concepts,
         init=first if start == 0 else "random",
-        random_state=(settings.seed + start) % 2**32,
+        random_state=seed_of("nmf", settings.seed, str(start)) % 2**32,
         max_iter=settings.iterations,
         tol=settings.tolerance,
     )

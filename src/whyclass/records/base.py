@@ -19,7 +19,7 @@ from whyclass.errors import RecordError
 from whyclass.records import codec
 from whyclass.views import VIEWS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the saved form; raised by one whenever a saved record changes its meaning."""
 
 SUFFIX = ".whyclass"

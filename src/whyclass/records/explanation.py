@@ -74,6 +74,82 @@ class Drawn(Part):
 
 
 @dataclass(frozen=True)
+class Contribution(Part):
+    """What one concept does for the prediction test without the class's images.
+
+    Attributes
+    ----------
+    necessity
+        The class's score with all crops, less its mean with the concept's crop replaced by random ones.
+    kept
+        Share of those replacements that are still predicted as the class.
+    sufficiency
+        Gain of the class's log-odds by one of the concept's crops among random crops, against random crops
+        alone: mean over its nearest crops and the fillings.
+    p
+        Share of directions of nonsense, with this concept among them, whose crops gain as much; nonsense are
+        the concepts with their channels in another order.
+    needed
+        Whether the test needs the concept: without its crop most fillings are not predicted as the class, or
+        its crops gain what few of nonsense do.
+    n
+        Directions of nonsense that it is compared with.
+    """
+
+    necessity: float
+    kept: float
+    sufficiency: float
+    p: float
+    needed: bool
+    n: int
+
+
+@dataclass(frozen=True)
+class Stability(Part):
+    """How a concept comes out when it is found anew from halves of the class's images.
+
+    ``least`` and ``mean`` are over refits: the cosine with the concept that is matched with it. ``same_crop``
+    is the share of refits in which that has the same best crop; ``n`` counts the refits.
+    """
+
+    least: float
+    mean: float
+    same_crop: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Null(Part):
+    """What explanations of nothing, made by the same steps, reach in a prediction test.
+
+    Attributes
+    ----------
+    kind
+        ``"random crops"``; ``"random cells"``: crops nearest to random cells of the class's own images;
+        ``"shuffled scores"``: the concepts of scores shuffled within each image.
+    n
+        How many.
+    mean, predicted
+        The class's mean score for their crops, and the share of them that is predicted as it.
+    highest
+        Of what is compared: the score of random crops, the ``backing`` of the others.
+    p
+        Share of them, with the explanation itself among them, that reach the explanation: rank p-value
+        ``(1 + reached) / (n + 1)``.
+    q
+        The same over the classes of an audit, by Benjamini and Hochberg; None elsewhere.
+    """
+
+    kind: str
+    n: int
+    mean: float
+    predicted: float
+    highest: float
+    p: float
+    q: float | None = None
+
+
+@dataclass(frozen=True)
 class Concept(Part):
     """One NMF component of a class.
 
@@ -92,6 +168,10 @@ class Concept(Part):
         One for each of ``Explanation.images``, in that order.
     drawn
         What the concept itself would draw; None where no pictures were asked for.
+    contribution
+        What it does for the test of all concepts; None where that was not asked for.
+    stability
+        How it comes out from halves of the images; None where that was not asked for.
     """
 
     vector: np.ndarray
@@ -100,6 +180,8 @@ class Concept(Part):
     excluding: tuple[Crop, ...]
     heat_maps: tuple[HeatMap, ...]
     drawn: Drawn | None = None
+    contribution: Contribution | None = None
+    stability: Stability | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +254,18 @@ class PredictionTest(Part):
         The same with random crops, or None when it was not run.
     share
         Of a segmentation net, the class's mean softmax score over the map; else None.
+    distinct
+        How many different cells the crops are of.
+    backing
+        What the crops do one by one: the gain of the class's log-odds by each among random crops, weighted
+        with the concepts' shares; None where it was not measured.
+    smallest
+        Numbers of the concepts, from 0, of the smallest set whose crops are predicted as the class in 75 % of
+        random fillings, as found by taking the most sufficient first; None where none was found.
+    again
+        The class's scores for test images of the second, third and fourth nearest crops of each concept.
+    nulls
+        What explanations of nothing reach.
     """
 
     score: float
@@ -183,6 +277,11 @@ class PredictionTest(Part):
     sources: tuple[ClassImage, ...]
     control: Control | None
     share: float | None = None
+    distinct: int | None = None
+    backing: float | None = None
+    smallest: tuple[int, ...] | None = None
+    again: tuple[float, ...] = ()
+    nulls: tuple[Null, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,6 +306,31 @@ class Completeness(Part):
     n: int
     mean: float
     worst: float
+
+
+@dataclass(frozen=True)
+class Refits(Part):
+    """Explanations of the same class from halves of its images.
+
+    ``n`` counts them; ``same`` is the share whose two prediction tests end as the explanation's own did;
+    ``images`` is how many images a half has.
+    """
+
+    n: int
+    same: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Fit(Part):
+    """How well the concepts fit the scored activations.
+
+    ``residual`` is the relative error of the reconstruction (Frobenius norm); ``converged`` whether the
+    factorisation stopped by itself within its iterations.
+    """
+
+    residual: float
+    converged: bool
 
 
 @dataclass(frozen=True)
@@ -237,6 +361,10 @@ class Explanation(Record):
     drawn_control
         The same of pictures that as many random directions draw, each a concept with its channels in
         another order; None where no controls were asked for.
+    refits
+        Whether explanations from halves of the images end the same; None where that was not asked for.
+    fit
+        How well the concepts fit what was factorised.
     """
 
     model: ModelInfo
@@ -254,4 +382,6 @@ class Explanation(Record):
     versions: dict[str, str]
     drawn_test: PredictionTest | None = None
     drawn_control: PredictionTest | None = None
+    refits: Refits | None = None
+    fit: Fit | None = None
     format: int = FORMAT

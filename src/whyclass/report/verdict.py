@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest, Trial
+from whyclass.report.verdict_checks import Check, checks, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
 Level = Literal["trust", "careful", "distrust"]
 Outcome = Literal["passed", "failed", "chance", "unchecked"]
 
 LABELS: dict[Level, str] = {
-    "trust": "Supported by both tests",
+    "trust": "Supported by the tests",
     "careful": "Read with care",
     "distrust": "Not supported by the tests",
 }
@@ -31,23 +32,25 @@ class Verdict:
 
 
 def verdict(explanation: Explanation) -> Verdict:
-    """Judge an explanation by its two prediction tests, their controls and its completeness.
+    """Judge an explanation by its two prediction tests and all that says what they are worth.
 
     Returns
     -------
     Verdict
-        ``"trust"`` when both tests pass and the attribution adds up; ``"careful"`` when one test
+        ``"trust"`` when every check passes (`whyclass.report.verdict_checks`); ``"careful"`` when one test
         passes, or when the model says the class but no control tells what that is worth;
         ``"distrust"`` when neither test speaks for the concepts.
     """
     tests = explanation.prediction_test
     first = outcome(tests.including)
     second = outcome(tests.excluding) if tests.excluding else None
-    level = _level(first, second, explanation.completeness)
+    found = checks(explanation)
+    level = _level(first, second, found)
     parts = [
         f"{_opening(first, second, explanation)}: {_evidence(explanation)}.",
         _controls(explanation),
         *_remarks(explanation),
+        summed(found),
         "" if level == "trust" else "The explanation should not be trusted by itself.",
     ]
     return Verdict(level, clean(" ".join(part for part in parts if part)))
@@ -75,9 +78,9 @@ def not_run(explanation: Explanation) -> str:
     return "the record does not hold it"
 
 
-def _level(first: Outcome, second: Outcome | None, completeness: Completeness) -> Level:
+def _level(first: Outcome, second: Outcome | None, found: tuple[Check, ...]) -> Level:
     if first == second == "passed":
-        return "trust" if adds_up(completeness) else "careful"
+        return "trust" if all(check.result == "passed" for check in found) else "careful"
     return "careful" if {first, second} & {"passed", "unchecked"} else "distrust"
 
 
@@ -88,21 +91,21 @@ def adds_up(completeness: Completeness) -> bool:
 
 def _opening(first: Outcome, second: Outcome | None, explanation: Explanation) -> str:
     n = len(explanation.concepts)
-    these, are = (f"These {word(n)} concepts", "are") if n != 1 else ("This one concept", "is")
+    these = f"This set of {word(n)} crops" if n != 1 else "This one crop"
     if first == second == "passed":
-        return f"{these} {are} enough"
+        return f"{these} suffices"
     if first == "passed" and second == "failed":
         already = f"images the model already calls {quoted(explanation)}"
-        return f"{these} {are} enough only while crops may come from {already}"
+        return f"{these} suffices only while crops may come from {already}"
     if first == "passed" and second is None:
-        return f"{these} {are} enough by the weaker of two tests"
+        return f"{these} suffices by the weaker of two tests"
     if (first, second) == ("failed", "passed"):
         return "The two tests disagree"
     if "passed" in (first, second):
-        return f"{these} {are} enough by only one of two tests"
+        return f"{these} suffices by only one of two tests"
     if first == "failed" and second in ("failed", "chance", None):
-        return f"{these} {are} not enough"
-    return f"{these} may or may not be enough"
+        return f"{these} does not suffice"
+    return f"{these} may or may not suffice"
 
 
 def _evidence(explanation: Explanation) -> str:

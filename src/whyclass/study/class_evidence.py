@@ -92,7 +92,7 @@ class ClassEvidence:
         context, file = self.context, self.evidence_file
         if (kept := context.kept(Evidence, file)) is not None:
             return kept
-        scores = self._scores()
+        scores = self.scored()
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
         made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
@@ -134,7 +134,8 @@ class ClassEvidence:
         """The cells that speak for the class (paper, 5.1.1)."""
         return Cells(self.evidence.vectors, self.evidence.image)
 
-    def _scores(self) -> smoothgrad.Scores:
+    def scored(self) -> smoothgrad.Scores:
+        """Scores of the images' cells, computed now."""
         context, settings, samples = self.context, self.context.settings, self.samples
         digests = [context.pool.items[int(position)].digest for position in self.chosen]
         reference = context.preprocessing.constant(settings.baseline)

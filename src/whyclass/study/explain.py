@@ -18,9 +18,11 @@ from whyclass.records import (
     Control,
     Explanation,
     Factors,
+    Fit,
     HeatMap,
     Prediction,
     PredictionTests,
+    Refits,
 )
 from whyclass.settings import plain
 from whyclass.study.class_evidence import ClassEvidence
@@ -28,6 +30,7 @@ from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.optimised_pictures import drawn
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
+from whyclass.study.trust import Checked, Searched, checks_of, judged
 
 WORST = 1e6
 """Relative completeness errors are told up to here."""
@@ -59,12 +62,14 @@ class Shown:
     concepts: tuple[Concept, ...]
     images: tuple[ClassImage, ...]
     test: PredictionTests
+    refits: Refits | None = None
 
 
 def explanation(context: Context, own: ClassEvidence) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
-    found = show(context, own, factors)
+    checked = checks_of(own)
+    found = show(context, own, factors, checked=checked)
     pictured = drawn(own, found.concepts)
     return Explanation(
         model=context.model_info(),
@@ -79,6 +84,8 @@ def explanation(context: Context, own: ClassEvidence) -> Explanation:
         prediction_test=found.test,
         rival=rival(found.test, own.target),
         completeness=completeness(own.evidence.errors),
+        refits=found.refits,
+        fit=Fit(factors.residual, factors.converged),
         warnings=tuple(warnings_of(own, factors)),
         settings=plain(context.settings),
         versions=context.versions,
@@ -91,26 +98,34 @@ def show(
     factors: Factors,
     controls: tuple[Control | None, ...] = (None, None),
     outline: Sequence[int] = (),
+    checked: Checked | None = None,
 ) -> Shown:
     """The concepts' nearest crops and heat maps, and the prediction test with and without the class's images.
 
     ``controls`` are those of both tests, where they are known from as many concepts of the same class. Of a
     segmentation net the classes to ``outline`` are those on whole images; the class itself unless told.
+    ``checked`` is searched in the same pass over the pool, and tells what the concepts are worth.
     """
     index, settings = context.index, context.settings
     masks = masks_of(context, own.target)
     with context.progress.step("crops", len(index.items)) as advance:
-        (places,) = nearest_crops.nearest(index, [query(context, factors, masks)], settings.crops, advance)
+        asked = [query(context, factors, masks), *(checked.queries(context, masks) if checked else ())]
+        places, *others = nearest_crops.nearest(index, asked, settings.crops, advance)
     samples = own.samples
     with context.progress.step("prediction test"):
         pictures = Pictures(
             context, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
         )
-        tests = Tester(pictures, Controls(context)).both(own.target, places, masks, controls)
+        tester = Tester(pictures, Controls(context))
+        tests = tester.both(own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
         concepts = _concepts(factors, places, rows, pictures)
-    return Shown(concepts, shown, tests)
+    if checked is None:
+        return Shown(concepts, shown, tests)
+    with context.progress.step("nulls"):
+        worth = judged(own, concepts, tests, checked, Searched(tester, masks, places, others))
+    return Shown(worth.concepts, shown, worth.tests, worth.refits)
 
 
 def query(context: Context, factors: Factors, masks: dict[str, np.ndarray]) -> Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,29 +59,65 @@ class Controls:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._scores: dict[tuple[Place, ...], np.ndarray] = {}
+        self._layout = ""
 
-    def of(self, target: int, count: int, mask: np.ndarray, read: Reader) -> Control | None:
-        """The class's scores for ``count`` stitched random crops of the images of a mask (N,)."""
-        settings = self._context.settings
-        if not settings.controls:
+    def of(self, target: int, alike: Sequence[int], mask: np.ndarray, read: Reader) -> Control | None:
+        """The class's scores for stitched random crops of the images of a mask (N,).
+
+        ``alike`` names for each crop of the explanation the first one that is of the same cell: random crops
+        repeat as they do.
+        """
+        n = self._context.settings.null_crops
+        if not n:
             return None
-        scores = np.stack([self._draw(draw, count, mask, read) for draw in range(settings.controls)])
+        drawn = [tuple(places[i] for i in alike) for places in self.draws(n, len(alike), mask)]
+        scores = self.scores(drawn, read)
         low, high = (float(np.quantile(scores[:, target], q, method=way)) for q, way in BOUNDS)
         return Control(
-            n=settings.controls,
+            n=n,
             mean=float(scores[:, target].mean()),
             low=low,
             high=high,
             predicted=float(self._context.task.counts(scores, target).mean()),
         )
 
-    def _draw(self, draw: int, count: int, mask: np.ndarray, read: Reader) -> np.ndarray:
+    def draws(self, n: int, count: int, mask: np.ndarray) -> list[tuple[Place, ...]]:
+        """``n`` draws of ``count`` random places of the images of a mask (N,), the same for all classes."""
         index, seed = self._context.index, self._context.settings.seed
-        generator = np.random.default_rng(seed_of("control", seed, str(draw)))
-        places = random_places(index.usable, mask, index.cells.shape[1], count, generator)
-        if places not in self._scores:
-            self._scores[places] = stitched(self._context, places, read).scores
-        return self._scores[places]
+        generators = (np.random.default_rng(seed_of("control", seed, str(draw))) for draw in range(n))
+        cells = index.cells.shape[1]
+        return [random_places(index.usable, mask, cells, count, one) for one in generators]
+
+    def scores(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> np.ndarray:
+        """Scores (n, C) of sets of places, each stitched to a test image that passes the model once."""
+        context = self._context
+        missing = [places for places in dict.fromkeys(sets) if places not in self._scores]
+        if missing and not self._layout:
+            self._layout = stitched(context, missing[0], read).layout
+        for places, found in zip(missing, self._made(missing, read), strict=True):
+            self._scores[places] = found
+        return np.stack([self._scores[places] for places in sets])
+
+    def _made(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> Iterator[np.ndarray]:
+        """Their scores, some sets at a time, so that few pieces are in memory."""
+        context = self._context
+        for start in range(0, len(sets), BLOCK):
+            pieces = [
+                [piece(context, place, read(place.position).tensor) for place in places]
+                for places in sets[start : start + BLOCK]
+            ]
+            yield from stitching.scores_of_sets(
+                asked(context), pieces, context.preprocessing.crop, self._layout
+            )
+
+
+BLOCK = 64
+"""Test images stitched at a time."""
+
+
+def asked(context: Context) -> stitching.Model:
+    """The context's model, for test images of any size."""
+    return lambda images: run(context.split.model, images.to(context.split.example.device))
 
 
 def stitched(context: Context, places: Sequence[Place], read: Reader) -> stitching.Stitched:
@@ -91,11 +127,7 @@ def stitched(context: Context, places: Sequence[Place], read: Reader) -> stitchi
 
 def stitched_pieces(context: Context, pieces: Sequence[Tensor]) -> stitching.Stitched:
     """Pieces (C, u, v) as one test image, and what the model says of it."""
-
-    def model(images: Tensor) -> Tensor:
-        return run(context.split.model, images.to(context.split.example.device))
-
-    return stitching.stitch(model, pieces, context.preprocessing.crop, context.settings.layout)
+    return stitching.stitch(asked(context), pieces, context.preprocessing.crop, context.settings.layout)
 
 
 Places = dict[str, list[list[Place]]]
@@ -148,9 +180,17 @@ class Tester:
         read = self.pictures.sample
         test = stitched(self.pictures.context, places, read)
         sources = () if self.lean else tuple(self.pictures.whole(place.position) for place in places)
-        known = control or self.controls.of(target, len(places), mask, read)
+        same = alike(places)
+        known = control or self.controls.of(target, same, mask, read)
         found = recorded(self.pictures.context, target, test, self.lean)
-        return replace(found, sources=sources, pool=int(mask.sum()), control=known)
+        distinct = len(set(same))
+        return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
+
+
+def alike(places: Sequence[Place]) -> list[int]:
+    """For each place the number of the first one that is the same cell."""
+    cells = [(place.position, place.cell) for place in places]
+    return [cells.index(cell) for cell in cells]
 
 
 def recorded(context: Context, target: int, test: stitching.Stitched, lean: bool = False) -> PredictionTest:

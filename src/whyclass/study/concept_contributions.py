@@ -1,0 +1,150 @@
+"""What each concept does for the prediction test of all: is it needed, and what does it do by itself?
+
+The test certifies a set of crops, and a set passes with half of its members replaced by nonsense. So each
+member is taken out, and each is shown alone, among random crops.
+
+Notation
+--------
+``k``
+    concepts; ``F`` fillings, each ``k`` random crops.
+``gain``
+    of a crop: the class's log-odds with it in the first place of a filling, less those of the filling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whyclass.checks.statistics import log_odds, rank_p
+from whyclass.pool.nearest_crops import Place
+from whyclass.records import Contribution
+from whyclass.settings import seed_of
+from whyclass.study.context import Context
+from whyclass.study.prediction_test_and_control import Controls, Reader
+
+TRIED = 4
+"""Of a concept's nearest crops, so many are shown alone: one of them may be a chance find."""
+
+COMPARED = 29
+"""Directions of nonsense that concepts are compared with: concepts with their channels in another order."""
+
+NEEDED = 0.1
+"""A concept whose crops gain what more than this part of nonsense gains does nothing by itself."""
+
+ENOUGH = 0.75
+"""A subset of the crops suffices where this part of its fillings is predicted as the class."""
+
+
+@dataclass(frozen=True)
+class Fillings:
+    """Random crops that crops of concepts are shown among, for one class and the images of a mask.
+
+    Attributes
+    ----------
+    sets
+        ``F`` draws of ``k`` places: the first of the control's.
+    """
+
+    context: Context = field(repr=False)
+    controls: Controls = field(repr=False)
+    read: Reader = field(repr=False)
+    target: int
+    mask: np.ndarray = field(repr=False)
+    sets: tuple[tuple[Place, ...], ...] = field(repr=False)
+
+    def scores(self, sets: Sequence[tuple[Place, ...]]) -> np.ndarray:
+        """The class's scores (n,) for sets of places."""
+        return self.controls.scores(sets, self.read)[:, self.target]
+
+    def expect(self, places: Sequence[Sequence[Place]], most: int) -> None:
+        """Ask the model at once for what `gain` will need of each concept's nearest crops."""
+        turns = [self.turns(nearest[:most]) for nearest in places]
+        self.scores([(crop, *self.sets[i][1:]) for turn in turns for crop, which in turn for i in which])
+
+    def turns(self, crops: Sequence[Place]) -> list[tuple[Place, list[int]]]:
+        """Each of some crops with the numbers of the fillings that it is shown in: all in turn."""
+        every = range(len(self.sets))
+        return [
+            (crop, list(every[i :: len(crops)])) for i, crop in enumerate(crops) if every[i :: len(crops)]
+        ]
+
+    def gain(self, crops: Sequence[Place]) -> float:
+        """Mean gain of a concept's nearest crops, each in fillings of its own."""
+        return float(np.mean([self.gains([crop], which).mean() for crop, which in self.turns(crops)]))
+
+    def gains(self, crops: Sequence[Place], which: Sequence[int]) -> np.ndarray:
+        """Gain (n, f) of each crop in each of the fillings with these numbers."""
+        sets = [self.sets[i] for i in which]
+        shown = [(crop, *filling[1:]) for crop in crops for filling in sets]
+        alone = log_odds(self.scores(sets))
+        return log_odds(self.scores(shown)).reshape(len(crops), len(sets)) - alone
+
+    def predicted(self, sets: Sequence[tuple[Place, ...]]) -> float:
+        """Share of sets of places that are predicted as the class."""
+        scores = self.controls.scores(sets, self.read)
+        return float(self.context.task.counts(scores, self.target).mean())
+
+
+def fillings(
+    context: Context, controls: Controls, read: Reader, target: int, count: int, mask: np.ndarray
+) -> Fillings:
+    """The fillings of a class whose explanation has so many concepts."""
+    drawn = controls.draws(max(2, context.settings.fillings), count, mask)
+    return Fillings(context, controls, read, target, mask, tuple(drawn))
+
+
+def nonsense(concepts: np.ndarray, seed: int) -> np.ndarray:
+    """Directions (n, c) as sparse and as large as the concepts (k, c), and none: their channels reordered."""
+    generator = np.random.default_rng(seed_of("nonsense", seed, ""))
+    turns = [concepts[i % len(concepts)] for i in range(COMPARED)]
+    return np.stack([vector[generator.permutation(len(vector))] for vector in turns])
+
+
+def contributions(
+    fill: Fillings,
+    places: Sequence[Sequence[Place]],
+    score: float,
+    nothing: Sequence[Sequence[Place]],
+) -> tuple[tuple[Contribution, ...], tuple[int, ...] | None]:
+    """What each concept does, and the numbers of the smallest set of them that suffices.
+
+    Parameters
+    ----------
+    places
+        Of each concept, its nearest ones within the fillings' mask.
+    score
+        The class's for the best crops of all concepts.
+    nothing
+        The nearest places of `nonsense`.
+    """
+    best = tuple(nearest[0] for nearest in places)
+    passed = fill.predicted([best]) == 1
+    fill.expect([*places, *nothing], TRIED)
+    null = np.array([fill.gain(nearest[:TRIED]) for nearest in nothing if nearest])
+    found = []
+    for i, nearest in enumerate(places):
+        without = [tuple(drawn[i] if j == i else crop for j, crop in enumerate(best)) for drawn in fill.sets]
+        kept, necessity = fill.predicted(without), score - float(fill.scores(without).mean())
+        sufficiency = fill.gain(nearest[:TRIED])
+        p = rank_p(sufficiency, null)
+        needed = (passed and kept < 0.5) or p <= NEEDED
+        found.append(Contribution(necessity, kept, sufficiency, p, needed, len(null)))
+    return tuple(found), _smallest(fill, best, [one.sufficiency for one in found])
+
+
+def _smallest(
+    fill: Fillings, best: tuple[Place, ...], sufficiency: Sequence[float]
+) -> tuple[int, ...] | None:
+    """The concepts of the first subset that suffices, the most sufficient ones being taken in turn."""
+    order = np.argsort(-np.array(sufficiency), kind="stable").tolist()
+    for size in range(1, len(best) + 1):
+        chosen = set(order[:size])
+        sets = [
+            tuple(crop if i in chosen else drawn[i] for i, crop in enumerate(best)) for drawn in fill.sets
+        ]
+        if fill.predicted(sets) >= ENOUGH:
+            return tuple(sorted(chosen))
+    return None
