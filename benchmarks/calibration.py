@@ -1,4 +1,4 @@
-"""How often is a verdict wrong? Planted explanations that are known to be right, and others known to be wrong.
+"""How often is a verdict wrong? Planted explanations known to be right, and others known to be wrong.
 
 Each case is explained by the whole pipeline with default settings but for those named in ``SETTINGS``. What
 is wrong is made wrong before the factorisation (its scores) or after it (its concepts), and everything that

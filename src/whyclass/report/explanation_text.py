@@ -8,7 +8,9 @@ from typing import Any
 
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
+from whyclass.report.verdict_checks import decisive
 from whyclass.report.words import clean, count, error, percent, quoted, score, score_of, shape
+from whyclass.report.worth_text import UNSTABLE, fit_line, null_line, set_line
 
 
 def rows(explanation: Explanation) -> list[tuple[str, str]]:
@@ -26,15 +28,35 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
             _test_line(tests.excluding) if tests.excluding else f"not run: {not_run(explanation)}",
         ),
         *(("Rival", rival_line(explanation)) for _ in [explanation.rival] if explanation.rival),
-        ("Concepts", ", ".join(percent(concept.share) for concept in explanation.concepts)),
+        ("Concepts", ", ".join(map(_concept_part, explanation.concepts))),
+        *(("The set", set_line(explanation)) for _ in [0] if set_line(explanation)),
+        *(("Null", null_line(null)) for null in decisive(explanation).nulls),
         *(("Drawn pictures", drawn_result(explanation)) for _ in [0] if explanation.drawn_test),
         ("Images", images_line(explanation)),
         ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
         ("Model", f"{model.name}, {model.layer} ({shape(model.shape)})"),
         ("Completeness", completeness_line(explanation.completeness)),
+        *(("Fit", fit_line(explanation)) for _ in [explanation.fit] if explanation.fit),
         *(("Warning", warning) for warning in explanation.warnings),
     ]
     return [(label, clean(value)) for label, value in found]
+
+
+def _concept_part(concept: Concept) -> str:
+    """A concept's share, and what marks it."""
+    marks = [
+        *(
+            "not needed"
+            for _ in [concept.contribution]
+            if concept.contribution and not concept.contribution.needed
+        ),
+        *(
+            "unstable"
+            for _ in [concept.stability]
+            if concept.stability and concept.stability.least < UNSTABLE
+        ),
+    ]
+    return percent(concept.share) + (f" ({', '.join(marks)})" if marks else "")
 
 
 def images_line(explanation: Explanation) -> str:

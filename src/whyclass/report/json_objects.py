@@ -160,12 +160,25 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
     return [
         {
             "share": concept.share,
+            **_worth(concept),
             "drawn": _drawn(concept.drawn) if concept.drawn else None,
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
         }
         for concept in concepts
     ]
+
+
+def _worth(concept: Concept) -> dict[str, Any]:
+    """What a concept does for the test, and whether it comes again; None where that was not measured."""
+    done = concept.contribution
+    return {
+        "necessity": done.necessity if done else None,
+        "sufficiency": done.sufficiency if done else None,
+        "needed": done.needed if done else None,
+        "contribution": codec.to_json(done),
+        "stability": codec.to_json(concept.stability),
+    }
 
 
 def _drawn_tests(found: Explanation | Side) -> dict[str, Any]:
@@ -199,6 +212,11 @@ def _test(test: PredictionTest) -> dict[str, Any]:
         "layout": test.layout,
         "pool": test.pool,
         "control": codec.to_json(test.control),
+        "distinct": test.distinct,
+        "backing": test.backing,
+        "smallest": None if test.smallest is None else list(test.smallest),
+        "again": list(test.again),
+        "nulls": [codec.to_json(one) for one in test.nulls],
     }
 
 

@@ -35,7 +35,9 @@ from whyclass.report import (
     page_pictures,
     record_tables,
     verdict,
+    verdict_checks,
     words,
+    worth_text,
 )
 
 
@@ -122,6 +124,8 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
 
 SAID = {
     "words": words,
+    "worth_text": worth_text,
+    "verdict_checks": verdict_checks,
     "verdicts": verdict,
     "explanation_text": explanation_text,
     "contrast_text": contrast_text,

@@ -24,9 +24,9 @@ Standing = Literal["unexplained", "distrust", "careful", "trust"]
 
 STANDINGS: dict[Standing, str] = {
     "unexplained": "Not explained",
-    "distrust": verdict.LABELS["distrust"],
-    "careful": verdict.LABELS["careful"],
-    "trust": verdict.LABELS["trust"],
+    "distrust": "Passes no test",
+    "careful": "Passes one test",
+    "trust": "Passes both tests",
 }
 """How a class stands, worst first, in the words of its page."""
 
@@ -109,8 +109,8 @@ POLICY = (
 
 
 def standing(finding: Finding) -> Standing:
-    """How a class stands: the verdict of its page."""
-    return verdict.verdict(explanation(finding)).level if finding.prediction_test else "unexplained"
+    """How a class stands by its two tests; only `Study.explain` tells what that is worth."""
+    return verdict.tests_level(explanation(finding)) if finding.prediction_test else "unexplained"
 
 
 def histogram(scores: Sequence[float]) -> list[int]:

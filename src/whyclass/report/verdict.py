@@ -56,6 +56,19 @@ def verdict(explanation: Explanation) -> Verdict:
     return Verdict(level, clean(" ".join(part for part in parts if part)))
 
 
+def tests_level(explanation: Explanation) -> Level:
+    """What the two prediction tests and completeness say alone, as of an audit, which makes no nulls.
+
+    ``"trust"`` where both pass: they certify the set of crops and no more.
+    """
+    tests = explanation.prediction_test
+    first = outcome(tests.including)
+    second = outcome(tests.excluding) if tests.excluding else None
+    if first == second == "passed":
+        return "trust" if adds_up(explanation.completeness) else "careful"
+    return _level(first, second, ())
+
+
 def outcome(test: PredictionTest | Trial) -> Outcome:
     """What one prediction test says: passed, failed, no better than chance, or unchecked.
 

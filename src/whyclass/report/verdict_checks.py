@@ -11,7 +11,7 @@ from whyclass.report.words import count, plural, score
 
 Result = Literal["passed", "failed", "not run"]
 
-ALPHA: dict[str, float] = {"random crops": 0.05, "random cells": 0.05, "shuffled scores": 0.05}
+ALPHA: dict[str, float] = {"random crops": 0.1, "random cells": 0.1, "shuffled scores": 0.05}
 """By kind of null, the rank p-value up to which an explanation beats it."""
 
 FEWEST_IMAGES = 10
