@@ -50,7 +50,7 @@ from whyclass.records.explanation import (
     PredictionTest,
     PredictionTests,
 )
-from whyclass.records.layer_choice import Average, Candidate, LayerChoice
+from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
     Directions,
@@ -71,6 +71,7 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "ChosenScore",
     "ClassImage",
     "ClassResult",
     "Completeness",

@@ -121,7 +121,7 @@ class Insertion(Part):
     original, pasted, blank
         Mean scores of the untouched images, with the patch, and with blank pixels in its place.
     low, high
-        95 % interval of ``pasted.target`` over images (bootstrap).
+        95 % interval of ``pasted.target`` over images; None of fewer than three.
     turned
         Share of the images whose prediction becomes the target.
     swapped
@@ -138,8 +138,8 @@ class Insertion(Part):
     n: int
     original: MeanScores
     pasted: MeanScores
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     turned: float
     swapped: bool
     blank: MeanScores

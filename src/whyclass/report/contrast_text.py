@@ -94,7 +94,8 @@ def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     )
     share = "" if step.share is None else f", its mean over the map {words.score(step.share)}"
     others += f"reversed {words.score(max(sweep.reversed.highest))}"
-    return f"{best}{share}; {others} (n = {words.count(sweep.n)})"
+    sure = "" if sweep.low is None else f" (95% interval {words.between(sweep.low, sweep.high)})"
+    return f"{best}{sure}{share}; {others} (n = {words.count(sweep.n)})"
 
 
 def best_insertion(side: Side) -> Insertion | None:

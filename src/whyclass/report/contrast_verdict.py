@@ -101,8 +101,8 @@ def insertion_line(found: Insertion, target: Prediction, source: Prediction) -> 
     )
     return (
         f"“{target.name}” goes from {words.score(found.original.target)} to "
-        f"{words.score(found.pasted.target)} (95% interval {words.score(found.low)} to "
-        f"{words.score(found.high)}) and “{source.name}” from "
+        f"{words.score(found.pasted.target)} (95% interval {words.between(found.low, found.high)}) "
+        f"and “{source.name}” from "
         f"{words.score(found.original.source)} to {words.score(found.pasted.source)} in "
         f"{words.count(found.n)} images, {words.percent(found.turned)} of which turn; blank in its place, "
         f"“{target.name}” has {words.score(found.blank.target)}{crops}"

@@ -207,6 +207,8 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
         "n": sweep.n,
         "default": sweep.steps[0].target,
         "highest": sweep.steps[sweep.best].target,
+        "low": sweep.low,
+        "high": sweep.high,
         "at": sweep.steps[sweep.best].at,
         "swapped": sweep.swapped,
         "steps": [codec.to_json(step) for step in sweep.steps],
