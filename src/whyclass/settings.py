@@ -28,6 +28,9 @@ CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
+OF_PLANES = ("plane_starts", "plane_bootstraps", "plane_permutations")
+"""Settings of what is known of a contrast's hyperplane."""
+
 CHOICES = {
     "baseline": BASELINES,
     "relu": RELU,
@@ -119,6 +122,10 @@ class Settings:
     held_out
         Share of each class's images that a second fit leaves out, to measure the hyperplane on. Not in
         the paper; 0 leaves it out.
+    plane_starts, plane_bootstraps, plane_permutations
+        The hyperplane of a contrast is fitted again from so many other starts, to so many resamplings of each
+        class's images, and to so many permutations of which image is of which class. Not in the paper; 0
+        leaves them out, and a contrast whose hyperplane was not compared with permutations is read with care.
     budget
         GiB of memory in which hyperplanes are fitted together; what needs more is fitted in turns. It
         changes no result but by rounding.
@@ -175,6 +182,9 @@ class Settings:
     pictures: str = "none"
     picture_steps: int = 256
     picture_start: str = "noise"
+    plane_starts: int = 5
+    plane_bootstraps: int = 20
+    plane_permutations: int = 99
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -192,9 +202,8 @@ class Settings:
         _check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
             raise SettingsError(f"tests has {sorted(unknown)[0]!r}; choose of {', '.join(TESTS)}")
-        _check(self, "controls", int, 0)
-        _check(self, "examples", int, 0)
-        _check(self, "seed", int, 0)
+        for name in ("controls", "examples", "seed", *OF_PLANES):
+            _check(self, name, int, 0)
         _check(self, "noise", float, 0.0)
         _check(self, "tolerance", float, 0.0)
         if self.copies > 1 and self.noise == 0:
@@ -211,7 +220,7 @@ PRESETS = {
 paper's order of mean and ReLU, and an NMF that is begun more than once."""
 
 
-OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
+OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
 """Settings that only matter where two classes are compared."""
 
 OF_PICTURES = ("pictures", "picture_steps", "picture_start")
@@ -220,7 +229,7 @@ OF_PICTURES = ("pictures", "picture_steps", "picture_start")
 OF_NO_FINDING = OF_PAIRS + OF_PICTURES
 """Settings that an audit's finding of a class does not depend on."""
 
-OF_NO_RESULT = ("tests", "budget", *OF_PICTURES)
+OF_NO_RESULT = ("tests", "budget", *OF_PICTURES, *OF_PLANES)
 """Settings that decide what is computed, and not what comes out of a test but for rounding."""
 
 

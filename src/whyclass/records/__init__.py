@@ -25,6 +25,7 @@ from whyclass.records.base import (
     Source,
 )
 from whyclass.records.contrast import (
+    Agreement,
     Contrast,
     Evidence,
     Hyperplane,
@@ -34,6 +35,8 @@ from whyclass.records.contrast import (
     Pairs,
     PairShift,
     Pasted,
+    Permutations,
+    PlaneTrust,
     Side,
     ThirdCrops,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "COMPLETENESS_BOUND",
     "FORMAT",
     "SUFFIX",
+    "Agreement",
     "Audit",
     "AuditedConcept",
     "AuditedPair",
@@ -97,7 +101,9 @@ __all__ = [
     "Pairs",
     "Part",
     "Pasted",
+    "Permutations",
     "Picture",
+    "PlaneTrust",
     "Planes",
     "PoolClass",
     "PoolInfo",

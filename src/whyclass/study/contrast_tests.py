@@ -50,12 +50,16 @@ Scores = Callable[[np.ndarray, np.ndarray, Advance], np.ndarray]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target."""
+    """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target.
+
+    ``only`` are the rows of the source's images that may take part, or None for all.
+    """
 
     source: ClassEvidence
     target: int
     w: np.ndarray = field(repr=False)
     b: float
+    only: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def context(self) -> Context:
@@ -69,6 +73,8 @@ class Attempt:
         A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
         classes, those take part that are called the source, or all where none is.
         """
+        if self.only is not None:
+            return self.only
         task = self.context.task
         if not task.dense:
             return slice(None)
