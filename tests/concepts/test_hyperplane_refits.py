@@ -114,4 +114,5 @@ def test_any_way_to_fit_can_be_examined():
     w = two[0].vectors.mean(0) - two[1].vectors.mean(0)
     found = known(two, (0, 1), w, Counts(3, 5, 19), FITTING, means)
     assert found.starts == pytest.approx(1.0, abs=1e-5)
-    assert found.balanced > found.permuted.max()
+    assert found.balanced == 1
+    assert (found.permuted == 1).mean() < 0.2  # of so few images some permutations hardly change any

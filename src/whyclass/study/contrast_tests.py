@@ -312,8 +312,8 @@ def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[S
         Step(
             at=float(at[s]),
             target=float(mean[s, attempt.target]),
-            low=None if ends is None else float(ends[0][s]),
-            high=None if ends is None else float(ends[1][s]),
+            low=None if ends is None else min(float(ends[0][s]), float(mean[s, attempt.target])),
+            high=None if ends is None else max(float(ends[1][s]), float(mean[s, attempt.target])),
             source=float(mean[s, attempt.source.target]),
             winner=_winner(attempt.context, mean[s]),
             share=attempt.context.task.share(mean[s], attempt.target),
