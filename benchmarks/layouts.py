@@ -91,13 +91,14 @@ def _row(found: list[np.ndarray], target: int) -> list[tuple[float, float]]:
 
 
 def _tell(kind: str, rows: np.ndarray) -> None:
-    """Means by layout, and the paired difference with its 95 % interval by bootstrap over classes."""
+    """Means by layout, and the paired difference with its 95 % interval over classes."""
     stacked, mosaic = rows[:, 0], rows[:, 1]
     print(f"\n{kind} the class's images, n = {len(rows)}")
     for column, (name, unit) in enumerate((("mean score", 1), ("predicted, %", 100))):
         means = unit * stacked[:, column].mean(), unit * mosaic[:, column].mean()
         difference = unit * (mosaic - stacked)[:, column]
-        low, high = statistics.interval(difference, np.random.default_rng(seed_of("layouts", 0, kind)))
+        generator = np.random.default_rng(seed_of("layouts", 0, kind))
+        low, high = statistics.interval(difference, generator, (-unit, unit)) or (np.nan, np.nan)
         print(f"  {name:12s}  stacked {means[0]:7.3f}  mosaic {means[1]:7.3f}", end="")
         print(f"  mosaic - stacked {difference.mean():+7.3f} [{low:+.3f}, {high:+.3f}]")
     only = [int((one[:, 1] > other[:, 1]).sum()) for one, other in ((stacked, mosaic), (mosaic, stacked))]

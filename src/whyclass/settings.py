@@ -28,6 +28,12 @@ CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 
+OF_NULLS = ("null_cells", "null_scores", "fillings", "refits")
+"""Settings of what an explanation is worth, which no audit asks."""
+
+OF_PLANES = ("plane_starts", "plane_bootstraps", "plane_permutations")
+"""Settings of what is known of a contrast's hyperplane."""
+
 CHOICES = {
     "baseline": BASELINES,
     "relu": RELU,
@@ -108,8 +114,6 @@ class Settings:
         random crops; crops nearest to random cells of the class's own images, so many sets; and the whole
         way from attribution scores that were shuffled within each image, so many times. Not in the paper;
         0 leaves them out, and without them no explanation is called supported.
-    null_sets
-        So many of the last two are made for each class of an audit, whose classes share them.
     fillings
         Each concept's crop is replaced by so many random ones, and shown among so many, to see what it does
         for the test. Not in the paper; 0 leaves it out.
@@ -132,6 +136,10 @@ class Settings:
     held_out
         Share of each class's images that a second fit leaves out, to measure the hyperplane on. Not in
         the paper; 0 leaves it out.
+    plane_starts, plane_bootstraps, plane_permutations
+        The hyperplane of a contrast is fitted again from so many other starts, to so many resamplings of each
+        class's images, and to so many permutations of which image is of which class. Not in the paper; 0
+        leaves them out, and a contrast whose hyperplane was not compared with permutations is read with care.
     budget
         GiB of memory in which hyperplanes are fitted together; what needs more is fitted in turns. It
         changes no result but by rounding.
@@ -174,7 +182,6 @@ class Settings:
     null_crops: int = 199
     null_cells: int = 39
     null_scores: int = 19
-    null_sets: int = 3
     fillings: int = 8
     refits: int = 3
     examples: int = 6
@@ -194,6 +201,9 @@ class Settings:
     pictures: str = "none"
     picture_steps: int = 256
     picture_start: str = "noise"
+    plane_starts: int = 5
+    plane_bootstraps: int = 20
+    plane_permutations: int = 99
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -211,18 +221,8 @@ class Settings:
         _check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
             raise SettingsError(f"tests has {sorted(unknown)[0]!r}; choose of {', '.join(TESTS)}")
-        for name in (
-            "controls",
-            "null_crops",
-            "null_cells",
-            "null_scores",
-            "null_sets",
-            "fillings",
-            "refits",
-        ):
+        for name in ("controls", "examples", "seed", "null_crops", *OF_NULLS, *OF_PLANES):
             _check(self, name, int, 0)
-        _check(self, "examples", int, 0)
-        _check(self, "seed", int, 0)
         _check(self, "noise", float, 0.0)
         _check(self, "tolerance", float, 0.0)
         if self.copies > 1 and self.noise == 0:
@@ -239,16 +239,16 @@ PRESETS = {
 paper's order of mean and ReLU, and an NMF that is begun more than once."""
 
 
-OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
+OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
 """Settings that only matter where two classes are compared."""
 
 OF_PICTURES = ("pictures", "picture_steps", "picture_start")
 """Settings that only matter where pictures are drawn, which no audit does."""
 
-OF_NO_FINDING = OF_PAIRS + OF_PICTURES
+OF_NO_FINDING = OF_PAIRS + OF_PICTURES + OF_NULLS
 """Settings that an audit's finding of a class does not depend on."""
 
-OF_NO_RESULT = ("tests", "budget", *OF_PICTURES)
+OF_NO_RESULT = ("tests", "budget", *OF_PICTURES, *OF_PLANES)
 """Settings that decide what is computed, and not what comes out of a test but for rounding."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers.explanations import HOSTILE, explanation
 from whyclass.records import (
+    Agreement,
     Contrast,
     Directions,
     Explanation,
@@ -16,6 +17,8 @@ from whyclass.records import (
     InsertionTest,
     MeanScores,
     Pasted,
+    Permutations,
+    PlaneTrust,
     Prediction,
     Separation,
     Side,
@@ -52,7 +55,9 @@ def contrast(case: str = "passed", **looks) -> Contrast:
         size=(64, 64),
         a=sides[0],
         b=sides[1],
-        hyperplane=Hyperplane(np.ones(16, np.float32), -0.1, seen, None if case == "bare" else held),
+        hyperplane=Hyperplane(
+            np.ones(16, np.float32), -0.1, seen, None if case == "bare" else held, _trust(case)
+        ),
         sources=tuple(replace(next(iter(whole.values())), image=crop.image) for crop in shown.values()),
         warnings=("Only 4 cells.",) if case == "bare" else ((HOSTILE,) if case == "hostile" else ()),
         settings=a.settings,
@@ -110,7 +115,16 @@ def _side(own: Explanation, other: Explanation, case: str) -> Side:
         shifting=sweep(case, target, source),
         masking=sweep(case, target, source, shares),
         insertions=inserted,
+        unseen=replace(sweep(case, target, source), n=10),
     )
+
+
+def _trust(case: str) -> PlaneTrust | None:
+    """As measured, but in ``bare``."""
+    if case == "bare":
+        return None
+    permuted = Permutations(99, 0.91, 0.62, 0.01 if case != "chance" else 0.4)
+    return PlaneTrust(0.3, Agreement(5, 0.8, 0.7), Agreement(20, 0.75, 0.5), permuted)
 
 
 def _insertion(own: Explanation, target: Prediction, source: Prediction, case: str) -> Insertion:

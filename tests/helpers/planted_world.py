@@ -27,7 +27,6 @@ QUICK = {
     "null_crops": 2,
     "null_cells": 0,
     "null_scores": 0,
-    "null_sets": 0,
     "fillings": 0,
     "refits": 0,
     "crops": 4,

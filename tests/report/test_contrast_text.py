@@ -12,7 +12,7 @@ from helpers.contrasts import CASES, contrast, insertion_test, sweep
 from helpers.explanations import HOSTILE
 from helpers.parsed_pages import Parsed
 from whyclass.errors import RecordError
-from whyclass.records import Contrast, InsertionTest, Prediction, codec
+from whyclass.records import Contrast, InsertionTest, Permutations, Prediction, codec
 from whyclass.report import contrast_text, contrast_verdict, curves
 from whyclass.report.json_objects import as_object
 from whyclass.report.page import fragment, page
@@ -51,6 +51,76 @@ def test_verdict_follows_from_the_numbers(case, level, says):
     for words in says:
         assert words in judged.sentence
     assert judged.sentence.endswith("by itself.") == (level != "trust")
+
+
+def test_the_sentence_names_every_test_that_failed_or_was_not_run():
+    made = small()
+    assert "All 6 tests passed." in contrast_verdict.verdict(made).sentence
+    low = replace(made.a.masking, swapped=False)
+    lost = tuple(replace(one, swapped=False) for one in made.a.insertions)
+    one = replace(made, a=replace(made.a, masking=low))
+    assert contrast_verdict.verdict(one).level == "trust"
+    assert "1 of 6 tests failed: masking." in contrast_verdict.verdict(one).sentence
+    both = replace(made, a=replace(made.a, masking=low, insertions=lost))
+    judged = contrast_verdict.verdict(both)
+    assert judged.level == "careful"
+    assert "2 of 6 tests failed: masking, insertion of single crops." in judged.sentence
+    missing = replace(made, a=replace(made.a, unseen=None, masking=low))
+    judged = contrast_verdict.verdict(missing)
+    assert judged.level == "careful"
+    said = "1 of 6 tests failed: masking; not run or without enough controls: shifting of images not seen."
+    assert said in judged.sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"held_out": None},
+        {"trust": None},
+        {"trust": replace(small().hyperplane.trust, permutations=None)},
+        {"trust": replace(small().hyperplane.trust, permutations=Permutations(9, 0.9, 0.6, 0.1))},
+        {"trust": replace(small().hyperplane.trust, permutations=Permutations(99, 0.9, 0.9, 0.06))},
+    ],
+)
+def test_a_plane_of_which_too_little_is_known_is_never_trusted(change):
+    made = small()
+    judged = contrast_verdict.verdict(replace(made, hyperplane=replace(made.hyperplane, **change)))
+    assert judged.level == "careful"
+    assert "hyperplane on images not seen" in judged.sentence
+
+
+def test_a_margin_of_rounding_is_a_tie():
+    made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
+    near = replace(made.random, highest=(*made.random.highest[1:], contrast_verdict.highest(made) - 1e-11))
+    assert contrast_verdict.outcome(replace(made, random=near)) == "chance"
+    inserted = small().a.insertions[0]
+    near = replace(inserted.third, high=inserted.pasted.target - 1e-11)
+    assert contrast_verdict.inserted_outcome(replace(inserted, third=near)) == "chance"
+
+
+def test_what_is_known_of_the_plane_is_on_the_page_in_the_text_and_in_json():
+    made = small()
+    html, text = page(made), summary(made)
+    for words in ("p = 0.01: 91% against at most 62% of 99 fits", "cosine 0.30", "median cosine 0.80"):
+        assert words in html
+        assert words in text
+    assert next(iter(contrast_text.plane_rows(made)))[0] == "in training"
+    found = as_object(made)
+    assert found["hyperplane"]["trust"]["permutations"]["n"] == 99
+    assert found["shifting_unseen"]["n"] == 10
+    assert found["tests"]["masking"] == "passed"
+    assert as_object(small("bare"))["hyperplane"]["trust"] is None
+
+
+def test_an_interval_of_too_few_is_said_to_be_none():
+    made = small()
+    bare = replace(
+        made.a.shifting, steps=tuple(replace(s, low=None, high=None) for s in made.a.shifting.steps)
+    )
+    inserted = tuple(replace(one, low=None, high=None) for one in made.a.insertions)
+    html = page(replace(made, a=replace(made.a, shifting=bare, insertions=inserted)))
+    assert html.count("none of so few") == len(bare.steps) + len(inserted)
+    assert html.count('class="sure"') == page(made).count('class="sure"') - 1
 
 
 def test_a_contrast_that_fails_without_its_own_images_is_read_with_care():

@@ -83,7 +83,7 @@ def test_table_1_counts_by_hand():
     assert (row.label, row.layer, row.n, row.kind) == ("torchvision:resnet50", "layer4.2", 4, "measured")
     scores = [0.9, 0.4, 0.15, 0.05]
     assert row.values["average"].value == pytest.approx(np.mean(scores))
-    assert row.values["average"].spread == pytest.approx(np.std(scores))
+    assert row.values["average"].spread == pytest.approx(np.std(scores, ddof=1))
     shares = {name: row.values[name].value for name in row.values if name != "average"}
     assert shares == {"predicts class": 0.5, "above 0.1": 0.75, "above 0.2": 0.5, "above 0.5": 0.25}
 
@@ -114,8 +114,9 @@ def test_a_share_has_wilsons_interval():
 
 def test_a_means_interval_stays_within_scores():
     found = paper_tables._mean(np.array([1.0, 1.0, 0.9]))
-    assert found.high == 1.0
-    assert 0.8 < found.low < 0.97
+    assert 0.99 < found.high <= 1.0
+    assert 0.3 < found.low < 0.7  # three scores say little of those that were not measured
+    assert paper_tables._mean(np.array([1.0, 0.9])).low is None
 
 
 def test_the_control_stands_under_its_row():
@@ -192,7 +193,7 @@ def test_runs_of_a_draw_have_their_own_deviation():
     row = paper_tables.table3([found]).rows[0]
     assert row.n == 2
     assert row.values["shifted"].value == pytest.approx(0.5)
-    assert row.values["shifted"].runs == pytest.approx(np.std([0.8, 0.5]))
+    assert row.values["shifted"].runs == pytest.approx(np.std([0.8, 0.5], ddof=1))
 
 
 def test_each_draw_has_a_row_that_names_it():
@@ -214,6 +215,21 @@ def test_controls_of_shifting_are_rows():
     assert by_label["random directions"].values["shifted"].value == pytest.approx(0.2)
     assert by_label["normal reversed"].values["shifted"].value == pytest.approx(0.05)
     assert "in 1 of 1 pairs" in " ".join(table.notes)
+
+
+def test_the_interval_of_table_3_is_over_sources():
+    """The same pairs of three sources, alike within each, say less than pairs of twelve."""
+    highest = (0.1, 0.4, 0.9)
+    few = audit(shifts=[shifts(k, *[pair(9 + i, p, 9 + i) for i in range(4)]) for k, p in enumerate(highest)])
+    many = audit(shifts=[shifts(k, pair(99, highest[k % 3], 99)) for k in range(12)])
+    (one, *_), (other, *_) = (paper_tables.table3([found]).rows for found in (few, many))
+    assert one.n == other.n == 12
+    for column in ("shifted", "swap 0.1", "swap 0.5"):
+        widths = [row.values[column].high - row.values[column].low for row in (one, other)]
+        assert one.values[column].value == pytest.approx(other.values[column].value)
+        assert widths[0] > 1.3 * widths[1]
+    two = audit(shifts=[shifts(k, pair(9, 0.5, 9)) for k in range(2)])
+    assert paper_tables.table3([two]).rows[0].values["shifted"].low is None
 
 
 def test_masking_has_a_table_of_its_own_without_rows_of_the_paper():
@@ -260,7 +276,7 @@ def test_text_has_every_row(made):
     shown = table_formats.text(made)
     assert "Table 1." in shown
     assert "Table 3." in shown
-    assert "0.375 ± 0.329" in shown
+    assert "0.375 ± 0.380" in shown
     assert "paper: ResNet50 Robust" in shown
     assert max(map(len, shown.splitlines())) <= table_formats.WIDTH
 

@@ -17,14 +17,15 @@ import whyclass
 from helpers.planted_world import NAMES, leftovers, quick
 from whyclass.checks import interventions
 from whyclass.concepts import hyperplanes
+from whyclass.concepts.hyperplane_training import hold_out
 from whyclass.errors import ClassError, DataError, SettingsError
 from whyclass.planted import demo, judgement, nets, world
 from whyclass.progress import Progress
 from whyclass.records import Contrast, InsertionTest, Pairs, codec
 from whyclass.report import contrast_text, contrast_verdict, json_objects, pairs_table, summary
 from whyclass.report import page as report_page
-from whyclass.study import contrast
-from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study import contrast, plane_trust
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.prediction_test_and_control import random_places
 from whyclass.study.study import Study
 
@@ -219,6 +220,31 @@ def test_every_number_has_its_n_and_its_controls(twins):
     assert [step.at for step in twins.a.masking.steps] == [k / 10 for k in range(10)]
 
 
+def test_what_is_known_of_the_plane_is_measured(asked, twins):
+    trust = twins.hyperplane.trust
+    assert (trust.starts.n, trust.bootstraps.n, trust.permutations.n) == (5, 20, 99)
+    assert trust.permutations.balanced == pytest.approx(twins.hyperplane.held_out.balanced, abs=0.01)
+    assert any("random start" in warning for warning in twins.warnings) == (trust.start > 0.5)
+    for side in (twins.a, twins.b):
+        assert (side.unseen.n, len(side.unseen.steps), side.unseen.random.n) == (3, 10, 19)
+        assert side.unseen.steps[0].target != side.shifting.steps[0].target  # of other images
+        assert side.shifting.low <= contrast_verdict.highest(side.shifting) <= side.shifting.high
+    own = evidence_of(asked.context(), OWL)
+    held = hold_out(np.unique(own.cells.image), OWL, 0, asked.settings.held_out)
+    assert set(held) == set(plane_trust.unseen_rows(own)) & set(own.cells.image)
+
+
+def test_a_plane_of_which_nothing_was_asked_is_never_supported(pictures):
+    none = {"plane_starts": 0, "plane_bootstraps": 0, "plane_permutations": 0}
+    found = study(pictures, tests=("shifting",), **none).contrast(*world.TWINS)
+    trust = found.hyperplane.trust
+    assert trust.starts is trust.bootstraps is trust.permutations is None
+    assert found.a.unseen is not None
+    judged = contrast_verdict.verdict(found)
+    assert judged.level != "trust"
+    assert "not run or without enough controls: masking, insertion of single crops" in judged.sentence
+
+
 def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(twins):
     alone, against = twins.a.explanation.prediction_test, twins.a.prediction_test
     assert against.including.control == alone.including.control
@@ -360,7 +386,7 @@ def test_the_table_is_counted_by_hand(asked):
     table = pairs_table.table(found)
     best = [max(step.target for step in pair.shifting.steps) for pair in found.pairs]
     assert table.hyperplane.n == 6
-    assert table.hyperplane.shifted == pytest.approx((np.mean(best), np.std(best)))
+    assert table.hyperplane.shifted == pytest.approx((np.mean(best), np.std(best, ddof=1)))
     for least, share in zip(pairs_table.SWAPS, table.hyperplane.swaps, strict=True):
         wins = [pair.shifting.swapped and top >= least for pair, top in zip(found.pairs, best, strict=True)]
         assert share == pytest.approx(np.mean(wins))

@@ -135,6 +135,15 @@ def start_seed(seed: int, a: int, b: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
+def start(seed: int, a: int, b: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """PyTorch's default start of a pair, for the class of the lower number: ``w`` (c,) and ``b``."""
+    generator = torch.Generator().manual_seed(start_seed(seed, a, b))
+    w, bias, bound = torch.empty(channels), torch.empty(1), channels**-0.5
+    w.uniform_(-bound, bound, generator=generator)
+    bias.uniform_(-bound, bound, generator=generator)
+    return w.numpy(), bias.numpy()[0]
+
+
 def hold_out(images: np.ndarray, k: int, seed: int, share: float) -> np.ndarray:
     """Those of the ``images`` that class ``k`` holds out: at least one, never all, none of a lone one."""
     count = min(max(1, round(share * len(images))), len(images) - 1) if share else 0
@@ -272,11 +281,8 @@ def _fit_part(
 def _starts(pairs: np.ndarray, X: Mapping[int, Tensor], seed: int) -> tuple[Tensor, Tensor]:
     """``nn.Linear(c, 1)`` as PyTorch begins it, for each pair; drawn on the CPU whatever the device."""
     like = X[int(pairs[0, 0])]
-    W, b, bound = torch.empty(len(pairs), like.shape[1]), torch.empty(len(pairs)), like.shape[1] ** -0.5
-    for row, pair in enumerate(pairs.tolist()):
-        generator = torch.Generator().manual_seed(start_seed(seed, *pair))
-        W[row].uniform_(-bound, bound, generator=generator)
-        b[row].uniform_(-bound, bound, generator=generator)
+    begun = [start(seed, a, b, like.shape[1]) for a, b in pairs.tolist()]
+    W, b = (torch.from_numpy(np.stack(part)) for part in zip(*begun, strict=True))
     return W.to(like), b.to(like)
 
 

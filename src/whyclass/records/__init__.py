@@ -25,6 +25,7 @@ from whyclass.records.base import (
     Source,
 )
 from whyclass.records.contrast import (
+    Agreement,
     Contrast,
     Evidence,
     Hyperplane,
@@ -34,6 +35,8 @@ from whyclass.records.contrast import (
     Pairs,
     PairShift,
     Pasted,
+    Permutations,
+    PlaneTrust,
     Side,
     ThirdCrops,
 )
@@ -55,7 +58,7 @@ from whyclass.records.explanation import (
     Refits,
     Stability,
 )
-from whyclass.records.layer_choice import Average, Candidate, LayerChoice
+from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
     Directions,
@@ -68,12 +71,16 @@ from whyclass.records.shifting_and_masking import (
 )
 
 __all__ = [
+    "COMPLETENESS_BOUND",
+    "FORMAT",
+    "SUFFIX",
+    "Agreement",
     "Audit",
     "AuditedConcept",
     "AuditedPair",
     "Average",
-    "COMPLETENESS_BOUND",
     "Candidate",
+    "ChosenScore",
     "ClassImage",
     "ClassResult",
     "Completeness",
@@ -86,7 +93,6 @@ __all__ = [
     "Drawn",
     "Evidence",
     "Explanation",
-    "FORMAT",
     "Factors",
     "Finding",
     "Fit",
@@ -103,7 +109,9 @@ __all__ = [
     "Pairs",
     "Part",
     "Pasted",
+    "Permutations",
     "Picture",
+    "PlaneTrust",
     "Planes",
     "PoolClass",
     "PoolInfo",
@@ -112,7 +120,6 @@ __all__ = [
     "PredictionTests",
     "Record",
     "Refits",
-    "SUFFIX",
     "Separation",
     "ShiftControl",
     "Shifts",

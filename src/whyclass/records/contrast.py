@@ -51,18 +51,69 @@ class Evidence(Record):
 
 
 @dataclass(frozen=True)
+class Agreement(Part):
+    """Cosines of a normal to those of ``n`` other fits: their median and the least."""
+
+    n: int
+    median: float
+    least: float
+
+
+@dataclass(frozen=True)
+class Permutations(Part):
+    """Accuracy on images not seen against ``n`` fits that were told at random which image is of which class.
+
+    Attributes
+    ----------
+    balanced
+        Balanced accuracy of the fit without these images, on their cells.
+    highest
+        The largest of the others' on the same cells.
+    p
+        ``(1 + those at least as accurate) / (n + 1)``.
+    """
+
+    n: int
+    balanced: float
+    highest: float
+    p: float
+
+
+@dataclass(frozen=True)
+class PlaneTrust(Part):
+    """What is known of a hyperplane before it is believed.
+
+    Attributes
+    ----------
+    start
+        Cosine of the normal to the random start that it was fitted from; None of a fit without one.
+    starts, bootstraps
+        Agreement with fits from other starts, and from others still to resampled images of each class; None
+        where none were asked for.
+    permutations
+        None where none were asked for, or no image could be held out.
+    """
+
+    start: float | None
+    starts: Agreement | None
+    bootstraps: Agreement | None
+    permutations: Permutations | None
+
+
+@dataclass(frozen=True)
 class Hyperplane(Part):
     """``z = w.x + b``: above zero a cell ``x`` speaks for A, below for B (paper, 5.1.1).
 
     ``normal`` is ``w``, shape (c,), not normalised; ``training`` is measured on the cells it was fitted
     to, ``held_out`` by a second fit on images that this one did not see, or None where that was not
-    possible.
+    possible. ``trust`` is None in records from before it was measured.
     """
 
     normal: np.ndarray
     bias: float
     training: Separation
     held_out: Separation | None
+    trust: PlaneTrust | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +172,7 @@ class Insertion(Part):
     original, pasted, blank
         Mean scores of the untouched images, with the patch, and with blank pixels in its place.
     low, high
-        95 % interval of ``pasted.target`` over images (bootstrap).
+        95 % interval of ``pasted.target`` over images; None of fewer than three.
     turned
         Share of the images whose prediction becomes the target.
     swapped
@@ -138,8 +189,8 @@ class Insertion(Part):
     n: int
     original: MeanScores
     pasted: MeanScores
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     turned: float
     swapped: bool
     blank: MeanScores
@@ -170,6 +221,10 @@ class Side(Part):
         Best crop of each concept, inserted into the other class's images.
     drawn_test, drawn_control
         As of an explanation: of the pictures that these concepts would themselves draw.
+    unseen
+        The shifting test from those of the other class's images that a second hyperplane has not seen, along
+        its normal; None where the test was not asked for, no image could be held out, or in records from
+        before it was made.
     """
 
     explanation: Explanation
@@ -182,6 +237,7 @@ class Side(Part):
     insertions: tuple[Insertion, ...]
     drawn_test: PredictionTest | None = None
     drawn_control: PredictionTest | None = None
+    unseen: Sweep | None = None
 
 
 @dataclass(frozen=True)

@@ -215,8 +215,9 @@ class Factors(Record):
 class Control(Part):
     """What random crops of the same pool reach in the same test.
 
-    ``mean`` is the class's mean score, ``low`` and ``high`` its 2.5 % and 97.5 % quantiles and
-    ``predicted`` the share of stitched images predicted as the class, over ``n`` draws.
+    Over ``n`` draws ``mean`` is the class's mean score, ``low`` and ``high`` its 2.5 % and 97.5 % quantiles
+    rounded outwards to a draw (of forty or fewer the least and the largest), and ``predicted`` the share of
+    stitched images predicted as the class.
     """
 
     n: int

@@ -16,7 +16,7 @@ class Average(Part):
     Attributes
     ----------
     score, low, high
-        Mean softmax score of the class, and the 95 % interval of it, by bootstrap over classes.
+        Mean softmax score of the class, and the 95 % interval of it over classes, None of fewer than three.
     error
         Standard error of ``score``.
     predicted, predicted_low, predicted_high
@@ -26,13 +26,13 @@ class Average(Part):
         where none were drawn.
     above
         Whether the intervals of ``score`` and ``predicted`` both lie above what random crops reach; None
-        where none were drawn.
+        where none were drawn, or where there is no interval.
     """
 
     n: int
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     error: float
     predicted: float
     predicted_low: float
@@ -71,6 +71,28 @@ class Candidate(Part):
 
 
 @dataclass(frozen=True)
+class ChosenScore(Part):
+    """The score of what ``n`` classes chose, which is mostly too high of them.
+
+    Attributes
+    ----------
+    score
+        Mean score of the decisive test, less ``optimism``.
+    low, high
+        Its 95 % interval over classes, which holds whichever candidate is chosen: those of all candidates
+        hold together.
+    optimism
+        How much more those resampled classes say that choose than all (bootstrap through the choice).
+    """
+
+    n: int
+    score: float
+    low: float
+    high: float
+    optimism: float
+
+
+@dataclass(frozen=True)
 class LayerChoice(Record):
     """The layer chosen of several, with what the choice rests on.
 
@@ -90,6 +112,9 @@ class LayerChoice(Record):
         The rule that chose it, with its numbers.
     settings
         Those of the test, at the cost that the choice was made at; ``concepts`` is the chosen number.
+    score
+        The chosen one's score as it is after a choice; None where too few classes were tested for one, and in
+        records from before it was kept.
     """
 
     model: ModelInfo
@@ -103,3 +128,4 @@ class LayerChoice(Record):
     settings: dict[str, Any]
     versions: dict[str, str]
     format: int = FORMAT
+    score: ChosenScore | None = None

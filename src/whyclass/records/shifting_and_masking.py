@@ -13,15 +13,16 @@ class Moved(Part):
     """How far a target's score in the images of a source can be moved along one direction or its like.
 
     ``highest`` is the largest mean score over the steps, ``at`` the step, ``winner`` what the images are
-    called there by their mean scores; ``low`` and ``high`` are the 95 % interval of ``highest`` over images.
+    called there by their mean scores; ``low`` and ``high`` are the 95 % interval of ``highest`` over images,
+    whichever step it is at, or None of fewer than three images.
     ``swapped`` says that the winner is the target, and was not at the first step; ``n`` counts the images,
     and ``share`` is, of a segmentation net, the target's mean over maps and images. Records from before these
     three were kept hold None.
     """
 
     highest: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     at: float
     winner: Prediction
     swapped: bool | None = None
@@ -55,7 +56,7 @@ class AuditedPair(Part):
     moved
         The test's best step.
     control
-        Of the shifting test; measured for the first pair of each source, None for the others.
+        Of the shifting test; measured for one pair of each source, drawn by its hash, None for the others.
     training, held_out
         How well the hyperplane tells the two apart; the latter None where nothing could be held out.
     """
@@ -132,15 +133,15 @@ class Step(Part):
     """Mean scores at one step of a test, over its images.
 
     ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
-    its 95 % interval over images (bootstrap); ``source`` that of the class the images are predicted as;
-    ``winner`` what images are called by the mean scores. ``share`` is, of a segmentation net, the mean of the
-    class sought over maps and images.
+    its 95 % interval over images, or None of fewer than three; ``source`` that of the class the images are
+    predicted as; ``winner`` what images are called by the mean scores. ``share`` is, of a segmentation net,
+    the mean of the class sought over maps and images.
     """
 
     at: float
     target: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     source: float
     winner: Prediction
     share: float | None = None
@@ -190,6 +191,9 @@ class Sweep(Part):
         Random directions of the normal's length; None where no control was asked for.
     reversed
         The normal, reversed.
+    low, high
+        95 % interval of the target's highest mean score over images, whichever step it is at; None of fewer
+        than three images, and in records from before it was kept.
     """
 
     target: Prediction
@@ -200,3 +204,5 @@ class Sweep(Part):
     swapped: bool
     random: Directions | None
     reversed: Directions
+    low: float | None = None
+    high: float | None = None

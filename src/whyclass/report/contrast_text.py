@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from whyclass.records import Contrast, Explanation, Insertion, InsertionTest, Separation, Side, Sweep
+from whyclass.records import (
+    Agreement,
+    Contrast,
+    Explanation,
+    Insertion,
+    InsertionTest,
+    Separation,
+    Side,
+    Sweep,
+)
 from whyclass.report import explanation_text, words
 from whyclass.report.contrast_verdict import (
     LABELS,
@@ -33,6 +42,7 @@ def rows(found: Contrast) -> list[tuple[str, str]]:
         ("Contrast", f"{name(found.a)} against {name(found.b)}"),
         ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
         ("Hyperplane", hyperplane_line(found)),
+        *((f"Hyperplane, {label}", value) for label, value in plane_rows(found)[2:]),
     ]
     for own, other in directions(found):
         label = f"Towards {own.explanation.target.name}"
@@ -81,6 +91,40 @@ def hyperplane_line(found: Contrast) -> str:
     return f"{_accuracy(plane.training)} in training{held}"
 
 
+def plane_rows(found: Contrast) -> list[tuple[str, str]]:
+    """What is known of the hyperplane, its accuracies first."""
+    plane = found.hyperplane
+    held = _accuracy(plane.held_out) if plane.held_out else "not measured"
+    rows = [("in training", _accuracy(plane.training)), ("on images not seen", held)]
+    if (trust := plane.trust) is None:
+        return rows
+    if permuted := trust.permutations:
+        told = (
+            f"p = {permuted.p:.2g}: {permuted.balanced:.0%} against at most {permuted.highest:.0%} of "
+            f"{permuted.n} fits that were told at random which image is of which class"
+        )
+    else:
+        told = "not compared, so that the accuracy may be chance"
+    rows.append(("permuted images", told))
+    if trust.start is not None:
+        rows.append(("random start", f"cosine {words.score(trust.start)} of the normal to it"))
+    rows += [("other starts", _agreement(trust.starts)), ("resampled images", _agreement(trust.bootstraps))]
+    for own, other in directions(found):
+        if own.unseen:
+            label = f"images of {name(other)} not seen"
+            rows.append((label, f"shifted: {name(own)} {sweep_line(own.unseen, 'shifted')}"))
+    return rows
+
+
+def _agreement(found: Agreement | None) -> str:
+    if found is None:
+        return "not tried"
+    return (
+        f"median cosine {words.score(found.median)} of the normal to theirs, at least "
+        f"{words.score(found.least)} (n = {found.n})"
+    )
+
+
 def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     """The target's mean score untouched and at the best step, and what the controls reach."""
     step = sweep.steps[sweep.best]
@@ -94,7 +138,8 @@ def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     )
     share = "" if step.share is None else f", its mean over the map {words.score(step.share)}"
     others += f"reversed {words.score(max(sweep.reversed.highest))}"
-    return f"{best}{share}; {others} (n = {words.count(sweep.n)})"
+    sure = "" if sweep.low is None else f" (95% interval {words.between(sweep.low, sweep.high)})"
+    return f"{best}{sure}{share}; {others} (n = {words.count(sweep.n)})"
 
 
 def best_insertion(side: Side) -> Insertion | None:

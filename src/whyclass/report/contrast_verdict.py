@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from whyclass.records import Contrast, Insertion, InsertionTest, Prediction, PredictionTest, Side, Sweep
+from collections.abc import Callable
+
+from whyclass.records import (
+    Contrast,
+    Hyperplane,
+    Insertion,
+    InsertionTest,
+    Prediction,
+    PredictionTest,
+    Side,
+    Sweep,
+)
 from whyclass.report import verdict as report_verdict
 from whyclass.report import words
 from whyclass.report.verdict import FEWEST_DRAWS, Level, Outcome, Verdict
@@ -23,27 +34,44 @@ INSERTION_LABELS: dict[Level, str] = {
 
 
 def verdict(found: Contrast) -> Verdict:
-    """Judge what speaks for A against B, by the shifting test, the prediction test and the hyperplane.
+    """Judge what speaks for A against B, by the tests of ``TESTS``.
 
     Returns
     -------
     Verdict
-        ``"trust"`` when all tests pass their controls, the hyperplane tells the classes apart and the
-        attribution of both adds up; ``"distrust"`` when there is no concept, neither test
-        speaks for them, or the hyperplane does not tell the classes apart and shifting along it does no
+        ``"trust"`` when all tests of ``NEEDED`` and one of ``ONE_OF`` pass, none was left out, and the
+        attribution of both adds up; ``"distrust"`` when there is no concept, neither shifting nor crops
+        speak for them, or the hyperplane does not tell the classes apart and shifting along it does no
         better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
         cells can tell them apart: then the shifting test decides.
     """
-    shifted, crops = outcome(found.a.shifting), crops_outcome(found.a)
-    level = _level(found, shifted, crops)
+    level = _level(found)
     own, other = name(found.a), name(found.b)
     parts = [
         f"{_opening(level, own, other)}: {shifted_line(found.a, found.b)}; {shown_line(found.a)}.",
+        tally(found),
         _controls(found.a),
         _separates(found),
         "" if level == "trust" else "The contrast should not be trusted by itself.",
     ]
     return Verdict(level, words.clean(" ".join(part for part in parts if part)))
+
+
+def tally(found: Contrast) -> str:
+    """Every test that failed or was not run, by name."""
+    by_test = outcomes(found)
+    failed = [test for test, one in by_test.items() if one in ("failed", "chance")]
+    missing = [test for test, one in by_test.items() if one == "unchecked"]
+    said = f"{len(failed)} of {len(by_test)} tests failed: {', '.join(failed)}" if failed else ""
+    if missing:
+        lacks = f"not run or without enough controls: {', '.join(missing)}"
+        said = f"{said}; {lacks}" if said else f"{lacks[0].upper()}{lacks[1:]}"
+    return f"{said}." if said else f"All {len(by_test)} tests passed."
+
+
+def outcomes(found: Contrast) -> dict[str, Outcome]:
+    """What each test of ``TESTS`` says."""
+    return {test: judge(found) for test, judge in TESTS.items()}
 
 
 def outcome(sweep: Sweep | None) -> Outcome:
@@ -59,12 +87,56 @@ def outcome(sweep: Sweep | None) -> Outcome:
     if sweep.random is None or sweep.random.n < FEWEST_DRAWS:
         return "unchecked"
     others = max(*sweep.random.highest, *sweep.reversed.highest)
-    return "passed" if highest(sweep) > others else "chance"
+    return "passed" if highest(sweep) - others > TIE else "chance"
 
 
 def crops_outcome(side: Side) -> Outcome:
-    """What the prediction test of the concepts says; failed where there are none."""
-    return report_verdict.outcome(side.prediction_test.including) if side.prediction_test else "failed"
+    """What the prediction tests of the concepts say, the worse of both; failed where there are none."""
+    tests = side.prediction_test
+    if tests is None:
+        return "failed"
+    found = [report_verdict.outcome(test) for test in (tests.including, tests.excluding) if test]
+    return min(found, key=("failed", "chance", "unchecked", "passed").index)
+
+
+def inserted_best(side: Side) -> Outcome:
+    """What inserting the crop that raises the class most says."""
+    best = max(side.insertions, key=lambda inserted: inserted.pasted.target, default=None)
+    return inserted_outcome(best) if best else "unchecked"
+
+
+def plane_outcome(plane: Hyperplane) -> Outcome:
+    """Whether the hyperplane tells images that it has not seen apart, and better than permuted labels do."""
+    permutations = plane.trust.permutations if plane.trust else None
+    if plane.held_out is None:
+        return "unchecked"
+    if plane.held_out.at_chance:
+        return "chance"
+    if permutations is None or permutations.n < FEWEST_DRAWS:
+        return "unchecked"
+    return "passed" if permutations.p <= SURE else "chance"
+
+
+TESTS: dict[str, Callable[[Contrast], Outcome]] = {
+    "shifting": lambda found: outcome(found.a.shifting),
+    "shifting of images not seen": lambda found: outcome(found.a.unseen),
+    "masking": lambda found: outcome(found.a.masking),
+    "insertion of single crops": lambda found: inserted_best(found.a),
+    "hyperplane on images not seen": lambda found: plane_outcome(found.hyperplane),
+    "crops alone": lambda found: crops_outcome(found.a),
+}
+"""All but the last look at images of B."""
+
+NEEDED = ("shifting", "shifting of images not seen", "hyperplane on images not seen", "crops alone")
+
+ONE_OF = ("masking", "insertion of single crops")
+"""Of the pictures themselves: blanking puts nothing into B that only A has, one crop may be too little."""
+
+TIE = 1e-6
+"""Scores that differ by less are equal."""
+
+SURE = 0.05
+"""Larger p are chance."""
 
 
 def inserted_outcome(found: Insertion) -> Outcome:
@@ -74,7 +146,7 @@ def inserted_outcome(found: Insertion) -> Outcome:
     if found.third is None or found.third.n < FEWEST_DRAWS:
         return "unchecked"
     others = max(found.third.high, found.blank.target)
-    return "passed" if found.pasted.target > others else "chance"
+    return "passed" if found.pasted.target - others > TIE else "chance"
 
 
 def insertion_verdict(found: InsertionTest) -> Verdict:
@@ -101,8 +173,8 @@ def insertion_line(found: Insertion, target: Prediction, source: Prediction) -> 
     )
     return (
         f"“{target.name}” goes from {words.score(found.original.target)} to "
-        f"{words.score(found.pasted.target)} (95% interval {words.score(found.low)} to "
-        f"{words.score(found.high)}) and “{source.name}” from "
+        f"{words.score(found.pasted.target)} (95% interval {words.between(found.low, found.high)}) "
+        f"and “{source.name}” from "
         f"{words.score(found.original.source)} to {words.score(found.pasted.source)} in "
         f"{words.count(found.n)} images, {words.percent(found.turned)} of which turn; blank in its place, "
         f"“{target.name}” has {words.score(found.blank.target)}{crops}"
@@ -119,16 +191,22 @@ def name(side: Side) -> str:
     return f"“{side.explanation.target.name}”"
 
 
-def _level(found: Contrast, shifted: Outcome, crops: Outcome) -> Level:
-    tests, measured = found.a.prediction_test, found.hyperplane.held_out or found.hyperplane.training
-    if tests is None or not {shifted, crops} & {"passed", "unchecked"}:
+def _level(found: Contrast) -> Level:
+    by_test = outcomes(found)
+    if _speaks_against(found, by_test["shifting"]):
         return "distrust"
-    if measured.at_chance and shifted != "passed":
-        return "distrust"
-    others = report_verdict.outcome(tests.excluding) if tests.excluding else "passed"
-    agree = shifted == crops == others == "passed" and not measured.at_chance
+    agree = all(by_test[test] == "passed" for test in NEEDED)
+    shown = any(by_test[test] == "passed" for test in ONE_OF) and "unchecked" not in by_test.values()
     exact = all(report_verdict.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    return "trust" if agree and exact else "careful"
+    return "trust" if agree and shown and exact else "careful"
+
+
+def _speaks_against(found: Contrast, shifted: Outcome) -> bool:
+    tests, plane = found.a.prediction_test, found.hyperplane
+    if tests is None or not {shifted, report_verdict.outcome(tests.including)} & {"passed", "unchecked"}:
+        return True
+    at_chance = (plane.held_out or plane.training).at_chance or plane_outcome(plane) == "chance"
+    return at_chance and shifted != "passed"
 
 
 def _opening(level: Level, own: str, other: str) -> str:
@@ -190,6 +268,8 @@ def _separates(found: Contrast) -> str:
     if measured is None:
         return "The hyperplane could not be measured on images that it has not seen."
     chance = ", which is no better than chance" if measured.at_chance else ""
+    if permutations := found.hyperplane.trust and found.hyperplane.trust.permutations:
+        chance += f"; p = {permutations.p:.2g} against {permutations.n} permutations of the images"
     return (
         f"On images that it has not seen the hyperplane tells the two apart in {measured.balanced:.0%} of "
         f"cells (half is chance){chance}."

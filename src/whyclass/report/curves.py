@@ -22,7 +22,7 @@ class Curves:
     target, source
         Mean scores of both classes at each step.
     interval
-        Area of the target's 95 % interval.
+        Area of the target's 95 % interval; empty where there is none.
     band
         Area between the least and the largest random direction; empty where there is none.
     reversed
@@ -55,10 +55,11 @@ def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
         back = [f"{x:.1f},{y_at(value):.1f}" for x, value in zip(places, low, strict=True)]
         return " ".join([line(high), *reversed(back)])
 
+    bounds = [(s.low, s.high) for s in steps if s.low is not None and s.high is not None]
     return Curves(
         target=line([step.target for step in steps]),
         source=line([step.source for step in steps]),
-        interval=area([step.low for step in steps], [step.high for step in steps]),
+        interval=area(*zip(*bounds, strict=True)) if bounds else "",
         band=area(sweep.random.low, sweep.random.high) if sweep.random else "",
         reversed=line(sweep.reversed.mean),
         ticks=tuple(zip(places, labels, strict=True)),

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from whyclass.checks.statistics import share_within
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
 from whyclass.report.verdict_checks import decisive
@@ -88,11 +89,11 @@ def rival_line(explanation: Explanation) -> str:
 
 
 def control_line(control: Control) -> str:
-    """What random crops reach: mean, interval, number of draws."""
+    """What random crops reach: mean, how probably one more draw lies where, number of draws."""
     return (
-        f"{score(control.mean)} on average, 95% of draws between {score(control.low)} and "
-        f"{score(control.high)}, predicted as the class in {percent(control.predicted)} "
-        f"(n = {count(control.n)})"
+        f"{score(control.mean)} on average, one more draw between {score(control.low)} and "
+        f"{score(control.high)} in {percent(share_within(control.n))} of cases, predicted as the class in "
+        f"{percent(control.predicted)} (n = {count(control.n)})"
     )
 
 

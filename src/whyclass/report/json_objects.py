@@ -27,6 +27,7 @@ from whyclass.records import (
     codec,
 )
 from whyclass.report import layer_choice_text, pairs_table, paper_tables
+from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.verdict import verdict
 
@@ -72,11 +73,13 @@ def of_contrast(found: Contrast) -> dict[str, Any]:
             "bias": plane.bias,
             "training": _separation(plane.training),
             "held_out": _separation(plane.held_out) if plane.held_out else None,
+            "trust": codec.to_json(plane.trust),
         },
         **_side(a),
         "mirrored": _side(b),
         "alone": {side.explanation.target.name: tests(side.explanation.prediction_test) for side in (a, b)},
         "verdict": codec.to_json(contrast_verdict(found)),
+        "tests": outcomes(found),
         "warnings": list(found.warnings),
         "settings": found.settings,
         "versions": found.versions,
@@ -150,6 +153,7 @@ def _side(side: Side) -> dict[str, Any]:
         "concepts": _concepts(side.concepts),
         "prediction_test": tests(side.prediction_test) if side.prediction_test else None,
         "shifting": _sweep(side.shifting) if side.shifting else None,
+        "shifting_unseen": _sweep(side.unseen) if side.unseen else None,
         "masking": _sweep(side.masking) if side.masking else None,
         "insertion": [_insertion(inserted) for inserted in side.insertions],
         **_drawn_tests(side),
@@ -225,6 +229,8 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
         "n": sweep.n,
         "default": sweep.steps[0].target,
         "highest": sweep.steps[sweep.best].target,
+        "low": sweep.low,
+        "high": sweep.high,
         "at": sweep.steps[sweep.best].at,
         "swapped": sweep.swapped,
         "steps": [codec.to_json(step) for step in sweep.steps],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from whyclass.records import Average, Candidate, LayerChoice, codec
+from whyclass.records import Average, Candidate, ChosenScore, LayerChoice, codec
 from whyclass.report import curves, words
 
 HEADING = (
@@ -26,7 +26,7 @@ predicted, and what random crops score."""
 
 @dataclass(frozen=True)
 class Mark:
-    """A mean score in the drawing: its height, and those of the ends of its interval."""
+    """A mean score in the drawing: its height, and those of the ends of its interval, or its own."""
 
     y: float
     low: float
@@ -120,12 +120,22 @@ def rows(found: LayerChoice) -> list[tuple[str, str]]:
             f"{one.layer} ({words.shape(one.shape)}), {one.concepts} concepts, crops of {_side(one)} px",
         ),
         ("Why", sentence(found)),
+        *((("Score", score_line(found.score)),) if found.score else ()),
         ("Classes", f"{len(one.classes)}: {names}"),
         ("Sample", sample_line(found)),
         ("Model", found.model.name),
         *(("Warning", warning) for warning in found.warnings),
     ]
     return [(label, words.clean(value)) for label, value in said]
+
+
+def score_line(found: ChosenScore) -> str:
+    """What the chosen candidate's score is worth after the choice."""
+    return (
+        f"{words.score(found.score)} of all classes, 95% interval {words.score(found.low)} to "
+        f"{words.score(found.high)}, which holds whichever candidate is chosen; the "
+        f"{found.n} classes that chose say {words.score(found.optimism)} more"
+    )
 
 
 def sample_line(found: LayerChoice) -> str:
@@ -145,6 +155,7 @@ def as_object(found: LayerChoice) -> dict[str, Any]:
         "model": found.model.name,
         "pool": {"size": found.pool.size, "digest": found.pool.digest},
         "sample": found.sample,
+        "score": codec.to_json(found.score),
         "candidates": [codec.to_json(one) for one in found.candidates],
         "warnings": list(found.warnings),
         "settings": found.settings,
@@ -160,7 +171,9 @@ def _line(number: int, one: Candidate) -> list[str]:
 def _cells(test: Average | None) -> list[str]:
     if test is None:
         return ["not run", "", ""]
-    told = f"{words.score(test.score)} [{words.score(test.low)}, {words.score(test.high)}]"
+    told = words.score(test.score)
+    if test.low is not None and test.high is not None:
+        told += f" [{words.score(test.low)}, {words.score(test.high)}]"
     control = "" if test.control is None else words.score(test.control)
     return [told, f"{round(test.predicted * test.n)} of {test.n}", control]
 
@@ -178,4 +191,5 @@ def _side(one: Candidate) -> str:
 
 
 def _mark(test: Average) -> Mark:
-    return Mark(*(curves.y_at(value) for value in (test.score, test.low, test.high)))
+    ends = (test.score if end is None else end for end in (test.low, test.high))
+    return Mark(*(curves.y_at(value) for value in (test.score, *ends)))

@@ -114,6 +114,7 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
         "columns": layer_choice_text.columns(found),
         "sentence": layer_choice_text.sentence(found),
         "sample": layer_choice_text.sample_line(found),
+        "score": layer_choice_text.score_line(found.score) if found.score else "",
         "heading": heading,
         "lines": lines,
         "classes": classes,

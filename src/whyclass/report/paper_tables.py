@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.stats import binomtest
 
+from whyclass.checks import statistics
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
 from whyclass.report.audits_in_store import labels
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
+from whyclass.settings import seed_of
 
 LEAST = (0.1, 0.2, 0.5)
 """Scores that a class must exceed to count (paper, tables 1 to 3)."""
@@ -102,7 +103,8 @@ def _predictions(
             rows += [*_tested(audit, label, tests), *_paper(PAPER_PREDICTIONS[number], audit)]
             notes += _prediction_notes(audit, tests)
     notes.append(
-        "± is the standard deviation over classes; in square brackets the 95 % interval. The paper's rows "
+        "± is the standard deviation over classes; in square brackets the 95 % interval, that of a mean over "
+        "three classes or more. The paper's rows "
         "are of the same architecture, not always the same weights: 1,000 classes, 50,000 images."
     )
     return Table(number, f"Prediction test, {title}", COLUMNS, tuple(rows), tuple(notes))
@@ -167,8 +169,8 @@ def _moves(audits: Sequence[Audit], number: int, title: str, test: str) -> Table
             rows += _paper(PAPER_SHIFTS, audit)
     notes.append(
         "n are different pairs; ± is the standard deviation over runs where there are several, and in "
-        "brackets over pairs. In square brackets the 95 % interval, which takes pairs of one source for "
-        "independent."
+        "brackets over pairs. In square brackets the 95 % interval over sources, of three or more; the pairs "
+        "of one are drawn together."
     )
     if number:
         notes.append(
@@ -188,19 +190,21 @@ def _draws(audit: Audit, test: str) -> list[list[Shifts]]:
 
 def _moved(audit: Audit, label: str, draw: Sequence[Shifts]) -> Iterable[Row]:
     pairs = [pair for shift in draw for pair in shift.pairs]
-    yield Row(label, audit.model.layer, len(pairs), _moved_values(pairs, draw[0].runs))
-    controls = [pair.control for pair in pairs if pair.control]
+    source = np.array([shift.source.index for shift in draw for _ in shift.pairs])
+    yield Row(label, audit.model.layer, len(pairs), _moved_values(pairs, source, draw[0].runs))
+    controls = [(pair.control, own) for pair, own in zip(pairs, source.tolist(), strict=True) if pair.control]
     reached = {
-        "random directions": [value for control in controls for value in control.random],
-        "normal reversed": [control.reversed for control in controls],
+        "random directions": [(value, own) for control, own in controls for value in control.random],
+        "normal reversed": [(control.reversed, own) for control, own in controls],
     }
-    for name, scores in reached.items():
-        if scores:
-            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(np.array(scores))}, "control")
+    for name, found in reached.items():
+        if found:
+            scores, of = map(np.array, zip(*found, strict=True))
+            yield Row(name, audit.model.layer, len(scores), {"shifted": _mean(scores, of)}, "control")
 
 
-def _moved_values(pairs: Sequence[AuditedPair], runs: int) -> dict[str, Value]:
-    """A row's numbers over pairs, with their deviation over runs where there are several."""
+def _moved_values(pairs: Sequence[AuditedPair], source: np.ndarray, runs: int) -> dict[str, Value]:
+    """A row's numbers over pairs (n,) of sources (n,), with their deviation over several runs."""
     columns: dict[str, Callable[[AuditedPair], float]] = {
         "default": lambda pair: pair.target.score,
         "shifted": lambda pair: pair.moved.highest,
@@ -210,8 +214,10 @@ def _moved_values(pairs: Sequence[AuditedPair], runs: int) -> dict[str, Value]:
     for name, number in columns.items():
         found = np.array([number(pair) for pair in pairs])
         by_run = [np.mean([number(pair) for pair in pairs if run in pair.runs]) for run in range(runs)]
-        value = share(found > 0.5) if name.startswith("swap") else _mean(found)
-        values[name] = replace(value, runs=float(np.std(by_run)) if runs > 1 else None)
+        value = _mean(found, source)
+        if name.startswith("swap"):
+            value = replace(value, spread=None)  # a share's says nothing more
+        values[name] = replace(value, runs=statistics.deviation(np.array(by_run)))
     return values
 
 
@@ -230,9 +236,9 @@ def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
         above = sum(pair.moved.highest > max(control.random) for pair, control in tried)
         n, images = len(tried[0][1].random), tried[0][1].images
         yield (
-            f"{audit.model.layer}: controls are of the first pair of each source. The shifted mean lies "
-            f"above every one of {n} random directions (each on {images} images) in {above} of {len(tried)} "
-            "pairs."
+            f"{audit.model.layer}: controls are of one pair of each source, drawn by its hash. The shifted "
+            f"mean lies above every one of {n} random directions (each on {images} images) in {above} of "
+            f"{len(tried)} pairs."
         )
     held = [pair.held_out.balanced for pair in pairs if pair.held_out]
     if held:
@@ -245,18 +251,22 @@ def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
 # ---------------------------------------------------------------- numbers
 
 
-def _mean(found: np.ndarray) -> Value:
-    """Mean of scores with its interval of 1.96 standard errors, within 0 to 1."""
-    error = 1.96 * float(found.std()) / len(found) ** 0.5
-    mean = float(found.mean())
-    return Value(mean, max(0.0, mean - error), min(1.0, mean + error), spread=float(found.std()))
+def _mean(found: np.ndarray, source: np.ndarray | None = None) -> Value:
+    """Mean of scores with its interval: over all, or over the sources (n,) that they are of."""
+    own = np.arange(len(found)) if source is None else source
+    low, high = _ends(found, own)
+    return Value(float(found.mean()), low, high, spread=statistics.deviation(found))
+
+
+def _ends(found: np.ndarray, source: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    generator = np.random.default_rng(seed_of("interval", 0, ""))
+    return statistics.interval_of_clusters(found, source, generator) or (None, None)
 
 
 def share(found: Iterable[bool]) -> Value:
     """Share with Wilson's 95 % interval."""
     hits = [bool(one) for one in found]
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    return Value(sum(hits) / len(hits), float(interval.low), float(interval.high))
+    return Value(sum(hits) / len(hits), *statistics.wilson(sum(hits), len(hits)))
 
 
 # ---------------------------------------------------------------- the paper's rows

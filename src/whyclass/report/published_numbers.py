@@ -14,7 +14,8 @@ class Value:
     value
         A mean, or a share from 0 to 1.
     low, high
-        95 % interval, where ``value`` was measured here; of a share Wilson's.
+        95 % interval, where ``value`` was measured here on three classes or sources; of a share of classes
+        Wilson's.
     runs
         Standard deviation over runs, where there are several.
     spread

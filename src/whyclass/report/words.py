@@ -32,6 +32,13 @@ def score_of(test: PredictionTest) -> str:
     return score(test.score) + ("" if test.share is None else f" (mean over the map {score(test.share)})")
 
 
+def between(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval: ``0.10 to 0.20``, or that there is none."""
+    if low is None or high is None:
+        return "none of so few"
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def percent(value: float) -> str:
     """A share as a percentage: ``31%``; one more digit below one per cent."""
     return f"{100 * value:.1f}%" if 0 < value < 0.00995 else f"{100 * value:.0f}%"

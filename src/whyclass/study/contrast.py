@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -24,21 +25,26 @@ from whyclass.records import (
     PredictionTests,
     Separation,
     Side,
+    Sweep,
 )
 from whyclass.settings import plain
-from whyclass.study import contrast_tests
+from whyclass.study import contrast_tests, plane_trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.contrast_tests import Attempt
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.explain import FEW, SEGMENTS, show
 from whyclass.study.optimised_pictures import drawn
+from whyclass.study.plane_trust import Plane
 
 THUMBNAIL = 128
 """Longer side in pixels of the whole images behind the crops."""
 
 FEWEST_CELLS = 10
 """Fewer cells of a class than this are warned of."""
+
+NEAR_START = 0.5
+"""A larger cosine of a normal to its random start is warned of."""
 
 PLACE = "bottom-right"
 """Where the concepts' crops are inserted (paper, section 6.1)."""
@@ -51,11 +57,12 @@ def contrast_of(
     a, b = two
     planes = fit(context, {a.target: a.cells, b.target: b.cells}, [(a.target, b.target)])
     w, bias = planes.weights[0], float(planes.biases[0])
-    plane = Hyperplane(w, bias, separation(planes.training, 0), held_out(planes, 0))
+    trust, fitted = plane_trust.examined(two, w, bias, fitting_of(context))
+    plane = Hyperplane(w, bias, separation(planes.training, 0), held_out(planes, 0), trust)
     outline = (a.target, b.target)  # in the same colours on both sides
     sides = (
-        _side(context, a, b, (w, bias), alone[0], outline),
-        _side(context, b, a, (-w, -bias), alone[1], outline),
+        _side(context, a, b, fitted, alone[0], outline),
+        _side(context, b, a, fitted.reversed(), alone[1], outline),
     )
     return Contrast(
         model=context.model_info(),
@@ -128,8 +135,13 @@ class _KeptCells(Mapping[int, Cells]):
 
 def fit(context: Context, cells: Mapping[int, Cells], pairs: list[tuple[int, int]]) -> Hyperplanes:
     """Hyperplanes of pairs of classes, as the settings want them."""
+    return hyperplane_training.hyperplanes(cells, pairs, fitting_of(context))
+
+
+def fitting_of(context: Context) -> hyperplane_training.Fitting:
+    """How hyperplanes are fitted, as the settings want it."""
     settings = context.settings
-    fitting = hyperplane_training.Fitting(
+    return hyperplane_training.Fitting(
         seed=settings.seed,
         epochs=settings.epochs,
         lr=settings.rate,
@@ -137,7 +149,6 @@ def fit(context: Context, cells: Mapping[int, Cells], pairs: list[tuple[int, int
         budget_bytes=int(settings.budget * 2**30),
         device=context.split.example.device,
     )
-    return hyperplane_training.hyperplanes(cells, pairs, fitting)
 
 
 def held_out(planes: Hyperplanes, row: int) -> Separation | None:
@@ -162,15 +173,14 @@ def _side(
     context: Context,
     own: ClassEvidence,
     other: ClassEvidence,
-    plane: tuple[np.ndarray, float],
+    plane: Plane,
     alone: Explanation,
     outline: Sequence[int],
 ) -> Side:
     """What speaks for ``own`` against ``other``, where the plane's normal points to ``own``."""
-    w, b = plane
-    weights = hyperplanes.against(own.activations, w, b)
+    weights = hyperplanes.against(own.activations, plane.w, plane.b)
     tests = context.settings.tests
-    attempt = Attempt(other, own.target, w, b)
+    attempt = Attempt(other, own.target, plane.w, plane.b)
     concepts, images, tested = _concepts(context, own, weights, alone, outline)
     pictured = drawn(own, concepts)
     return Side(
@@ -184,7 +194,19 @@ def _side(
         shifting=contrast_tests.shifting(attempt) if "shifting" in tests else None,
         masking=contrast_tests.masking(attempt) if "masking" in tests else None,
         insertions=_insertions(context, attempt, concepts) if "insertion" in tests else (),
+        unseen=_unseen(attempt, plane) if "shifting" in tests else None,
     )
+
+
+def _unseen(attempt: Attempt, plane: Plane) -> Sweep | None:
+    """The shifting test from images that a second plane has not seen, along its normal."""
+    if plane.unseen is None:
+        return None
+    taking = np.arange(len(attempt.source.chosen))[attempt.rows]
+    rows = np.intersect1d(taking, plane_trust.unseen_rows(attempt.source))
+    if not rows.size:
+        return None
+    return contrast_tests.shifting(replace(attempt, w=plane.unseen[0], b=plane.unseen[1], only=rows))
 
 
 def _concepts(
@@ -269,6 +291,11 @@ def _warnings(context: Context, plane: Hyperplane, sides: Sequence[Side]) -> Ite
 
 def _unsure(plane: Hyperplane, names: Sequence[str]) -> Iterable[str]:
     """What is wrong with a hyperplane between classes of these names."""
+    if plane.trust and plane.trust.start is not None and plane.trust.start > NEAR_START:
+        yield (
+            f"The hyperplane's normal has a cosine of {plane.trust.start:.2f} to its fit's random start: "
+            "another seed gives another."
+        )
     for name, cells, images in zip(names, plane.training.cells, plane.training.images, strict=True):
         if cells < FEWEST_CELLS or images < 2:
             yield (

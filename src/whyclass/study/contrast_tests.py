@@ -50,12 +50,16 @@ Scores = Callable[[np.ndarray, np.ndarray, Advance], np.ndarray]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target."""
+    """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target.
+
+    ``only`` are the rows of the source's images that may take part, or None for all.
+    """
 
     source: ClassEvidence
     target: int
     w: np.ndarray = field(repr=False)
     b: float
+    only: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def context(self) -> Context:
@@ -69,6 +73,8 @@ class Attempt:
         A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
         classes, those take part that are called the source, or all where none is.
         """
+        if self.only is not None:
+            return self.only
         task = self.context.task
         if not task.dense:
             return slice(None)
@@ -165,7 +171,8 @@ def _moved(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> Moved:
     steps = _steps(attempt, at, scores)
     best = max(steps, key=lambda step: step.target)  # of equal ones the first
     swapped = best.winner.index == attempt.target != steps[0].winner.index
-    return Moved(best.target, best.low, best.high, best.at, best.winner, swapped, attempt.n, best.share)
+    low, high = _of_highest(attempt, scores)
+    return Moved(best.target, low, high, best.at, best.winner, swapped, attempt.n, best.share)
 
 
 def _silent(done: int) -> None:
@@ -207,7 +214,7 @@ def _inserted(
     before = attempt.before
     pictures = interventions.paste(attempt.images, patch, box)
     after = attempt.context.scores(pictures, advance)
-    low, high = statistics.interval(after[:, attempt.target], attempt.generator("interval"))
+    ends = statistics.interval(after[:, attempt.target], attempt.generator("interval"))
     original, pasted = _means(attempt, before), _means(attempt, after)
     task = attempt.context.task
     turned = task.counts(after, attempt.target) & ~task.counts(before, attempt.target)
@@ -220,8 +227,8 @@ def _inserted(
         n=attempt.n,
         original=original,
         pasted=pasted,
-        low=float(low),
-        high=float(high),
+        low=None if ends is None else float(ends[0]),
+        high=None if ends is None else float(ends[1]),
         turned=float(turned.mean()),
         swapped=pasted.winner.index == attempt.target != original.winner.index,
         blank=controls.blank,
@@ -272,10 +279,12 @@ def _sweep(attempt: Attempt, name: str, at: Sequence[float], scores: Scores) -> 
     source, target, every = attempt.source.target, attempt.target, np.arange(attempt.n)
     tries = (2 * attempt.n + _control_tries(attempt)) * len(at)
     with attempt.context.progress.step(name, tries) as advance:
-        steps = _steps(attempt, at, scores(attempt.w, every, advance))
+        found = scores(attempt.w, every, advance)
+        steps = _steps(attempt, at, found)
         opposite = scores(-attempt.w, every, advance).mean(1)[:, target]
         random = _random(attempt, name, scores, advance)
     best = int(np.argmax([step.target for step in steps]))
+    low, high = _of_highest(attempt, found)
     return Sweep(
         target=attempt.context.prediction(target, steps[0].target),
         source=attempt.context.prediction(source, steps[0].source),
@@ -285,18 +294,26 @@ def _sweep(attempt: Attempt, name: str, at: Sequence[float], scores: Scores) -> 
         swapped=steps[best].winner.index == target != steps[0].winner.index,
         random=random,
         reversed=_directions(opposite[None], attempt.n),
+        low=low,
+        high=high,
     )
 
 
+def _of_highest(attempt: Attempt, scores: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """95 % interval of the target's highest mean score, from scores (S, n, C)."""
+    generator = attempt.generator("interval")
+    return statistics.interval_of_highest(scores[:, :, attempt.target], generator) or (None, None)
+
+
 def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
-    low, high = statistics.interval(scores[:, :, attempt.target], attempt.generator("interval"))
+    ends = statistics.interval(scores[:, :, attempt.target], attempt.generator("interval"))
     mean = scores.mean(1)
     return tuple(
         Step(
             at=float(at[s]),
             target=float(mean[s, attempt.target]),
-            low=float(low[s]),
-            high=float(high[s]),
+            low=None if ends is None else min(float(ends[0][s]), float(mean[s, attempt.target])),
+            high=None if ends is None else max(float(ends[1][s]), float(mean[s, attempt.target])),
             source=float(mean[s, attempt.source.target]),
             winner=_winner(attempt.context, mean[s]),
             share=attempt.context.task.share(mean[s], attempt.target),

@@ -30,13 +30,13 @@ from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
 from whyclass.progress_bars import shown
-from whyclass.records import FORMAT, Average, Candidate, ClassResult, Finding, LayerChoice
+from whyclass.records import FORMAT, Candidate, Finding, LayerChoice
 from whyclass.report import audits_in_store
 from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, Settings, plain
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
 from whyclass.study.context import Context, OpenedModel, kept
-from whyclass.study.layer_choice_rule import area, averaged, pick, warnings_of
+from whyclass.study.layer_choice_rule import after_choice, area, decide, of_classes, warnings_of
 from whyclass.study.layer_choice_sample import classes_of, sample_of
 
 AUTO = "auto"
@@ -117,7 +117,7 @@ def choose(
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
     found.sort(key=area)
-    chosen, why = pick(found)
+    chosen, why = decide(found)
     images = [int(context.index.counting(k).sum()) for k in classes]
     model = context.model_info()
     return LayerChoice(
@@ -131,6 +131,7 @@ def choose(
         warnings=tuple(warnings_of(found, chosen, count, images)),
         settings=audit.settings_of(context) | {"concepts": chosen.concepts},
         versions=context.versions,
+        score=after_choice(found, chosen, context.settings.seed),
     )
 
 
@@ -142,21 +143,16 @@ def _candidate(context: Context, classes: Sequence[int], concepts: int, told: st
     audit.audit(context, audit.Asked(mine, mine, ("prediction",), 1, False, told))
     files = [audit.finding_file(context, k) for k in mine]
     results = tuple(audits_in_store.result(Finding.load(file), file.name) for file in files)
+    including, excluding = of_classes(results, settings.seed)
     return Candidate(
         layer=context.split.layer,
         shape=context.split.shape,
         crop=crop_size(context.index.grid, context.preprocessing.crop),
         concepts=concepts,
-        including=averaged([one.including for one in results], settings.seed),
-        excluding=_without(results, settings.seed),
+        including=including,
+        excluding=excluding,
         classes=results,
     )
-
-
-def _without(results: Sequence[ClassResult], seed: int) -> Average | None:
-    """Of the test without the class's images; a class to which all images belong has none."""
-    tests = [one.excluding for one in results if one.excluding or one.problem]
-    return averaged(tests, seed) if any(tests) else None
 
 
 def choose_layer(
@@ -178,7 +174,8 @@ def choose_layer(
     """At which layer should a model be explained? The prediction test at several, on a sample of classes.
 
     Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
-    standard error of the best one's, among those that do better than random crops. Each class's result is
+    standard error of the best one's, among those that do better than random crops; of fewer than five classes
+    the layer with the largest crops, whatever its score. Each class's result is
     kept as soon as it is there: the same call goes on where a run was stopped.
 
     Parameters

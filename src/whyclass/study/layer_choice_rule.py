@@ -3,16 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from whyclass.records import Average, Candidate, Trial
+from whyclass.checks import statistics
+from whyclass.records import Average, Candidate, ChosenScore, ClassResult, Trial
 from whyclass.report import paper_tables
 from whyclass.settings import seed_of
 from whyclass.study.layer_choice_sample import ENOUGH
 
-RESAMPLED = 2000
-"""Draws of the bootstrap."""
+RESAMPLED = 200
+"""Draws of classes through the choice."""
+
+FEWEST_CLASSES = 5
+"""Fewer decide nothing: the mean of so few says too little of all classes."""
+
+
+def decide(found: Sequence[Candidate]) -> tuple[Candidate, str]:
+    """What ``pick`` picks, or the largest crops, whatever they score, where too few classes were tested."""
+    count = len(found[0].classes)
+    if count >= FEWEST_CLASSES:
+        return pick(found)
+    largest = max(found, key=area)  # of equal ones the first
+    told = f"of {len(found)} candidate{'s' if len(found) > 1 else ''}"
+    return largest, (
+        f"{told} {_named(largest)} has the largest crops and was taken for that: {count} classes are too few "
+        f"to choose by their scores ({FEWEST_CLASSES} are needed)"
+    )
+
+
+def after_choice(found: Sequence[Candidate], chosen: Candidate, seed: int) -> ChosenScore | None:
+    """The chosen one's score as far as the choice lets it be known; None of too few classes."""
+    count = len(chosen.classes)
+    if count < FEWEST_CLASSES:
+        return None
+    scores = _decisive_scores(found)
+    generator = np.random.default_rng(seed_of("choice", seed, ""))
+    ends = statistics.interval_together(scores, generator)
+    optimism = []
+    for _ in range(RESAMPLED):
+        rows = generator.integers(count, size=count)
+        drawn = [_only(one, [one.classes[row] for row in rows], seed) for one in found]
+        best = drawn.index(pick(drawn)[0])
+        optimism.append(_decisive(drawn[best]).score - _decisive(found[best]).score)
+    at, more = found.index(chosen), float(np.mean(optimism))
+    assert ends is not None
+    low, high = float(ends[0][at]), float(ends[1][at])
+    score = min(max(_decisive(chosen).score - more, low), high)
+    return ChosenScore(scores.shape[1], score, low, high, _decisive(chosen).score - score)
+
+
+def _decisive_scores(found: Sequence[Candidate]) -> np.ndarray:
+    """Scores (candidates, n) in the test that decides; a class that was not explained has 0."""
+    second = any(one.excluding for one in found)
+
+    def score(own: ClassResult) -> float:
+        if test := own.excluding if second else own.including:
+            return test.score
+        return 0.0 if own.problem else np.nan
+
+    scores = np.array([list(map(score, one.classes)) for one in found])
+    return np.asarray(scores[:, ~np.isnan(scores).any(0)])
+
+
+def _only(one: Candidate, classes: Sequence[ClassResult], seed: int) -> Candidate:
+    including, excluding = of_classes(classes, seed)
+    return replace(one, including=including, excluding=excluding, classes=tuple(classes))
+
+
+def of_classes(classes: Sequence[ClassResult], seed: int) -> tuple[Average, Average | None]:
+    """Both tests over classes; in the second a class to which all images belong has none."""
+    tests = [one.excluding for one in classes if one.excluding or one.problem]
+    including = averaged([one.including for one in classes], seed)
+    return including, averaged(tests, seed) if any(tests) else None
 
 
 def pick(found: Sequence[Candidate]) -> tuple[Candidate, str]:
@@ -64,31 +128,26 @@ def averaged(tests: Sequence[Trial | None], seed: int) -> Average:
     """A test over classes; None is a class that could not be explained."""
     scores = np.array([test.score if test else 0.0 for test in tests])
     share = paper_tables.share([bool(test and test.predicted) for test in tests])
-    low, high = _bootstrapped(scores, seed)
+    generator = np.random.default_rng(seed_of("bootstrap", seed, ""))
+    ends = statistics.interval(scores, generator)
     control, called = _controls(tests)
     assert share.low is not None
     assert share.high is not None
     return Average(
         n=len(scores),
         score=float(scores.mean()),
-        low=low,
-        high=high,
-        error=float(scores.std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else 0.0,
+        low=None if ends is None else float(ends[0]),
+        high=None if ends is None else float(ends[1]),
+        error=(statistics.deviation(scores) or 0.0) / len(scores) ** 0.5,
         predicted=share.value,
         predicted_low=share.low,
         predicted_high=share.high,
         control=control,
         control_predicted=called,
-        above=None if control is None or called is None else low > control and share.low > called,
+        above=None
+        if control is None or called is None or ends is None
+        else bool(ends[0] > control and share.low > called),
     )
-
-
-def _bootstrapped(scores: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95 % interval of the mean over classes."""
-    generator = np.random.default_rng(seed_of("bootstrap", seed, ""))
-    draws = generator.integers(len(scores), size=(RESAMPLED, len(scores)))
-    low, high = np.quantile(scores[draws].mean(1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _controls(tests: Sequence[Trial | None]) -> tuple[float | None, float | None]:
@@ -108,7 +167,7 @@ def warnings_of(
             "At no candidate layer do the concepts' crops do better than random crops. The model may not "
             "be trained, or these images may not be what it knows; do not trust explanations of it here."
         )
-    if any(_decisive(one).above is None for one in found):
+    if any(_decisive(one).control is None for one in found):
         yield "There were no random crops to compare with, so it is not known whether any crops would do."
     if chosen.excluding is None:
         yield "No class leaves an image that is not predicted as it, so the weaker test decided."
@@ -120,6 +179,11 @@ def warnings_of(
             "is found from so few is unsure."
         )
     yield from _unexplained(found)
+    if len(chosen.classes) < FEWEST_CLASSES:
+        yield (
+            f"{len(chosen.classes)} classes are too few to choose a layer by; test {FEWEST_CLASSES} or more, "
+            "or name the layer."
+        )
 
 
 def _unexplained(found: Sequence[Candidate]) -> Iterable[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from whyclass.progress import Report, Within
 from whyclass.records import AuditedPair, Planes, Shifts
-from whyclass.settings import OF_NO_RESULT, plain
+from whyclass.settings import OF_NO_RESULT, plain, seed_of
 from whyclass.store import key_of
 from whyclass.study import contrast, contrast_tests
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
@@ -111,6 +111,7 @@ def _test(context: Context, sampled: PairSample, source: int, planes: Planes, te
         replace(context, progress=Within(context.progress)), source
     )  # told source by source instead
     rows = np.flatnonzero(planes.pairs[:, 1] == source).tolist()
+    controlled = min(rows, key=lambda row: _lot(context, planes.pairs[row]))
     for test in tests:
         made = Shifts(
             model=context.model_info(),
@@ -122,11 +123,16 @@ def _test(context: Context, sampled: PairSample, source: int, planes: Planes, te
             draw=sampled.words,
             group=sampled.group,
             runs=sampled.runs,
-            pairs=tuple(_pair(own, sampled, planes, row, test, row == rows[0]) for row in rows),
+            pairs=tuple(_pair(own, sampled, planes, row, test, row == controlled) for row in rows),
             settings=plain(context.settings, OF_NO_RESULT),
             versions=context.versions,
         )
         made.save(shifts_file(context, sampled, source, test))
+
+
+def _lot(context: Context, pair: np.ndarray) -> int:
+    """Drawn for a pair: that of the least lot of each source has controls."""
+    return seed_of("controlled", context.settings.seed, f"{pair[0]} from {pair[1]}")
 
 
 def _pair(

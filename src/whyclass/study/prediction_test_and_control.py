@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from whyclass.checks import stitching
+from whyclass.checks import statistics, stitching
 from whyclass.models.preprocessing import Sample
 from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
@@ -41,9 +40,6 @@ def random_places(
     return tuple(found[:count])
 
 
-BOUNDS: tuple[tuple[float, Any], ...] = ((0.025, "lower"), (0.975, "higher"))
-"""Quantiles of the control, rounded outwards to a draw: of twenty the least and the largest."""
-
 Reader = Callable[[int], Sample]
 """From a position in the pool to the image."""
 
@@ -72,7 +68,7 @@ class Controls:
             return None
         drawn = [tuple(places[i] for i in alike) for places in self.draws(n, len(alike), mask)]
         scores = self.scores(drawn, read)
-        low, high = (float(np.quantile(scores[:, target], q, method=way)) for q, way in BOUNDS)
+        low, high = np.sort(scores[:, target])[list(statistics.outer_ranks(n))].tolist()
         return Control(
             n=n,
             mean=float(scores[:, target].mean()),
