@@ -16,6 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
+CROPS = ("paper", "cell")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
@@ -35,6 +36,7 @@ CHOICES = {
     "layout": LAYOUTS,
     "precision": PRECISIONS,
     "fill": FILLS,
+    "crop_at": CROPS,
     "signed": SIGNED,
     "target": TARGETS,
     "pictures": PICTURES,
@@ -97,6 +99,9 @@ class Settings:
         Nearest crops shown of each concept; the first is used in the test (4.2).
     pool
         Side of the average pooling before crops are compared (4.2).
+    crop_at
+        Where a crop is cut: ``"cell"``, the pixels of the pooled cell that was compared, or ``"paper"``, the
+        image divided by the pooled grid (4.2). They differ where the pool does not divide the layer's grid.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
@@ -156,6 +161,7 @@ class Settings:
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
+    crop_at: str = "paper"
     layout: str = "auto"
     controls: int = 20
     examples: int = 6

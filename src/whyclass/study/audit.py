@@ -331,7 +331,7 @@ def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
     context = pictures.context
     height, width = context.preprocessing.crop
     spots = tuple(
-        Spot(context.source(place.position), place.box(context.index.grid, (height, width)), place.cosine)
+        Spot(context.source(place.position), place.box(context.crops, (height, width)), place.cosine)
         for place in places
     )
     return Strip(spots, pictures.strip(places))

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from whyclass.errors import DataError, RecordError, StoreError
+from whyclass.grid import Crops
 from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.class_names import name_of
 from whyclass.models.described import Loaded
@@ -81,6 +82,11 @@ class Context:
     def clipped(self) -> bool:
         """Whether concepts know only the positive part of the layer's activations."""
         return self.split.signed and self.settings.signed == "clip"
+
+    @property
+    def crops(self) -> Crops:
+        """Which pixels are cut for the layer's pooled cells."""
+        return Crops(self.split.shape[1:], self.settings.pool, self.settings.crop_at)
 
     def name(self, index: int) -> str:
         """A class's name."""
