@@ -1,7 +1,7 @@
 """Where crops are cut: the image divided as in the paper against the pooled cell's own pixels.
 
 The concepts of a class, and the cells nearest to them, do not depend on it: they are found once, and
-boxes are cut three times around the same cells. ``paper`` and ``cell`` are the rows of ``whyclass.grid.CROPS``;
+boxes are cut three times around the same cells. ``paper`` and ``cell`` are rows of ``whyclass.grid.CROPS``;
 ``shifted`` has the paper's size around the middle of the cell, to tell what the place does from what the size
 does.
 

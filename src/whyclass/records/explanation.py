@@ -92,6 +92,9 @@ class Concept(Part):
         One for each of ``Explanation.images``, in that order.
     drawn
         What the concept itself would draw; None where no pictures were asked for.
+    unlabelled
+        The nearest crop over images that are neither predicted nor labelled as the class; none where no image
+        is known to be labelled as it.
     """
 
     vector: np.ndarray
@@ -100,6 +103,7 @@ class Concept(Part):
     excluding: tuple[Crop, ...]
     heat_maps: tuple[HeatMap, ...]
     drawn: Drawn | None = None
+    unlabelled: tuple[Crop, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,11 +193,13 @@ class PredictionTest(Part):
 class PredictionTests(Part):
     """The prediction test over the whole pool, and without images predicted as the class.
 
-    ``excluding`` is None when every image of the pool is predicted as the class.
+    ``excluding`` is None when every image of the pool is predicted as the class. ``unlabelled`` is without
+    images that are predicted or labelled as the class; None where no image is known to be labelled as it.
     """
 
     including: PredictionTest
     excluding: PredictionTest | None
+    unlabelled: PredictionTest | None = None
 
 
 @dataclass(frozen=True)
