@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,24 @@ def _number(label: str | None, count: int) -> int:
 
 def _is_imagenet(names: tuple[str, ...], count: int) -> bool:
     return count == len(_wnids()) and (not names or names[0].startswith(FIRST))
+
+
+def read_meaning(path: Path) -> dict[str, str | int]:
+    """From labels to names or indexes of classes: a JSON object.
+
+    Raises
+    ------
+    ClassError
+        If the file cannot be read, or holds anything else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ClassError(f"cannot read labels from {path}: {error}") from error
+    values = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(value, (str, int)) and not isinstance(value, bool) for value in values):
+        raise ClassError(f"{path} must hold a JSON object from labels to names or indexes of classes")
+    return dict(found)
 
 
 @cache
