@@ -7,9 +7,9 @@ does.
 
 Judges are both prediction tests, and the concept's own response to what is cut. For the latter all pixels but
 the box's become 0 in normalised space, and the compared cell is asked for its cosine with the concept, and
-for the part that is left of its projection on the concept. On every fifth class the energy of the pixels (the
-squared gradient of that projection) gives the share that lies in the box, and how far its centre is from the
-box's.
+for the part that is left of its projection on the concept. The energy of the pixels (the squared gradient of
+that projection) gives the share that lies in the box, and how far its centre is from the box's. Both are
+costly, and are asked of some of the classes.
 
     nice -n 10 python benchmarks/crop_places.py --store /tmp/crops --classes 200 --out crop_places.json
 """
@@ -44,8 +44,11 @@ FOLDERS = {"imagenet_sample/val": 1, "imagenette/val": 100, "breeds": 50}
 """Images taken of each class's folder."""
 
 MASKS = ("including", "excluding")
-ENERGY = 5
-"""The energy's centre is asked of every fifth class: it needs the gradient of whole images."""
+RESPONSE, ENERGY = 4, 8
+"""Beyond the first classes the response is asked of every fourth class, and the energy of every eighth."""
+
+FIRST = 60
+"""Of so many classes the response is asked in any case."""
 
 DRAWS = 10_000
 """Of the bootstrap over classes."""
@@ -115,14 +118,15 @@ def _rows(context: Context, options: argparse.Namespace) -> list[dict[str, Any]]
         if time.perf_counter() - started > 60 * options.minutes:
             break
         at = time.perf_counter()
-        row = {"class": target, "images": counts[target], **_row(context, target, number % ENERGY == 0)}
+        asked = number < FIRST or number % RESPONSE == 0, number % ENERGY == 0
+        row = {"class": target, "images": counts[target], **_row(context, target, *asked)}
         rows.append(row)
         options.out.write_text(json.dumps(rows))
         print(f"{number + 1} {context.name(target)}: {time.perf_counter() - at:.1f} s", flush=True)
     return rows
 
 
-def _row(context: Context, target: int, energy: bool) -> dict[str, Any]:
+def _row(context: Context, target: int, response: bool, energy: bool) -> dict[str, Any]:
     factors = evidence_of(context, target).factors
     query = explain.query(context, factors, masks_of(context, target))
     (found,) = nearest_crops.nearest(context.index, [query], 1)
@@ -131,7 +135,7 @@ def _row(context: Context, target: int, energy: bool) -> dict[str, Any]:
         places = [best[0] for best in found[mask]]
         images = [context.read([place.position])[0].tensor for place in places]
         row[mask] = {name: _test(context, target, places, images, cut) for name, cut in CUTS.items()}
-        if mask == "excluding":
+        if mask == "excluding" and response:
             concepts = torch.from_numpy(factors.concepts)
             responses = [
                 _responses(context, place, image, concept, energy)
@@ -213,7 +217,8 @@ def _print(rows: Sequence[dict[str, Any]], crops: Crops, image: tuple[int, int])
         for kind, key in (*((mask, key) for mask in MASKS for key in ("score", "predicted")),):
             _line(f"{kind}, {key}", [{name: row[kind][name][key] for name in CUTS} for row in chosen])
         for key in ("cosine", "left", "energy", "distance"):
-            asked = [row["response"] for row in chosen if key in row["response"]["paper"]]
+            found = [row["response"] for row in chosen if "response" in row]
+            asked = [response for response in found if key in response["paper"]]
             _line(key, [{name: response[name][key] for name in CUTS} for response in asked])
 
 

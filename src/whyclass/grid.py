@@ -89,7 +89,7 @@ class Crops:
 
     layer: tuple[int, int]
     pool: int = 2
-    at: str = "paper"
+    at: str = "cell"
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -161,7 +161,7 @@ class Settings:
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
-    crop_at: str = "paper"
+    crop_at: str = "cell"
     layout: str = "auto"
     controls: int = 20
     examples: int = 6
@@ -210,11 +210,11 @@ class Settings:
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(baseline="white", relu="after", starts=1),
-    "authors": Settings(baseline="ones", relu="before", starts=1),
+    "paper": Settings(baseline="white", relu="after", starts=1, crop_at="paper"),
+    "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
-paper's order of mean and ReLU, and an NMF that is begun more than once."""
+paper's order of mean and ReLU, an NMF that is begun more than once, and crops that are the compared cells."""
 
 
 OF_PAIRS = ("control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")

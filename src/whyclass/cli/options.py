@@ -180,7 +180,8 @@ def _opened(
     meaning = read_meaning(labels) if labels else None
 
     def study(layer: str, **changes: Any) -> Study:
-        changed, given = replace(settings, **changes), {"labels": meaning, "progress": progress}
+        changed = replace(settings, **changes)
+        given: dict[str, Any] = {"labels": meaning, "progress": progress}
         found = Study(loaded, layer, images, store, changed, device=_placed(device), **given)
         if found.choice is not None:
             progress.note(
