@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from whyclass import grid
@@ -46,6 +47,44 @@ def test_boxes_lie_inside_and_do_not_overlap(cells, image):
         pixels = {(row, column) for row in range(top, bottom) for column in range(left, right)}
         assert not covered & pixels
         covered |= pixels
+
+
+LAYERS = [(7, 7), (14, 14), (12, 12), (5, 8), (1, 9), (1, 1), (27, 13)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("image", [(224, 224), (100, 37), (299, 331)])
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_a_cells_own_box_holds_its_pixels_and_no_others(layer, image, pool):
+    crops = grid.Crops(layer, pool, "cell")
+    height, width = crops.size(image)
+    rows, columns = (pool if side >= pool else 1 for side in layer)
+    for cell in range(crops.grid[0] * crops.grid[1]):
+        i, j = divmod(cell, crops.grid[1])
+        left, top, right, bottom = crops.box(cell, image)
+        assert (bottom - top, right - left) == (height, width)
+        first = (i * rows * image[0] / layer[0], j * columns * image[1] / layer[1])
+        last = ((i + 1) * rows * image[0] / layer[0], (j + 1) * columns * image[1] / layer[1])
+        assert np.abs(np.subtract((top, left), first)).max() < 1
+        assert np.abs(np.subtract((bottom, right), last)).max() < 2
+        assert min(top, left) >= 0
+        assert bottom <= image[0]
+        assert right <= image[1]
+
+
+@pytest.mark.parametrize("layer", [(14, 14), (12, 12), (56, 56), (2, 2)])
+def test_both_places_are_the_same_where_all_divides(layer):
+    image = (16 * layer[0], 16 * layer[1])
+    paper, cell = (grid.Crops(layer, 2, at) for at in grid.CROPS)
+    assert paper.size(image) == cell.size(image)
+    assert all(paper.box(k, image) == cell.box(k, image) for k in range(layer[0] * layer[1] // 4))
+
+
+def test_at_layer_4_the_papers_crops_are_larger_and_lie_beside_their_cells():
+    paper, cell = grid.Crops((7, 7), 2, "paper"), grid.Crops((7, 7), 2, "cell")
+    assert (paper.size((224, 224)), cell.size((224, 224))) == ((74, 74), (64, 64))
+    assert paper.box(8, (224, 224)) == (148, 148, 222, 222)
+    assert cell.box(8, (224, 224)) == (128, 128, 192, 192)  # the last row and column of 32 pixels fell away
 
 
 @pytest.mark.parametrize("n", range(1, 26))

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from whyclass import settings
+from whyclass import grid, settings
 from whyclass.attribution import smoothgrad
 from whyclass.checks import stitching
 from whyclass.errors import SettingsError
@@ -39,10 +39,12 @@ def test_the_presets_differ_where_paper_and_code_do():
     assert (PRESETS["paper"].baseline, PRESETS["paper"].relu) == ("white", "after")
     assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
     assert PRESETS["default"] == Settings()
+    assert PRESETS["paper"].crop_at == PRESETS["authors"].crop_at == "paper"
 
 
 def test_choices_are_the_rows_of_the_tables_that_serve_them():
     assert set(settings.METHODS) == set(smoothgrad.METHODS)
+    assert set(settings.CROPS) == set(grid.CROPS)
     assert set(settings.LAYOUTS) == {"auto", *stitching.LAYOUTS}
     assert tuple(table_formats.FORMATS) == settings.TABLE_FORMATS
 
@@ -82,6 +84,7 @@ def test_choices_are_the_rows_of_the_tables_that_serve_them():
         {"shifts": (0.0, 2.0, 1.0)},
         {"shifts": (0.0, float("nan"))},
         {"fill": "black"},
+        {"crop_at": "corner"},
     ],
     ids=str,
 )

@@ -6,11 +6,15 @@ Notation
     the grid of pooled cells of a layer.
 ``S x T``
     height and width of the image the model sees, in pixels.
+``h x w``
+    the grid of the layer itself, before pooling.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
@@ -42,6 +46,83 @@ def crop_box(cell: int, grid: tuple[int, int], image: tuple[int, int]) -> Box:
     i, j = divmod(cell, grid[1])
     height, width = crop_size(grid, image)
     return j * width, i * height, (j + 1) * width, (i + 1) * height
+
+
+def own_size(layer: tuple[int, int], image: tuple[int, int], pool: int) -> tuple[int, int]:
+    """Height and width in pixels of the cells of the layer that a pooled cell is the mean of.
+
+    Examples
+    --------
+    >>> own_size((7, 7), (224, 224), 2)
+    (64, 64)
+    """
+    down, across = (_window(cells, pool) * side // cells for cells, side in zip(layer, image, strict=True))
+    return max(1, down), max(1, across)
+
+
+def own_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int) -> Box:
+    """Box of these cells: from row ``i*pool*S/h`` on, columns likewise, and of one size for all cells."""
+    i, j = divmod(cell, pooled_shape(*layer, pool)[1])
+    height, width = own_size(layer, image, pool)
+    top = i * _window(layer[0], pool) * image[0] // layer[0]
+    left = j * _window(layer[1], pool) * image[1] // layer[1]
+    return left, top, left + width, top + height
+
+
+def _window(cells: int, pool: int) -> int:
+    return pool if cells >= pool else 1
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Which pixels are cut for the pooled cells of a layer.
+
+    Attributes
+    ----------
+    layer
+        (h, w).
+    pool
+        Side of the average pooling.
+    at
+        A row of ``CROPS``.
+    """
+
+    layer: tuple[int, int]
+    pool: int = 2
+    at: str = "cell"
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(p, q)."""
+        return pooled_shape(*self.layer, self.pool)
+
+    def size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of every crop of an image of (height, width) pixels."""
+        return CROPS[self.at][0](self, image)
+
+    def box(self, cell: int, image: tuple[int, int]) -> Box:
+        """Of a pooled cell, counted row by row."""
+        return CROPS[self.at][1](self, cell, image)
+
+
+Size = Callable[[Crops, tuple[int, int]], tuple[int, int]]
+Placed = Callable[[Crops, int, tuple[int, int]], Box]
+
+CROPS: dict[str, tuple[Size, Placed]] = {
+    "paper": (
+        lambda crops, image: crop_size(crops.grid, image),
+        lambda crops, cell, image: crop_box(cell, crops.grid, image),
+    ),
+    "cell": (
+        lambda crops, image: own_size(crops.layer, image, crops.pool),
+        lambda crops, cell, image: own_box(cell, crops.layer, image, crops.pool),
+    ),
+}
+"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), or the pooled cell's own pixels.
+
+Both are the same where the pool divides the layer's grid and the grid the image. Where an odd last row falls
+away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down and right.
+"""
 
 
 ANCHORS: dict[str, tuple[float, float]] = {

@@ -16,6 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
+CROPS = ("paper", "cell")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
@@ -41,6 +42,7 @@ CHOICES = {
     "layout": LAYOUTS,
     "precision": PRECISIONS,
     "fill": FILLS,
+    "crop_at": CROPS,
     "signed": SIGNED,
     "target": TARGETS,
     "pictures": PICTURES,
@@ -103,6 +105,9 @@ class Settings:
         Nearest crops shown of each concept; the first is used in the test (4.2).
     pool
         Side of the average pooling before crops are compared (4.2).
+    crop_at
+        Where a crop is cut: ``"cell"``, the pixels of the pooled cell that was compared, or ``"paper"``, the
+        image divided by the pooled grid (4.2). They differ where the pool does not divide the layer's grid.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
@@ -177,6 +182,7 @@ class Settings:
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
+    crop_at: str = "cell"
     layout: str = "auto"
     controls: int = 20
     null_crops: int = 199
@@ -232,11 +238,11 @@ class Settings:
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(baseline="white", relu="after", starts=1),
-    "authors": Settings(baseline="ones", relu="before", starts=1),
+    "paper": Settings(baseline="white", relu="after", starts=1, crop_at="paper"),
+    "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
-paper's order of mean and ReLU, and an NMF that is begun more than once."""
+paper's order of mean and ReLU, an NMF that is begun more than once, and crops that are the compared cells."""
 
 
 OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")

@@ -555,3 +555,67 @@ def test_an_encoded_picture_says_what_it_is(rng, lossless, mime):
     assert back.get_format_mimetype() == mime
     if lossless:
         assert np.array_equal(np.asarray(back), np.asarray(image))
+
+
+# ---------------------------------------------------------------- labels
+
+
+class Listed:
+    """Pairs of an image and a label, or images alone."""
+
+    def __init__(self, labels, alone=False, **attributes):
+        self.labels, self.alone = labels, alone
+        vars(self).update(attributes)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, position):
+        image = np.full((4, 6, 3), position, np.uint8)
+        return image if self.alone else (image, self.labels[position])
+
+
+def labels_of(source) -> list[str | None]:
+    return [item.label for item in source.items]
+
+
+def test_a_file_is_labelled_by_its_folder(tmp_path):
+    files = [tmp_path / "hawk" / "a.png", tmp_path / "owl" / "grey" / "b.png"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        constant(0).save(file)
+    assert labels_of(pool(tmp_path)) == ["hawk", "grey"]
+    assert labels_of(pool(tmp_path / "hawk")) == ["hawk"]
+    assert labels_of(pool(files)) == ["hawk", "grey"]
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("hawk", "hawk"),
+        (3, "3"),
+        (np.int64(3), "3"),
+        (torch.tensor(3), "3"),
+        (True, None),
+        (0.5, None),
+        (torch.zeros(2), None),
+        ({"boxes": []}, None),
+    ],
+    ids=str,
+)
+def test_the_second_of_a_pair_is_the_label_where_it_can_be_one(value, label):
+    assert labels_of(pool(Listed([value]))) == [label]
+
+
+def test_a_dataset_names_its_numbers_and_may_keep_them_apart():
+    names = ["hawk", "owl"]
+    assert labels_of(pool(Listed([1, 0], classes=names))) == ["owl", "hawk"]
+    assert labels_of(pool(Listed([0, 0], alone=True, classes=names, targets=[1, 0]))) == ["owl", "hawk"]
+    assert labels_of(pool(Listed([1, 2], classes=names))) == ["owl", "2"]
+    assert labels_of(pool(Listed([0, 0], alone=True, targets=[1]))) == [None, None]  # not of these images
+    part = torch.utils.data.Subset(Listed([0, 1], classes=names), [1])
+    assert labels_of(pool(part)) == ["owl"]
+
+
+def test_a_label_is_no_part_of_the_identity():
+    assert pool(Listed([0, 1])).digest == pool(Listed(["a", None])).digest

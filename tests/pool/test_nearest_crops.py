@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from whyclass.grid import Crops
 from whyclass.models.tasks import Task
 from whyclass.pool import nearest_crops
 from whyclass.pool.images import Item
@@ -92,15 +93,15 @@ def test_progress_is_told_of_every_image(rng, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("grid", "cell", "box"),
+    ("layer", "cell", "box"),
     [
-        ((7, 7), 0, (0, 0, 32, 32)),  # layer3.5 of a ResNet at 224
-        ((7, 7), 48, (192, 192, 224, 224)),
-        ((3, 3), 4, (74, 74, 148, 148)),  # layer4.2
+        ((14, 14), 0, (0, 0, 32, 32)),  # layer3.5 of a ResNet at 224
+        ((14, 14), 48, (192, 192, 224, 224)),
+        ((7, 7), 4, (74, 74, 148, 148)),  # layer4.2
     ],
 )
-def test_a_place_has_the_papers_box(grid, cell, box):
-    assert Place(0, cell, 1.0).box(grid, (224, 224)) == box
+def test_a_place_has_the_papers_box(layer, cell, box):
+    assert Place(0, cell, 1.0).box(Crops(layer, at="paper"), (224, 224)) == box
 
 
 def test_random_places_come_evenly_from_the_mask():

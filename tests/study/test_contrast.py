@@ -105,7 +105,8 @@ def test_control_random_crops_show_the_shortcut_seldom(asked, twins, truth):
     index, generator = asked.index(), np.random.default_rng(0)
     drawn = random_places(index.usable, index.usable, index.cells.shape[1], 4000, generator)
     masks = [
-        (truth[index.items[p.position].path].get(world.SHORTCUT), p.box(index.grid, (96, 96))) for p in drawn
+        (truth[index.items[p.position].path].get(world.SHORTCUT), p.box(asked.context().crops, (96, 96)))
+        for p in drawn
     ]
     rate = np.mean(
         [mask is not None and mask[t:b, x:r].mean() >= judgement.SHOWN for mask, (x, t, r, b) in masks]

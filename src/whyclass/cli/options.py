@@ -39,6 +39,10 @@ Model = Annotated[
 ]
 Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only checkpoint")]
 Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="JSON object from a folder's name to a class, where folders are not named so"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 Quiet = Annotated[bool, typer.Option(help="no progress")]
@@ -150,11 +154,13 @@ def _opened(
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
     precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
     device: Device = "auto",
+    labels: Labels = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Opened:
     """Load the model; a study of it is opened layer by layer."""
     from whyclass.models import loading
+    from whyclass.models.class_labels import read_meaning
     from whyclass.store import Store
     from whyclass.study.layer_choice import choose_layer
     from whyclass.study.study import Study
@@ -171,9 +177,12 @@ def _opened(
         std=_numbers(std, "std"),
     )
 
+    meaning = read_meaning(labels) if labels else None
+
     def study(layer: str, **changes: Any) -> Study:
         changed = replace(settings, **changes)
-        found = Study(loaded, layer, images, store, changed, device=_placed(device), progress=progress)
+        given: dict[str, Any] = {"labels": meaning, "progress": progress}
+        found = Study(loaded, layer, images, store, changed, device=_placed(device), **given)
         if found.choice is not None:
             progress.note(
                 f"how the layer was chosen: {found.choice.save(choice_page(found.store, found.choice))}"

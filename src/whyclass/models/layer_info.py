@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from whyclass.errors import LayerError
-from whyclass.grid import crop_size, pooled_shape
+from whyclass.grid import Crops
 from whyclass.models.layer_layouts import Form, form_of, is_attention, within
+from whyclass.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def describe(name: str, module: nn.Module, output: Any, image: tuple[int, int]) 
             f"its output has shape {shape}, needed is (n, c, h, w) with h and w in the proportions "
             "of the image, or tokens of a grid",
         )
-    crop = crop_size(pooled_shape(*form.shape[1:]), image)
+    crop = Crops(form.shape[1:], at=Settings().crop_at).size(image)
     if not torch.isfinite(output).all():
         return LayerInfo(name, kind, shape, crop, "its output is not finite")
     if is_attention(output, form):

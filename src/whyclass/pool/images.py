@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -35,10 +35,14 @@ WORKERS = max(2, min(8, os.cpu_count() or 2))
 
 @dataclass(frozen=True)
 class Item:
-    """Identity of an image: its path relative to the pool, and a hash of its content."""
+    """Identity of an image: its path relative to the pool, and a hash of its content.
+
+    ``label`` is what it is labelled as, of files the name of their folder; it is no part of the identity.
+    """
 
     path: str
     digest: str
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Pool:
     kept
         From a position to the pixels (S, T, C) that the model sees, where all images were decoded before;
         it raises ``DataError`` for one that could not be.
+    meaning
+        From a label to a class's name or index, where the user said so.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Pool:
     read: Callable[[int], Any] = field(repr=False)
     files: bool = False
     kept: Callable[[int], np.ndarray] | None = field(repr=False, default=None)
+    meaning: Mapping[str, str | int] = field(repr=False, default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -103,8 +110,10 @@ def pool(images: Any) -> Pool:
     images
         A folder or several, searched with their subfolders; or a sequence (a map-style dataset
         counts) of pictures, paths, uint8 arrays (H, W, C), or float tensors (C, S, T) that are
-        already normalised. Of pairs, such as (image, label), the first part is taken. Pictures and
-        paths give one or three channels; a model of other numbers needs arrays or tensors.
+        already normalised. Of pairs, such as (image, label), the first part is taken, and the second
+        is the label where it is a number or a string; a dataset's ``classes`` name the numbers, and its
+        ``targets`` stand for labels that come in no pair. Pictures and paths give one or three channels; a
+        model of other numbers needs arrays or tensors.
 
     Raises
     ------
@@ -178,7 +187,10 @@ def _from_files(paths: list[Path]) -> Pool:
 def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
     with ThreadPoolExecutor(4) as threads:
         digests = list(threads.map(lambda entry: _file_digest(entry[0]), files))
-    items = tuple(Item(_printable(path), digest) for (_, path), digest in zip(files, digests, strict=True))
+    items = tuple(
+        Item(_printable(path), digest, _printable(place.parent.name) or None)
+        for (place, path), digest in zip(files, digests, strict=True)
+    )
     places = [place for place, _ in files]
     return Pool(name, items, lambda position: places[position], files=True)
 
@@ -191,10 +203,41 @@ def _from_sequence(images: Any) -> Pool:
         image = images[position]
         return image[0] if isinstance(image, (tuple, list)) else image
 
+    labels = _labels_beside(images)
+
+    def first(position: int) -> Any:
+        image = images[position]
+        if not isinstance(image, (tuple, list)):
+            return image
+        labels[position] = _label(image[1], images) if len(image) > 1 else None
+        return image[0]
+
     width = len(str(len(images) - 1))
-    digests = (_content_digest(read, position) for position in range(len(images)))
-    items = tuple(Item(f"{position:0{width}d}", digest) for position, digest in enumerate(digests))
+    digests = (_content_digest(first, position) for position in range(len(images)))
+    found = [(f"{position:0{width}d}", digest) for position, digest in enumerate(digests)]
+    items = tuple(Item(*one, labels.get(position)) for position, one in enumerate(found))
     return Pool(f"{type(images).__name__} of {len(images)} images", items, read)
+
+
+def _labels_beside(images: Any) -> dict[int, str | None]:
+    """Labels that a dataset keeps apart from its images, by position."""
+    targets: Any = getattr(images, "targets", None)
+    if not hasattr(targets, "__len__") or len(targets) != len(images):
+        return {}
+    return {position: _label(target, images) for position, target in enumerate(targets)}
+
+
+def _label(value: Any, images: Any) -> str | None:
+    """A label as text; a number by its name where the dataset, or the one that it is a part of, names it."""
+    if isinstance(value, str):
+        return _printable(value)
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return None
+    names: Any = getattr(images, "classes", getattr(getattr(images, "dataset", None), "classes", None))
+    named = isinstance(names, (list, tuple)) and 0 <= value < len(names)
+    return str(names[value]) if named else str(int(value))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from whyclass.grid import Box, crop_box
+from whyclass.grid import Box, Crops
 from whyclass.pool.indexing_pass import Index
 
 ROWS = 32
@@ -31,9 +31,9 @@ class Place:
     cell: int
     cosine: float
 
-    def box(self, grid: tuple[int, int], image: tuple[int, int]) -> Box:
+    def box(self, crops: Crops, image: tuple[int, int]) -> Box:
         """Its box on an image of (height, width) pixels."""
-        return crop_box(self.cell, grid, image)
+        return crops.box(self.cell, image)
 
 
 @dataclass(frozen=True)

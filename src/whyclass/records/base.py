@@ -209,11 +209,19 @@ class Prediction(Part):
 
 @dataclass(frozen=True)
 class Source(Part):
-    """An image of the pool: relative path, content hash, and what the model predicts for it."""
+    """An image of the pool: relative path, content hash, and what the model predicts for it.
+
+    ``label`` is what it is labelled as, of files the name of their folder; None where that tells no images
+    apart. ``labelled`` is the name of the class that this is, where it is known to be one. ``score`` is that
+    of the class which is explained, where it is told.
+    """
 
     path: str
     digest: str
     prediction: Prediction
+    label: str | None = None
+    labelled: str | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,9 @@ class Concept(Part):
         What it does for the test of all concepts; None where that was not asked for.
     stability
         How it comes out from halves of the images; None where that was not asked for.
+    unlabelled
+        The nearest crop over images that are neither predicted nor labelled as the class; none where no image
+        is known to be labelled as it.
     """
 
     vector: np.ndarray
@@ -182,6 +185,7 @@ class Concept(Part):
     drawn: Drawn | None = None
     contribution: Contribution | None = None
     stability: Stability | None = None
+    unlabelled: tuple[Crop, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,11 +293,13 @@ class PredictionTest(Part):
 class PredictionTests(Part):
     """The prediction test over the whole pool, and without images predicted as the class.
 
-    ``excluding`` is None when every image of the pool is predicted as the class.
+    ``excluding`` is None when every image of the pool is predicted as the class. ``unlabelled`` is without
+    images that are predicted or labelled as the class; None where no image is known to be labelled as it.
     """
 
     including: PredictionTest
     excluding: PredictionTest | None
+    unlabelled: PredictionTest | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from whyclass.checks.statistics import share_within
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
+from whyclass.report import sources_text
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
 from whyclass.report.verdict_checks import decisive
 from whyclass.report.words import clean, count, error, percent, quoted, score, score_of, shape
@@ -28,6 +29,8 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
             "Test, other images",
             _test_line(tests.excluding) if tests.excluding else f"not run: {not_run(explanation)}",
         ),
+        *(("Test, not so labelled", _test_line(test)) for test in [tests.unlabelled] if test),
+        *_sources(explanation),
         *(("Rival", rival_line(explanation)) for _ in [explanation.rival] if explanation.rival),
         ("Concepts", ", ".join(map(_concept_part, explanation.concepts))),
         *(("The set", set_line(explanation)) for _ in [0] if set_line(explanation)),
@@ -141,6 +144,18 @@ def drawn_result(explanation: Explanation) -> str:
         f"{made}. To pictures of as many random directions, {same}the concepts with their channels in "
         f"another order, it {says(control, explanation)}."
     )
+
+
+def _sources(explanation: Explanation) -> list[tuple[str, str]]:
+    """Where the crops of each test come from."""
+    tests = explanation.prediction_test
+    named = {
+        "Sources, whole pool": tests.including,
+        "Sources, other images": tests.excluding,
+        "Sources, not so labelled": tests.unlabelled,
+    }
+    found = ((name, sources_text.of_test(test, explanation.target)) for name, test in named.items())
+    return [(name, told) for name, told in found if told]
 
 
 def _test_line(test: PredictionTest) -> str:

@@ -23,6 +23,7 @@ from whyclass.records import (
     Record,
     Separation,
     Side,
+    Source,
     Sweep,
     codec,
 )
@@ -168,6 +169,7 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
             "drawn": _drawn(concept.drawn) if concept.drawn else None,
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
+            "crops_unlabelled": _crops(concept.unlabelled),
         }
         for concept in concepts
     ]
@@ -196,15 +198,32 @@ def _drawn(drawn: Drawn) -> dict[str, Any]:
 
 def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
     return [
-        {"image": c.image.path, "box": list(c.box), "cosine": c.cosine, "predicted": c.image.prediction.name}
+        {
+            "image": c.image.path,
+            "box": list(c.box),
+            "cosine": c.cosine,
+            "predicted": c.image.prediction.name,
+            "label": c.image.label,
+            "labelled": c.image.labelled,
+        }
         for c in crops
     ]
 
 
 def tests(found: PredictionTests) -> dict[str, Any]:
-    """Both prediction tests with their controls."""
-    excluding = found.excluding
-    return {"including": _test(found.including), "excluding": _test(excluding) if excluding else None}
+    """The prediction tests with their controls."""
+    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled")}
+    return {name: _test(test) if test else None for name, test in named.items()}
+
+
+def _source(source: Source) -> dict[str, Any]:
+    return {
+        "image": source.path,
+        "predicted": _named(source.prediction),
+        "label": source.label,
+        "labelled": source.labelled,
+        "score": source.score,
+    }
 
 
 def _test(test: PredictionTest) -> dict[str, Any]:
@@ -221,6 +240,7 @@ def _test(test: PredictionTest) -> dict[str, Any]:
         "smallest": None if test.smallest is None else list(test.smallest),
         "again": list(test.again),
         "nulls": [codec.to_json(one) for one in test.nulls],
+        "sources": [_source(shown.image) for shown in test.sources],
     }
 
 

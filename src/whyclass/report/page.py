@@ -34,6 +34,7 @@ from whyclass.report import (
     layer_choice_text,
     page_pictures,
     record_tables,
+    sources_text,
     verdict,
     verdict_checks,
     words,
@@ -132,6 +133,7 @@ SAID = {
     "contrast_text": contrast_text,
     "contrast_verdict": contrast_verdict,
     "curves": curves,
+    "sources_text": sources_text,
     "page_pictures": page_pictures,
 }
 """Modules whose functions templates call, by the name that they have there."""

@@ -69,7 +69,9 @@ def box_style(box: Box, picture: Picture) -> str:
     return f"left:{x0:.2f}%;top:{y0:.2f}%;width:{x1 - x0:.2f}%;height:{y1 - y0:.2f}%"
 
 
-def best(explanation: Explanation, pool: Literal["including", "excluding"]) -> list[Crop | None]:
+def best(
+    explanation: Explanation, pool: Literal["including", "excluding", "unlabelled"]
+) -> list[Crop | None]:
     """The crop that stands for each concept in a test: its nearest, or None where there is none."""
     return [next(iter(getattr(concept, pool)), None) for concept in explanation.concepts]
 

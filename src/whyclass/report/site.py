@@ -14,8 +14,8 @@ from importlib.resources import files as package_files
 from typing import Any, Literal
 
 from whyclass.errors import RecordError
-from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Strip
-from whyclass.report import page_pictures, paper_tables, verdict
+from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Source, Strip
+from whyclass.report import page_pictures, paper_tables, sources_text, verdict
 from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
 from whyclass.store import Store, safe_name
@@ -220,13 +220,24 @@ def _class_files(
             "verdict": verdict.verdict(alone),
             "stitched": [
                 pictures.shown(test.picture, name) if test else None
-                for test, name in ((tests.including, "stitched"), (tests.excluding, "stitched-other"))
+                for test, name in (
+                    (tests.including, "stitched"),
+                    (tests.excluding, "stitched-other"),
+                    (tests.unlabelled, "stitched-unlabelled"),
+                )
             ],
+            "whence": [*(sources_text.line(own, finding.target) for own in _sources(finding)), ""],
         }
     line = Line(result, standing(finding), page_name(result), pictures.shown(finding.thumbnail, "best"))
     name = "site_class.html" if tests else "site_unexplained.html"
     page = (page_name(result), rendered(name, scope).encode())
     return _Made([*pictures.files, page], line)
+
+
+def _sources(finding: Finding) -> list[list[Source]]:
+    """The images that the best crops of both tests come from."""
+    strips = zip(*((one.including, one.excluding) for one in finding.concepts), strict=True)
+    return [[strip.spots[0].image for strip in own if strip] for own in strips]
 
 
 def page_name(found: ClassResult) -> str:

@@ -51,6 +51,9 @@ def _tests(explanation: Explanation) -> Iterator[Check]:
         return
     result: Result = "passed" if tests.excluding.predicted else "failed"
     yield Check("images it calls something else", result, score(tests.excluding.score))
+    if tests.unlabelled is not None:
+        result = "passed" if tests.unlabelled.predicted else "failed"
+        yield Check("images that are not labelled so either", result, score(tests.unlabelled.score))
 
 
 def _nulls(explanation: Explanation) -> Iterator[Check]:

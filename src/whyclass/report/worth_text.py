@@ -38,7 +38,8 @@ def stability_line(concept: Concept) -> str:
     mark = "Unstable: " if found.least < UNSTABLE else ""
     return (
         f"{mark}found anew from {count(found.n)} halves of the images with a cosine of "
-        f"{score(found.mean)} on average, {score(found.least)} at least; the same best crop in {percent(found.same_crop)} of them."
+        f"{score(found.mean)} on average, {score(found.least)} at least; the same "
+        f"best crop in {percent(found.same_crop)} of them."
     )
 
 

@@ -143,7 +143,7 @@ def settings_of(context: Context) -> dict[str, Any]:
 def finding_file(context: Context, target: int) -> Path:
     """Where the finding of a class is kept, whatever folder its pool lay in."""
     numbers = context.key(target, settings=settings_of(context))
-    key = key_of(numbers=numbers, names=context.names_digest, model=context.loaded.name)
+    key = key_of(**context.labelled, numbers=numbers, names=context.names_digest, model=context.loaded.name)
     return context.store.record("findings", key)
 
 
@@ -331,7 +331,7 @@ def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
     context = pictures.context
     height, width = context.preprocessing.crop
     spots = tuple(
-        Spot(context.source(place.position), place.box(context.index.grid, (height, width)), place.cosine)
+        Spot(context.source(place.position), place.box(context.crops, (height, width)), place.cosine)
         for place in places
     )
     return Strip(spots, pictures.strip(places))

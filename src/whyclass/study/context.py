@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from whyclass.errors import DataError, RecordError, StoreError
+from whyclass.grid import Crops
 from whyclass.models import preprocessing as models_preprocessing
+from whyclass.models.class_labels import classes_of
 from whyclass.models.class_names import name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
@@ -82,6 +85,28 @@ class Context:
         """Whether concepts know only the positive part of the layer's activations."""
         return self.split.signed and self.settings.signed == "clip"
 
+    @property
+    def crops(self) -> Crops:
+        """Which pixels are cut for the layer's pooled cells."""
+        return Crops(self.split.shape[1:], self.settings.pool, self.settings.crop_at)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class that each image is labelled as, shape (N,); -1 where that is not known."""
+        labels = [item.label for item in self.index.items]
+        names, meaning = self.loaded.class_names, self.pool.meaning
+        return classes_of(labels, self.index.predicted, names, self.task.classes, meaning)
+
+    @cached_property
+    def labelled(self) -> dict[str, Any]:
+        """What the tests of a class depend on besides, where labels are known to be of classes."""
+        return {"labels": key_of(labels=self.labels.tolist())} if (self.labels >= 0).any() else {}
+
+    @cached_property
+    def _several(self) -> bool:
+        """Whether labels tell images apart."""
+        return len({item.label for item in self.index.items}) > 1
+
     def name(self, index: int) -> str:
         """A class's name."""
         return name_of(index, self.loaded.class_names)
@@ -102,11 +127,15 @@ class Context:
         counts = [(k, int(self.index.counting(k).sum())) for k in self.classes()]
         return tuple(PoolClass(k, self.name(k), n) for k, n in counts)
 
-    def source(self, position: int) -> Source:
-        """What an image of the pool is, and what the model predicts for it."""
+    def source(self, position: int, target: int | None = None) -> Source:
+        """What an image of the pool is, what the model predicts for it, and its score for a class."""
         item, index = self.index.items[position], int(self.index.predicted[position])
-        score = float(self.index.scores(np.array([position]))[0, index])
-        return Source(item.path, item.digest, self.prediction(index, score))
+        scores = self.index.scores(np.array([position]))[0]
+        own = None if target is None else float(scores[target])
+        said = self.prediction(index, float(scores[index]))
+        known = int(self.labels[position])
+        label, named = item.label if self._several else None, self.name(known) if known >= 0 else None
+        return Source(item.path, item.digest, said, label, named, own)
 
     def read(
         self, positions: Iterable[int], advance: Callable[[int], None] = lambda done: None
@@ -172,6 +201,7 @@ class Context:
         """What a record of these classes is kept under, which shows names of model, pool and classes."""
         return key_of(
             **self._drawn,
+            **self.labelled,
             numbers=self.key(*classes, settings=plain(self.settings)),
             names=list(self.loaded.class_names),
             model=self.loaded.name,

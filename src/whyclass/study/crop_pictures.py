@@ -40,7 +40,7 @@ STRIP_QUALITY = 80
 
 def piece(context: Context, place: Place, tensor: Tensor) -> Tensor:
     """The crop at a place of an image (C, S, T)."""
-    left, top, right, bottom = place.box(context.index.grid, (tensor.shape[1], tensor.shape[2]))
+    left, top, right, bottom = place.box(context.crops, (tensor.shape[1], tensor.shape[2]))
     return tensor[:, top:bottom, left:right]
 
 
@@ -71,7 +71,7 @@ class Pictures:
     def crop(self, place: Place) -> Crop:
         """The crop at a place."""
         sample = self.sample(place.position)
-        box = place.box(self.index.grid, (sample.tensor.shape[1], sample.tensor.shape[2]))
+        box = place.box(self.context.crops, (sample.tensor.shape[1], sample.tensor.shape[2]))
         return Crop(self.context.source(place.position), box, place.cosine, encode(sample.picture.crop(box)))
 
     def small(self, position: int, side: int) -> ClassImage:
@@ -85,7 +85,7 @@ class Pictures:
         pieces = []
         for place in places:
             picture = self.context.picture(place.position)
-            piece = picture.crop(place.box(self.index.grid, (picture.height, picture.width)))
+            piece = picture.crop(place.box(self.context.crops, (picture.height, picture.width)))
             if side is not None:
                 piece.thumbnail((piece.width, side))
             pieces.append(piece)

@@ -9,7 +9,7 @@ import numpy as np
 
 from whyclass.concepts.nmf import strongest
 from whyclass.pool import nearest_crops
-from whyclass.pool.nearest_crops import Query
+from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
     COMPLETENESS_BOUND,
     ClassImage,
@@ -143,10 +143,16 @@ def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictu
             share=float(factors.shares[k]),
             including=tuple(pictures.crop(place) for place in places["including"][k]),
             excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
+            unlabelled=tuple(pictures.crop(best[k][0]) for best in _unlabelled(places)),
             heat_maps=tuple(HeatMap(values / largest) for values in maps),
         )
 
     return tuple(concept(k) for k in range(len(factors.concepts)))
+
+
+def _unlabelled(places: Places) -> Iterable[list[list[Place]]]:
+    """By concept, the nearest places of images not labelled as the class either, where that is asked."""
+    return [places["unlabelled"]] if places.get("unlabelled", [[]])[0] else []
 
 
 def rival(tests: PredictionTests, target: int) -> Prediction | None:

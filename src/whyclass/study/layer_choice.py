@@ -18,7 +18,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from whyclass.errors import LayerError, SettingsError
-from whyclass.grid import crop_size
 from whyclass.models import described
 from whyclass.models.class_names import resolve
 from whyclass.models.layer_info import LayerInfo
@@ -147,7 +146,7 @@ def _candidate(context: Context, classes: Sequence[int], concepts: int, told: st
     return Candidate(
         layer=context.split.layer,
         shape=context.split.shape,
-        crop=crop_size(context.index.grid, context.preprocessing.crop),
+        crop=context.crops.size(context.preprocessing.crop),
         concepts=concepts,
         including=including,
         excluding=excluding,

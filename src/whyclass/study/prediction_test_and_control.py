@@ -12,7 +12,7 @@ from whyclass.checks import statistics, stitching
 from whyclass.models.preprocessing import Sample
 from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
-from whyclass.records import Control, PredictionTest, PredictionTests
+from whyclass.records import ClassImage, Control, PredictionTest, PredictionTests
 from whyclass.settings import seed_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures, encode, piece
@@ -159,12 +159,13 @@ class Tester:
 
         ``known`` are the controls of as many crops from the same images, where they were drawn already.
         """
+        controls = dict(zip(("including", "excluding"), known, strict=True))
         tests = {
-            name: self.one(target, [best[0] for best in places[name]], mask, control)
-            for (name, mask), control in zip(masks.items(), known, strict=True)
+            name: self.one(target, [best[0] for best in places[name]], mask, controls.get(name))
+            for name, mask in masks.items()
             if mask.any()
         }
-        return PredictionTests(tests["including"], tests.get("excluding"))
+        return PredictionTests(tests["including"], tests.get("excluding"), tests.get("unlabelled"))
 
     def one(
         self, target: int, places: Sequence[Place], mask: np.ndarray, control: Control | None = None
@@ -175,12 +176,17 @@ class Tester:
         """
         read = self.pictures.sample
         test = stitched(self.pictures.context, places, read)
-        sources = () if self.lean else tuple(self.pictures.whole(place.position) for place in places)
+        sources = () if self.lean else tuple(self._source(target, place.position) for place in places)
         same = alike(places)
         known = control or self.controls.of(target, same, mask, read)
         found = recorded(self.pictures.context, target, test, self.lean)
         distinct = len(set(same))
         return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
+
+    def _source(self, target: int, position: int) -> ClassImage:
+        """A whole image with the class's own score."""
+        image = self.pictures.context.source(position, target)
+        return replace(self.pictures.whole(position), image=image)
 
 
 def alike(places: Sequence[Place]) -> list[int]:
@@ -206,6 +212,11 @@ def recorded(context: Context, target: int, test: stitching.Stitched, lean: bool
 
 
 def masks_of(context: Context, target: int) -> dict[str, np.ndarray]:
-    """Which images (N,) crops are drawn from: all, and those that do not count for the class."""
+    """Which images (N,) crops are drawn from: all, and those that do not count for the class.
+
+    Where images are known to be labelled as the class, also those that are not labelled as it either.
+    """
     usable = context.index.usable
-    return {"including": usable, "excluding": usable & ~context.index.counting(target)}
+    masks = {"including": usable, "excluding": usable & ~context.index.counting(target)}
+    labelled = usable & (context.labels == target)
+    return masks | ({"unlabelled": masks["excluding"] & ~labelled} if labelled.any() else {})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +64,10 @@ class Study(OpenedModel):
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
+    labels
+        From what images are labelled as (their folder's name, or a dataset's label) to a class's name or
+        index; not needed where labels are names of classes, ImageNet's WordNet numbers, or indexes. Labels
+        choose no image: they tell where crops come from, and leave images out of one more prediction test.
     decoder
         In whose latent space pictures are drawn under ``Settings(pictures="generator")``
         (`whyclass.visualise.Generator`; `whyclass.models.loading.decoder` loads one from a file).
@@ -94,6 +99,7 @@ class Study(OpenedModel):
         class_names: str | Path | Iterable[str] | None = None,
         preprocessing: Preprocessing | None = None,
         device: str = "auto",
+        labels: Mapping[str, str | int] | None = None,
         decoder: nn.Module | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
@@ -104,7 +110,7 @@ class Study(OpenedModel):
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with progress.step("load"):
             loaded = opened(model, weights, class_names, preprocessing, device)
-            pool = pool_images.pool(images)
+            pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
             if layer != AUTO:
                 super().__init__(loaded, layer, pool, folder, settings, progress)
         if layer == AUTO:
@@ -114,6 +120,8 @@ class Study(OpenedModel):
             with progress.step("load"):
                 super().__init__(loaded, found.chosen.layer, pool, folder, settings, progress)
         self.decoder = decoder
+        for name in self.pool.meaning.values():
+            self._resolved(name)
 
     def explain(self, target: str | int) -> Explanation:
         """Why does the model predict a class?

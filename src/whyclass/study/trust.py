@@ -139,7 +139,7 @@ def _refitted(
     best = [[nearest[0] for nearest in one[name]] for one in others]
     steady = stabilities(checked.halves, best, [nearest[0] for nearest in found.places[name]])
     concepts = tuple(replace(one, stability=mine) for one, mine in zip(concepts, steady, strict=True))
-    whole = [test.predicted for test in (tests.including, tests.excluding) if test]
+    whole = [test.predicted for test in (tests.including, tests.excluding, tests.unlabelled) if test]
     same = [_ends(own, found, one) == whole for one in others]
     return Judged(concepts, tests, agreement(checked.halves, same))
 
