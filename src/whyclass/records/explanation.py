@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class Concept(Part):
     excluding: tuple[Crop, ...]
     heat_maps: tuple[HeatMap, ...]
     drawn: Drawn | None = None
-    unlabelled: tuple[Crop, ...] = ()
+    unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
