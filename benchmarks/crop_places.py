@@ -2,7 +2,7 @@
 
 The concepts of a class, and the cells nearest to them, do not depend on it: they are found once, and
 boxes are cut three times around the same cells. ``paper`` and ``cell`` are rows of ``whyclass.grid.CROPS``;
-``shifted`` has the paper's size around the middle of the cell, to tell what the place does from what the size
+``centred`` has the paper's size around the middle of the cell, to tell what the place does from what the size
 does.
 
 Judges are both prediction tests, and the concept's own response to what is cut. For the latter all pixels but
@@ -56,16 +56,7 @@ DRAWS = 10_000
 Cut = Callable[[Crops, int, tuple[int, int]], Box]
 
 
-def shifted(crops: Crops, cell: int, image: tuple[int, int]) -> Box:
-    """A box of the paper's size around the middle of the cell, moved inside the image."""
-    left, top, right, bottom = CROPS["cell"][1](crops, cell, image)
-    height, width = CROPS["paper"][0](crops, image)
-    x = min(max(0, (left + right - width) // 2), image[1] - width)
-    y = min(max(0, (top + bottom - height) // 2), image[0] - height)
-    return x, y, x + width, y + height
-
-
-CUTS: dict[str, Cut] = {"paper": CROPS["paper"][1], "cell": CROPS["cell"][1], "shifted": shifted}
+CUTS: dict[str, Cut] = {"paper": CROPS["paper"][1], "cell": CROPS["cell"][1], "centred": CROPS["centred"][1]}
 
 
 def main() -> None:
@@ -229,7 +220,7 @@ def _line(title: str, values: Sequence[dict[str, float]]) -> None:
     draws = generator.integers(len(values), size=(DRAWS, len(values)))
     paper = np.array([one["paper"] for one in values])
     told = [f"paper {paper.mean():.3f}"]
-    for name in ("cell", "shifted"):
+    for name in ("cell", "centred"):
         own = np.array([one[name] for one in values])
         low, high = np.quantile((own - paper)[draws].mean(1), (0.025, 0.975))
         told.append(f"{name} {own.mean():.3f} ({(own - paper).mean():+.3f} [{low:+.3f}, {high:+.3f}])")

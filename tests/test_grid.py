@@ -75,9 +75,10 @@ def test_a_cells_own_box_holds_its_pixels_and_no_others(layer, image, pool):
 @pytest.mark.parametrize("layer", [(14, 14), (12, 12), (56, 56), (2, 2)])
 def test_both_places_are_the_same_where_all_divides(layer):
     image = (16 * layer[0], 16 * layer[1])
-    paper, cell = (grid.Crops(layer, 2, at) for at in grid.CROPS)
-    assert paper.size(image) == cell.size(image)
-    assert all(paper.box(k, image) == cell.box(k, image) for k in range(layer[0] * layer[1] // 4))
+    every = [grid.Crops(layer, 2, at) for at in grid.CROPS]
+    assert len({one.size(image) for one in every}) == 1
+    for k in range(layer[0] * layer[1] // 4):
+        assert len({one.box(k, image) for one in every}) == 1
 
 
 def test_at_layer_4_the_papers_crops_are_larger_and_lie_beside_their_cells():
@@ -85,6 +86,14 @@ def test_at_layer_4_the_papers_crops_are_larger_and_lie_beside_their_cells():
     assert (paper.size((224, 224)), cell.size((224, 224))) == ((74, 74), (64, 64))
     assert paper.box(8, (224, 224)) == (148, 148, 222, 222)
     assert cell.box(8, (224, 224)) == (128, 128, 192, 192)  # the last row and column of 32 pixels fell away
+
+
+def test_centred_crops_have_the_papers_size_and_the_cells_middle():
+    centred, cell = grid.Crops((7, 7), 2, "centred"), grid.Crops((7, 7), 2, "cell")
+    assert centred.size((224, 224)) == (74, 74)
+    assert centred.box(4, (224, 224)) == (59, 59, 133, 133)  # of 64 to 128, five pixels more on each side
+    assert cell.box(4, (224, 224)) == (64, 64, 128, 128)
+    assert centred.box(0, (224, 224)) == (0, 0, 74, 74)  # moved inside the image
 
 
 @pytest.mark.parametrize("n", range(1, 26))

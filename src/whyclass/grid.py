@@ -69,6 +69,15 @@ def own_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int
     return left, top, left + width, top + height
 
 
+def centred_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int) -> Box:
+    """Box of the size of `crop_box` around the middle of `own_box`, moved inside the image."""
+    left, top, right, bottom = own_box(cell, layer, image, pool)
+    height, width = crop_size(pooled_shape(*layer, pool), image)
+    x = min(max(0, (left + right - width) // 2), image[1] - width)
+    y = min(max(0, (top + bottom - height) // 2), image[0] - height)
+    return x, y, x + width, y + height
+
+
 def _window(cells: int, pool: int) -> int:
     return pool if cells >= pool else 1
 
@@ -89,7 +98,7 @@ class Crops:
 
     layer: tuple[int, int]
     pool: int = 2
-    at: str = "cell"
+    at: str = "centred"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -117,10 +126,15 @@ CROPS: dict[str, tuple[Size, Placed]] = {
         lambda crops, image: own_size(crops.layer, image, crops.pool),
         lambda crops, cell, image: own_box(cell, crops.layer, image, crops.pool),
     ),
+    "centred": (
+        lambda crops, image: crop_size(crops.grid, image),
+        lambda crops, cell, image: centred_box(cell, crops.layer, image, crops.pool),
+    ),
 }
-"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), or the pooled cell's own pixels.
+"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, or the
+paper's size around the middle of these.
 
-Both are the same where the pool divides the layer's grid and the grid the image. Where an odd last row falls
+All are the same where the pool divides the layer's grid and the grid the image. Where an odd last row falls
 away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down and right.
 """
 

@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-CROPS = ("paper", "cell")
+CROPS = ("paper", "cell", "centred")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
@@ -106,8 +106,9 @@ class Settings:
     pool
         Side of the average pooling before crops are compared (4.2).
     crop_at
-        Where a crop is cut: ``"cell"``, the pixels of the pooled cell that was compared, or ``"paper"``, the
-        image divided by the pooled grid (4.2). They differ where the pool does not divide the layer's grid.
+        Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels of
+        the pooled cell that was compared, or ``"centred"``, of the paper's size around their middle. They
+        differ where the pool does not divide the layer's grid.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
@@ -182,7 +183,7 @@ class Settings:
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
-    crop_at: str = "cell"
+    crop_at: str = "centred"
     layout: str = "auto"
     controls: int = 20
     null_crops: int = 199
@@ -242,7 +243,7 @@ PRESETS = {
     "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
-paper's order of mean and ReLU, an NMF that is begun more than once, and crops that are the compared cells."""
+paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells."""
 
 
 OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")

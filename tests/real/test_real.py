@@ -93,8 +93,8 @@ def test_attribution_is_complete(explanations):
 
 def test_crops_are_the_compared_cells(explanations):
     found = explanations["French horn"]
-    assert {crop.picture.width for concept in found.concepts for crop in concept.including} == {64}
-    assert found.prediction_test.including.picture.height == 6 * 64
+    assert {crop.picture.width for concept in found.concepts for crop in concept.including} == {74}
+    assert found.prediction_test.including.picture.height == 6 * 74
 
 
 def test_pages_hold_no_address_and_stay_small(explanations):

@@ -201,8 +201,7 @@ def test_a_part_is_told_with_its_fields():
     concept = explanations.explanation().concepts[0]
     assert repr(concept) == (
         "Concept(vector=<float32 16>, share=0.2222, including=<8 Crop>, excluding=<8 Crop>, "
-        "heat_maps=<6 HeatMap>, drawn=None, contribution=Contribution(…), stability=Stability(…), "
-        "unlabelled=())"
+        "heat_maps=<6 HeatMap>, drawn=None, contribution=Contribution(…), stability=Stability(…))"
     )
     crop = replace(concept.including[0], box=(1, 2, 3, 4), image=records.Source("a", "b", TENCH))
     assert repr(crop) == (

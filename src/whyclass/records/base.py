@@ -8,7 +8,7 @@ bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ def _array(value: np.ndarray) -> str:
 
 def _part(value: Part) -> str:
     return (
-        repr(value) if isinstance(value, Record) or len(held(value)) < FEW else f"{type(value).__name__}(…)"
+        repr(value) if isinstance(value, Record) or len(told(value)) < FEW else f"{type(value).__name__}(…)"
     )
 
 
@@ -72,6 +72,11 @@ _TOLD: dict[Any, Callable[[Any], str]] = {
 def held(part: Part) -> dict[str, Any]:
     """Fields of a record, or of a part of one, by name."""
     return {one.name: getattr(part, one.name) for one in fields(part)}  # type: ignore[arg-type]
+
+
+def told(part: Part) -> dict[str, Any]:
+    """Those of them that are told: all but what is marked as not to be."""
+    return {one.name: getattr(part, one.name) for one in fields(part) if one.repr}  # type: ignore[arg-type]
 
 
 def _inside(value: Any) -> list[Any] | None:
@@ -120,7 +125,7 @@ class Part:
 
     def __repr__(self) -> str:
         """Its fields, told shortly."""
-        shown = ", ".join(f"{name}={short(value)}" for name, value in held(self).items())
+        shown = ", ".join(f"{name}={short(value)}" for name, value in told(self).items())
         return f"{type(self).__name__}({shown})"
 
     def __eq__(self, other: object) -> bool:
@@ -219,9 +224,9 @@ class Source(Part):
     path: str
     digest: str
     prediction: Prediction
-    label: str | None = None
-    labelled: str | None = None
-    score: float | None = None
+    label: str | None = field(default=None, repr=False)
+    labelled: str | None = field(default=None, repr=False)
+    score: float | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

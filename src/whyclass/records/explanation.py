@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -185,7 +185,7 @@ class Concept(Part):
     drawn: Drawn | None = None
     contribution: Contribution | None = None
     stability: Stability | None = None
-    unlabelled: tuple[Crop, ...] = ()
+    unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
