@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from whyclass.checks import statistics, stitching
+from whyclass import intervals
+from whyclass.checks import stitching
 from whyclass.models.preprocessing import Sample
 from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
@@ -62,7 +63,7 @@ class Controls:
         if not settings.controls:
             return None
         scores = np.stack([self._draw(draw, count, mask, read) for draw in range(settings.controls)])
-        low, high = np.sort(scores[:, target])[list(statistics.outer_ranks(settings.controls))].tolist()
+        low, high = np.sort(scores[:, target])[list(intervals.outer_ranks(settings.controls))].tolist()
         return Control(
             n=settings.controls,
             mean=float(scores[:, target].mean()),
