@@ -20,7 +20,8 @@ from audit import POOL
 from explain import SHARED
 from torch import Tensor
 
-from whyclass.checks import statistics, stitching
+from whyclass import intervals
+from whyclass.checks import stitching
 from whyclass.models import loading
 from whyclass.models.split import run
 from whyclass.pool import images as pool_images
@@ -98,7 +99,7 @@ def _tell(kind: str, rows: np.ndarray) -> None:
         means = unit * stacked[:, column].mean(), unit * mosaic[:, column].mean()
         difference = unit * (mosaic - stacked)[:, column]
         generator = np.random.default_rng(seed_of("layouts", 0, kind))
-        low, high = statistics.interval(difference, generator, (-unit, unit)) or (np.nan, np.nan)
+        low, high = intervals.interval(difference, generator, (-unit, unit)) or (np.nan, np.nan)
         print(f"  {name:12s}  stacked {means[0]:7.3f}  mosaic {means[1]:7.3f}", end="")
         print(f"  mosaic - stacked {difference.mean():+7.3f} [{low:+.3f}, {high:+.3f}]")
     only = [int((one[:, 1] > other[:, 1]).sum()) for one, other in ((stacked, mosaic), (mosaic, stacked))]

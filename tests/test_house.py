@@ -18,7 +18,7 @@ import whyclass
 from whyclass import errors, records
 
 FLOORS = (
-    "errors progress progress_bars grid settings files views",
+    "errors progress progress_bars grid settings files views intervals",
     "records",
     "store",
     "concepts",

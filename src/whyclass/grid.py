@@ -131,8 +131,8 @@ CROPS: dict[str, tuple[Size, Placed]] = {
         lambda crops, cell, image: centred_box(cell, crops.layer, image, crops.pool),
     ),
 }
-"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, or the
-paper's size around the middle of these.
+"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, or
+the paper's size around the middle of these.
 
 All are the same where the pool divides the layer's grid and the grid the image. Where an odd last row falls
 away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down and right.

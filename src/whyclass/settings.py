@@ -106,8 +106,8 @@ class Settings:
     pool
         Side of the average pooling before crops are compared (4.2).
     crop_at
-        Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels of
-        the pooled cell that was compared, or ``"centred"``, of the paper's size around their middle. They
+        Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels
+        of the pooled cell that was compared, or ``"centred"``, of the paper's size around their middle. They
         differ where the pool does not divide the layer's grid.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers import nets
+from whyclass import intervals
 from whyclass.checks import interventions, statistics
 from whyclass.checks.stitching import LAYOUTS, mosaic, scores_of_images, stack, stitch
 from whyclass.errors import ModelError
@@ -143,7 +144,7 @@ def test_a_patch_is_pasted_into_every_image_and_nothing_else_changes(rng):
 def test_the_interval_is_that_of_a_slow_bootstrap_and_covers_the_mean(rng):
     """With one score at either bound, each half as heavy as a score; of one score there is none."""
     values = rng.beta(2, 5, (4, 40))
-    low, high = statistics.interval(values, np.random.default_rng(1))
+    low, high = intervals.interval(values, np.random.default_rng(1))
     draws = []
     for _ in range(4000):
         weights = rng.gamma([1.0] * 40 + [0.5, 0.5])
@@ -151,7 +152,7 @@ def test_the_interval_is_that_of_a_slow_bootstrap_and_covers_the_mean(rng):
     np.testing.assert_allclose(low, np.quantile(draws, 0.025, axis=0), atol=0.01)
     np.testing.assert_allclose(high, np.quantile(draws, 0.975, axis=0), atol=0.01)
     assert ((low < values.mean(1)) & (values.mean(1) < high)).all()
-    assert statistics.interval(np.array([0.3]), np.random.default_rng(1)) is None
+    assert intervals.interval(np.array([0.3]), np.random.default_rng(1)) is None
 
 
 def test_random_directions_have_the_normals_length_and_no_direction_in_common(rng):

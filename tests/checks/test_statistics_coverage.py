@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.layer_choices import candidate
-from whyclass.checks import statistics
+from whyclass import intervals
 from whyclass.records import Candidate
 from whyclass.study import layer_choice_rule
 
@@ -46,7 +46,7 @@ def test_the_interval_of_a_mean(n):
     rng = np.random.default_rng(n)
     found = {
         name: holds(
-            statistics.interval(rng.beta(*shape(*moments), (4 * TIMES, n)), np.random.default_rng(1)),
+            intervals.interval(rng.beta(*shape(*moments), (4 * TIMES, n)), np.random.default_rng(1)),
             moments[0],
         )
         for name, moments in SCORES.items()
@@ -61,7 +61,7 @@ def test_the_interval_of_a_mean(n):
 def test_the_interval_of_a_difference(n):
     rng = np.random.default_rng(n)
     one, other = (rng.beta(*shape(*SCORES[name]), (TIMES, n)) for name in list(SCORES)[2:4])
-    ends = statistics.interval(one - other, np.random.default_rng(1), within=(-1, 1))
+    ends = intervals.interval(one - other, np.random.default_rng(1), within=(-1, 1))
     assert 0.9 <= holds(ends, 0.619 - 0.284) <= (0.99 if n > 4 else 1)
 
 
@@ -81,12 +81,12 @@ def equal(rng: np.random.Generator, n: int) -> np.ndarray:
 def test_the_interval_of_the_best_step(draw, n):
     rng = np.random.default_rng(n)
     best = float(draw(np.random.default_rng(0), 100_000).mean(-1).max()) if draw is turning else 0.335
-    found = [statistics.interval_of_highest(draw(rng, n), np.random.default_rng(k)) for k in range(150)]
+    found = [intervals.interval_of_highest(draw(rng, n), np.random.default_rng(k)) for k in range(150)]
     held = holds(tuple(np.array(found).T), best)
     assert held >= 0.9
     if draw is equal:  # where the best step is plain, one of ten is watched for nothing, and that costs width
         assert held <= 0.995
-        plain = [statistics.interval(draw(rng, n), np.random.default_rng(k)) for k in range(60)]
+        plain = [intervals.interval(draw(rng, n), np.random.default_rng(k)) for k in range(60)]
         assert np.mean([low.max() <= best for low, _ in plain]) < 0.9  # of each step alone it does not hold
 
 
@@ -99,10 +99,10 @@ def test_the_interval_of_pairs_of_sources(sources):
         own = rng.beta(0.5, 1.0, sources).repeat(8)
         values = np.clip(own + rng.normal(0, 0.05, own.shape), 0, 1)
         cluster = np.arange(sources).repeat(8)
-        ends = statistics.interval_of_clusters(values, cluster, np.random.default_rng(k))
+        ends = intervals.interval_of_clusters(values, cluster, np.random.default_rng(k))
         held.append(ends[0] <= MEAN_OF_PAIRS <= ends[1])
         if k < 40:
-            ends = statistics.interval(values, np.random.default_rng(k))
+            ends = intervals.interval(values, np.random.default_rng(k))
             naive.append(ends[0] <= MEAN_OF_PAIRS <= ends[1])
     assert 0.9 <= np.mean(held) <= (0.99 if sources > 4 else 1)
     assert np.mean(naive) < 0.75
@@ -122,7 +122,7 @@ def test_wilsons_interval_of_a_share(n):
     """Over true shares: for a single one it may hold in less, since few counts are possible."""
     rng = np.random.default_rng(n)
     shares = rng.uniform(size=5000)
-    ends = np.array([statistics.wilson(hits, n) for hits in range(n + 1)])[rng.binomial(n, shares)]
+    ends = np.array([intervals.wilson(hits, n) for hits in range(n + 1)])[rng.binomial(n, shares)]
     assert 0.9 <= np.mean((ends[:, 0] <= shares) & (shares <= ends[:, 1])) <= 0.99
 
 
@@ -131,18 +131,18 @@ def test_the_range_of_draws(n):
     """One more draw lies in it as often as is said, whatever the draws are of."""
     rng = np.random.default_rng(n)
     draws = np.sort(rng.exponential(size=(20_000, n)), -1)
-    low, high = statistics.outer_ranks(n)
+    low, high = intervals.outer_ranks(n)
     more = rng.exponential(size=len(draws))
     inside = np.mean((draws[:, low] <= more) & (more <= draws[:, high]))
-    assert inside == pytest.approx(statistics.share_within(n), abs=0.01)
+    assert inside == pytest.approx(intervals.share_within(n), abs=0.01)
 
 
 def test_of_fewer_than_three_there_is_none():
     generator = np.random.default_rng(0)
-    assert statistics.interval(np.array([0.3, 0.4]), generator) is None
-    assert statistics.interval_of_highest(np.array([[0.3, 0.4]]), generator) is None
-    assert statistics.interval_of_clusters(np.full(9, 0.3), np.arange(9) % 2, generator) is None
-    assert statistics.deviation(np.array([0.3])) is None
+    assert intervals.interval(np.array([0.3, 0.4]), generator) is None
+    assert intervals.interval_of_highest(np.array([[0.3, 0.4]]), generator) is None
+    assert intervals.interval_of_clusters(np.full(9, 0.3), np.arange(9) % 2, generator) is None
+    assert intervals.deviation(np.array([0.3])) is None
 
 
 CANDIDATES = (0.5, 0.55, 0.6, 0.45)
@@ -186,7 +186,7 @@ def test_intervals_of_all_layers_hold_together():
         held = []
         for k in range(150):
             scores = np.stack([rng.beta(*shape(mean, 0.4), n) for mean in CANDIDATES])
-            low, high = statistics.interval_together(scores, np.random.default_rng(k))
+            low, high = intervals.interval_together(scores, np.random.default_rng(k))
             held.append(((low <= CANDIDATES) & (high >= CANDIDATES)).all())
         assert 0.9 <= np.mean(held) <= (0.99 if n > 4 else 1), n
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from whyclass.records import (
     Average,
     Candidate,
+    ChosenScore,
     ClassResult,
     Completeness,
     Control,
@@ -67,4 +68,5 @@ def choice(
         warnings=(warning,) if warning else (),
         settings={"images": 16, "copies": 8, "concepts": 6},
         versions={"whyclass": "0"},
+        score=ChosenScore(8, 0.61, 0.4, 0.8, 0.09),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,27 @@ def test_the_summary_and_the_object_say_the_same():
     assert (found["layer"], found["concepts"], len(found["candidates"])) == ("stage2", 6, 3)
     assert found["candidates"][2]["excluding"]["score"] == 0.75
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_score_after_the_choice_is_told_everywhere():
+    made = choice(THREE, 1)
+    said = "0.61 of all classes, 95% interval 0.40 to 0.80, which holds whichever candidate is chosen"
+    assert said in dict(rows(made))["Score"]
+    assert said in page(made)
+    assert as_object(made)["score"]["optimism"] == 0.09
+    old = replace(made, score=None)
+    assert "Score" not in dict(rows(old))
+    assert "whichever candidate" not in page(old)
+
+
+def test_of_too_few_classes_no_interval_is_shown():
+    one = candidate("a", 4, 0.4)
+    bare = replace(one, excluding=replace(one.excluding, low=None, high=None))
+    made = choice([bare], 0)
+    assert lines(made)[1][4] == "0.40"
+    (drawn,) = columns(made)
+    assert drawn.excluding.low == drawn.excluding.high == drawn.excluding.y
+    assert page(made)
 
 
 def test_a_choice_is_saved_and_loaded(tmp_path):

@@ -33,7 +33,7 @@ from whyclass.store import find_store
 from whyclass.study import class_evidence, layer_choice_rule
 from whyclass.study.layer_candidates import candidates
 from whyclass.study.layer_choice import cheap
-from whyclass.study.layer_choice_rule import averaged, pick
+from whyclass.study.layer_choice_rule import after_choice, averaged, decide, pick, warnings_of
 from whyclass.study.layer_choice_sample import classes_of, sample_of
 from whyclass.study.study import Study
 
@@ -137,6 +137,18 @@ def test_of_the_same_crops_the_fewest_concepts_are_chosen():
     chosen, why = pick(found)
     assert chosen.concepts == 6
     assert "has the fewest concepts that score" in why
+
+
+def test_fewer_than_five_classes_choose_nothing():
+    names = tuple("abcde")
+    found = [candidate("a", 4, 0.9, names=names), candidate("b", 8, 0.2, names=names)]
+    assert decide(found)[0].layer == "a"
+    few = [candidate("a", 4, 0.9, names=names[:4]), candidate("b", 8, 0.2, names=names[:4])]
+    chosen, why = decide(few)
+    assert chosen.layer == "b"
+    assert "4 classes are too few to choose" in why
+    assert after_choice(few, chosen, 0) is None
+    assert any("4 classes are too few" in warning for warning in warnings_of(few, chosen, 4, [10] * 4))
 
 
 def test_without_the_second_test_the_first_decides():

@@ -1,1 +1,1 @@
-"""Asking the model again: stitched crops, interventions, and the statistics of both."""
+"""Asking the model again: stitched crops, interventions, and random directions."""

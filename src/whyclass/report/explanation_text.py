@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from whyclass.checks.statistics import share_within
+from whyclass.intervals import share_within
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
 from whyclass.report import sources_text
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whyclass.checks import statistics
+from whyclass import intervals
 from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report.paper_tables import LEAST
 from whyclass.report.published_numbers import PAPER_SHIFTS, Value
@@ -144,7 +144,7 @@ def _paper(model: str, values: tuple[Value, ...]) -> list[str]:
 
 
 def _spread(values: list[float]) -> tuple[float, float]:
-    return float(np.mean(values)), statistics.deviation(np.array(values)) or 0.0
+    return float(np.mean(values)), intervals.deviation(np.array(values)) or 0.0
 
 
 def _told(spread: tuple[float, float]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from whyclass.checks import statistics
+from whyclass import intervals
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
 from whyclass.report.audits_in_store import labels
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
@@ -217,7 +217,7 @@ def _moved_values(pairs: Sequence[AuditedPair], source: np.ndarray, runs: int) -
         value = _mean(found, source)
         if name.startswith("swap"):
             value = replace(value, spread=None)  # a share's says nothing more
-        values[name] = replace(value, runs=statistics.deviation(np.array(by_run)))
+        values[name] = replace(value, runs=intervals.deviation(np.array(by_run)))
     return values
 
 
@@ -255,18 +255,18 @@ def _mean(found: np.ndarray, source: np.ndarray | None = None) -> Value:
     """Mean of scores with its interval: over all, or over the sources (n,) that they are of."""
     own = np.arange(len(found)) if source is None else source
     low, high = _ends(found, own)
-    return Value(float(found.mean()), low, high, spread=statistics.deviation(found))
+    return Value(float(found.mean()), low, high, spread=intervals.deviation(found))
 
 
 def _ends(found: np.ndarray, source: np.ndarray) -> tuple[float, float] | tuple[None, None]:
     generator = np.random.default_rng(seed_of("interval", 0, ""))
-    return statistics.interval_of_clusters(found, source, generator) or (None, None)
+    return intervals.interval_of_clusters(found, source, generator) or (None, None)
 
 
 def share(found: Iterable[bool]) -> Value:
     """Share with Wilson's 95 % interval."""
     hits = [bool(one) for one in found]
-    return Value(sum(hits) / len(hits), *statistics.wilson(sum(hits), len(hits)))
+    return Value(sum(hits) / len(hits), *intervals.wilson(sum(hits), len(hits)))
 
 
 # ---------------------------------------------------------------- the paper's rows

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whyclass import intervals
 from whyclass.checks import interventions, statistics
 from whyclass.concepts.hyperplanes import signed_distance
 from whyclass.errors import SettingsError
@@ -214,7 +215,7 @@ def _inserted(
     before = attempt.before
     pictures = interventions.paste(attempt.images, patch, box)
     after = attempt.context.scores(pictures, advance)
-    ends = statistics.interval(after[:, attempt.target], attempt.generator("interval"))
+    ends = intervals.interval(after[:, attempt.target], attempt.generator("interval"))
     original, pasted = _means(attempt, before), _means(attempt, after)
     task = attempt.context.task
     turned = task.counts(after, attempt.target) & ~task.counts(before, attempt.target)
@@ -302,11 +303,11 @@ def _sweep(attempt: Attempt, name: str, at: Sequence[float], scores: Scores) -> 
 def _of_highest(attempt: Attempt, scores: np.ndarray) -> tuple[float, float] | tuple[None, None]:
     """95 % interval of the target's highest mean score, from scores (S, n, C)."""
     generator = attempt.generator("interval")
-    return statistics.interval_of_highest(scores[:, :, attempt.target], generator) or (None, None)
+    return intervals.interval_of_highest(scores[:, :, attempt.target], generator) or (None, None)
 
 
 def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
-    ends = statistics.interval(scores[:, :, attempt.target], attempt.generator("interval"))
+    ends = intervals.interval(scores[:, :, attempt.target], attempt.generator("interval"))
     mean = scores.mean(1)
     return tuple(
         Step(

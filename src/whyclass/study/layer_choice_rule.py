@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from whyclass.checks import statistics
+from whyclass import intervals
 from whyclass.records import Average, Candidate, ChosenScore, ClassResult, Trial
 from whyclass.report import paper_tables
 from whyclass.settings import seed_of
@@ -40,7 +40,7 @@ def after_choice(found: Sequence[Candidate], chosen: Candidate, seed: int) -> Ch
         return None
     scores = _decisive_scores(found)
     generator = np.random.default_rng(seed_of("choice", seed, ""))
-    ends = statistics.interval_together(scores, generator)
+    ends = intervals.interval_together(scores, generator)
     optimism = []
     for _ in range(RESAMPLED):
         rows = generator.integers(count, size=count)
@@ -129,7 +129,7 @@ def averaged(tests: Sequence[Trial | None], seed: int) -> Average:
     scores = np.array([test.score if test else 0.0 for test in tests])
     share = paper_tables.share([bool(test and test.predicted) for test in tests])
     generator = np.random.default_rng(seed_of("bootstrap", seed, ""))
-    ends = statistics.interval(scores, generator)
+    ends = intervals.interval(scores, generator)
     control, called = _controls(tests)
     assert share.low is not None
     assert share.high is not None
@@ -138,7 +138,7 @@ def averaged(tests: Sequence[Trial | None], seed: int) -> Average:
         score=float(scores.mean()),
         low=None if ends is None else float(ends[0]),
         high=None if ends is None else float(ends[1]),
-        error=(statistics.deviation(scores) or 0.0) / len(scores) ** 0.5,
+        error=(intervals.deviation(scores) or 0.0) / len(scores) ** 0.5,
         predicted=share.value,
         predicted_low=share.low,
         predicted_high=share.high,

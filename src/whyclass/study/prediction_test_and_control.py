@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from whyclass.checks import statistics, stitching
+from whyclass import intervals
+from whyclass.checks import stitching
 from whyclass.models.preprocessing import Sample
 from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
@@ -68,7 +69,7 @@ class Controls:
             return None
         drawn = [tuple(places[i] for i in alike) for places in self.draws(n, len(alike), mask)]
         scores = self.scores(drawn, read)
-        low, high = np.sort(scores[:, target])[list(statistics.outer_ranks(n))].tolist()
+        low, high = np.sort(scores[:, target])[list(intervals.outer_ranks(n))].tolist()
         return Control(
             n=n,
             mean=float(scores[:, target].mean()),
