@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ BUDGET = 2 << 30
 BY_MODE = {"1": (1, 1), "L": (1, 0), "I;16": (2, 1), "I": (4, 1), "P": (1, 4), "LA": (4, 1), "RGB": (4, 0)}
 """Bytes that Pillow holds for a pixel of a mode, and for one of the 8-bit picture that is made of it."""
 
-BY_FORMAT = {"WEBP": 8, "AVIF": 12, "JPEG2000": 16, "GIF": 1, "ICO": 4}
+BY_FORMAT = {"WEBP": 8, "AVIF": 12, "JPEG2000": 16, "GIF": 1, "TIFF": 1, "ICO": 4}
 """Bytes for a pixel that a format's decoder holds besides."""
 
 PROGRESSIVE = 8
@@ -272,11 +273,11 @@ def upright(image: Image.Image) -> Upright:
 
 
 def _eight(image: Image.Image) -> Image.Image:
-    if image.mode in ("1", "LA", "La"):
-        return image.convert(_VIA.get(image.mode, "L")).convert("L")
     if image.mode in ("L", "RGB"):
         return image
-    return image.convert(_VIA.get(image.mode, "RGB")).convert("RGB")
+    if way := _VIA.get(image.mode):
+        image = image.convert(way)
+    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
 def _highest(picture: Image.Image) -> float:
@@ -310,9 +311,21 @@ def _scaled(image: Image.Image, bits: int) -> Upright:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What the orientation tag asks for; whatever else the metadata holds is not looked at."""
-    try:
-        value: Any = image.getexif().get(ORIENTATION)
-        value = value[0] if isinstance(value, (tuple, bytes)) else value
-        return TURNS.get(int(value))
-    except Exception:  # Pillow raises nearly anything for odd metadata, and a picture needs none
-        return None
+    for find in (lambda: image.getexif()[ORIENTATION], lambda: _stored(image.info["exif"])):
+        try:
+            value: Any = find()
+            value = value[0] if isinstance(value, (tuple, bytes)) else value
+            return TURNS.get(int(value))
+        except Exception:  # Pillow raises nearly anything for odd metadata, and a picture needs none
+            continue
+    return None
+
+
+def _stored(exif: bytes) -> int:
+    """The orientation in an EXIF block, found without its other entries: Pillow stops at one cut off."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    entries = (struct.unpack_from(f"{order}HHIH", data, start + 2 + 12 * n) for n in range(count))
+    return next(value for tag, _, _, value in entries if tag == ORIENTATION)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
+from whyclass.report import pool_text
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
 from whyclass.report.words import clean, count, error, percent, quoted, score, score_of, shape
 
@@ -16,7 +17,6 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
     judged = verdict(explanation)
     tests = explanation.prediction_test
     model, pool = explanation.model, explanation.pool
-    skipped = f", {count(len(pool.skipped))} skipped" if pool.skipped else ""
     found = [
         ("Class", f"{explanation.target.name} (index {explanation.target.index})"),
         ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
@@ -29,10 +29,10 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
         ("Concepts", ", ".join(percent(concept.share) for concept in explanation.concepts)),
         *(("Drawn pictures", drawn_result(explanation)) for _ in [0] if explanation.drawn_test),
         ("Images", images_line(explanation)),
-        ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
+        ("Pool", f"{pool.name}: {pool_text.size_line(pool)}"),
         ("Model", f"{model.name}, {model.layer} ({shape(model.shape)})"),
         ("Completeness", completeness_line(explanation.completeness)),
-        *(("Warning", warning) for warning in explanation.warnings),
+        *(("Warning", warning) for warning in (*explanation.warnings, *pool_text.cautions(pool))),
     ]
     return [(label, clean(value)) for label, value in found]
 

@@ -33,6 +33,7 @@ from whyclass.report import (
     explanation_text,
     layer_choice_text,
     page_pictures,
+    pool_text,
     record_tables,
     verdict,
     words,
@@ -122,6 +123,7 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
 
 SAID = {
     "words": words,
+    "pool_text": pool_text,
     "verdicts": verdict,
     "explanation_text": explanation_text,
     "contrast_text": contrast_text,
