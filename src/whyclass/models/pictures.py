@@ -217,15 +217,15 @@ def cost(image: Image.Image, resize: Callable[[tuple[int, int]], tuple[int, int]
     ValueError
         If they are more than the budget.
     """
-    width, height = image.size
+    (width, height), (wide, high) = image.size, resize(image.size)
     held, made = BY_MODE.get("I;16" if image.mode.startswith("I;16") else image.mode, (4, 4))
     each = held + 2 * made if made else 2 * held  # to turn a picture makes another
     total = width * height * (each + BY_FORMAT.get(image.format or "", 0))
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
         scale = (getattr(image, "decoderconfig", None) or (1,))[0]
         total += width * height * scale**2 * PROGRESSIVE
-    wide, high = resize(image.size)
-    total += 4 * wide * (height + high)  # Pillow resizes rows first, and then columns
+    if (wide, high) != (width, height):
+        total += 4 * wide * (height + high)  # Pillow resizes rows first, and then columns
     if total > budget.size:
         raise ValueError(
             f"{width:,} x {height:,} pixels ({image.mode}) take {total / 1e9:,.1f} GB to decode and "
@@ -269,7 +269,8 @@ def upright(image: Image.Image) -> Upright:
         else:
             picture = _eight(image)
             found = Upright(picture, _highest(picture) if bits > 8 else None)
-        return replace(found, picture=found.picture.transpose(turn)) if turn else found
+        # turning left to right is number 0
+        return found if turn is None else replace(found, picture=found.picture.transpose(turn))
 
 
 def _eight(image: Image.Image) -> Image.Image:

@@ -243,8 +243,8 @@ def _picture_or_array(image: Any) -> Image.Image | np.ndarray:
             raise ValueError(
                 f"an array of {image.dtype}; needed is uint8 (H, W, channels) or a normalised float tensor"
             )
-        if not image.size:
-            raise ValueError(f"an array of shape {image.shape}, without a pixel")
+        if not image.size or image.ndim not in (2, 3):
+            raise ValueError(f"an array of shape {image.shape}; needed is (H, W, channels), each at least 1")
         return image
     if isinstance(image, Image.Image):
         return image

@@ -11,8 +11,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from io import BufferedReader
-from typing import Any
+from io import BufferedReader, FileIO
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -89,7 +89,7 @@ def sample_of_file(
             if os.fstat(file.fileno()).st_size > LONGEST_FILE:
                 raise OSError(errno.EFBIG, f"more than {LONGEST_FILE >> 30} GiB")
             found = _attempt(name, lambda: sample_of(_rewound(file)))
-            now = _hashed(_rewound(file))
+            now = _hashed(file)
         except OSError as error:
             raise _refused(name, digest, error) from error
     if now != digest:
@@ -159,7 +159,7 @@ def _short_of_memory(error: Exception) -> bool:
 def _there_is_memory() -> bool:
     """Whether as much as any picture may take is there, so that a shortage is the file's own doing."""
     try:
-        bytearray(pictures.budget.size)
+        np.empty(pictures.budget.size, np.uint8)
     except MemoryError:
         return False
     return True
@@ -177,7 +177,9 @@ def _unreadable(error: Exception) -> str:
 def _hashed(file: BufferedReader) -> str:
     if os.fstat(file.fileno()).st_size > LONGEST_FILE:
         raise OSError(errno.EFBIG, f"more than {LONGEST_FILE >> 30} GiB")
-    return hashlib.file_digest(file, _hash).hexdigest()
+    raw = cast(FileIO, file.raw)  # not what is buffered of it: that is of before
+    raw.seek(0)
+    return hashlib.file_digest(raw, _hash).hexdigest()
 
 
 def _hash() -> Any:
