@@ -317,7 +317,7 @@ def test_all_threads_share_one_budget():
 
 
 CHILD = """
-import resource, sys
+import re, sys
 import numpy as np
 from whyclass import Preprocessing
 from whyclass.models import pictures
@@ -327,13 +327,17 @@ pictures.budget.size = int(sys.argv[2])
 size = Preprocessing()
 found = pool(sys.argv[1])
 sample_of(np.zeros((600, 600, 3), np.uint8), size)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def highest():
+    # of this process alone: getrusage goes on from that of whoever started it
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = highest()
 pairs = samples(found, range(len(found.items)), size, 4)
 read = [found.items[p].path for p, one in pairs if isinstance(one, Sample)]
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), *read)
+print(highest() - before, *read)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_the_peak_of_memory_keeps_to_the_budget(tmp_path):
     rows = {"grey16.png": (5000, 16, 0), "palette.png": (5000, 8, 3), "bits.png": (7000, 1, 0)}
     for number in range(3):
@@ -352,7 +356,6 @@ def test_the_peak_of_memory_keeps_to_the_budget(tmp_path):
     assert ran.stderr == ""
     peak, *read = ran.stdout.split()
     assert sorted(read) == sorted([*(f"{n}-{name}" for n in range(3) for name in rows), "huge.jpg"])
-    print(int(peak)/2**20)
     assert int(peak) < 1.1 * budget
 
 

@@ -6,6 +6,7 @@ resizing works on each channel by itself, and a quarter of the bytes is held.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from io import BufferedReader
 from typing import Any
 
@@ -35,6 +37,9 @@ BY_FORMAT = {"WEBP": 8, "AVIF": 12, "JPEG2000": 16, "GIF": 1, "TIFF": 1, "ICO": 
 
 PROGRESSIVE = 8
 """Bytes for a pixel that the decoder of progressive JPEG holds besides: coefficients of four channels."""
+
+LARGE = 32 << 20
+"""A part of so many bytes is given back to the system when it is free."""
 
 DRAFTED = 50_000_000
 """Pixels from which on a JPEG is decoded at a fraction of its size."""
@@ -76,6 +81,21 @@ _VIA = {"RGBa": "RGBA", "La": "LA"}
 """Modes that Pillow turns into RGB only by way of another."""
 
 
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """What makes the C library give freed memory back, where it has that."""
+    try:
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+def _given_back() -> None:
+    # glibc keeps what a thread freed for that thread: each would hold a picture that is long gone
+    if (trim := _trim()) is not None:
+        trim(0)
+
+
 class Budget:
     """Bytes that all threads share: each waits until its part is free.
 
@@ -103,6 +123,8 @@ class Budget:
         try:
             yield
         finally:
+            if cost > LARGE:
+                _given_back()
             with self._changed:
                 self._used -= cost
                 self._changed.notify_all()
