@@ -93,7 +93,9 @@ def sample_of_file(
         except OSError as error:
             raise _refused(name, digest, error) from error
     if now != digest:
-        raise _PassingError(f"{name} changed since it was first read; run the same again")
+        raise _PassingError(
+            f"{name} changed since it was first read; run the same again, on a new study of the images"
+        )
     return _sound(name, found)
 
 

@@ -122,12 +122,15 @@ class Context:
         self, positions: Iterable[int], advance: Callable[[int], None] = lambda done: None
     ) -> list[Sample]:
         """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
-        samples = []
-        for _, sample in pool_images.samples(self.pool, positions, self.preprocessing):
-            if isinstance(sample, DataError):
-                raise DataError(f"an image that was read before cannot be read now: {sample}")
-            samples.append(sample)
-            advance(1)
+        samples: list[Sample] = []
+        try:
+            for _, sample in pool_images.samples(self.pool, positions, self.preprocessing):
+                if isinstance(sample, DataError):
+                    raise sample
+                samples.append(sample)
+                advance(1)
+        except DataError as error:
+            raise DataError(f"an image that was read before cannot be read now: {error}") from error
         return samples
 
     def position(self, path: str) -> int:
