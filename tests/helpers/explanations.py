@@ -18,6 +18,7 @@ from whyclass.records import (
     Explanation,
     Fit,
     HeatMap,
+    LeftOut,
     ModelInfo,
     Null,
     Picture,
@@ -123,7 +124,9 @@ def _poison(made: Explanation) -> Explanation:
     return replace(
         made,
         model=ModelInfo(HOSTILE, HOSTILE, HOSTILE, (2048, 7, 7), HOSTILE),
-        pool=PoolInfo(HOSTILE, 3925, HOSTILE, (Skipped(HOSTILE, HOSTILE),)),
+        pool=PoolInfo(
+            HOSTILE, 3925, HOSTILE, (Skipped(HOSTILE, HOSTILE),), (LeftOut(HOSTILE, 1),), (HOSTILE,)
+        ),
         images=(replace(made.images[0], image=image), *made.images[1:]),
         warnings=(HOSTILE,),
         settings={HOSTILE: HOSTILE, "nested": {"list": [HOSTILE]}},

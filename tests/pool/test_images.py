@@ -13,6 +13,7 @@ from torchvision import transforms
 
 from helpers.pictures import noise
 from whyclass.errors import DataError, SettingsError
+from whyclass.models import pictures
 from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.pool.images import pool, samples
@@ -263,7 +264,7 @@ def test_an_image_above_pillows_limit_is_read_and_the_limit_stays(tmp_path):
 
 
 def test_an_image_above_our_own_limit_is_skipped_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(models_preprocessing, "LARGEST", 100)
+    monkeypatch.setattr(pictures, "LARGEST", 100)
     noise(np.random.default_rng(0)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="40 x 30 pixels are more than the limit of 100"):
         pool(tmp_path).sample(0, AS_IS)

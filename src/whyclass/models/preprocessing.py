@@ -6,32 +6,30 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
 from whyclass.errors import DataError, SettingsError
+from whyclass.models import pictures
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic")
-LARGEST = 1_000_000_000
-"""Pixels above which a file is reported and skipped rather than decoded (Pillow takes 4 GB for as many)."""
+LONGEST_SIDE = 8192
+"""Pixels to a side that may be asked for: no model sees more, and a square of so many fits the budget."""
 
 MODES = {1: "L", 3: "RGB"}
 """Channels that a picture can give, with Pillow's name of such pictures; other numbers come as arrays."""
-
-_open_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Preprocessing:
     """From a picture to the model's input.
 
     As many numbers as ``mean`` and ``std`` hold, so many channels has the input. One makes pictures grey
-    (ITU-R 601, of 8 bits: files of 16 are scaled to them); three are RGB; any other number takes uint8
+    (ITU-R 601, of 8 bits: files of 12 or 16 are scaled to them); three are RGB; any other number takes uint8
     arrays (H, W, C) or tensors instead of pictures, whose channels are resized each by itself.
 
     Attributes
@@ -64,6 +62,10 @@ class Preprocessing:
         """Refuse sizes and deviations that no image can have."""
         if (self.resize is not None and self.resize < 1) or min(self.crop) < 1:
             raise SettingsError(f"resize {self.resize} and crop {self.crop} must be at least 1 pixel")
+        if max(self.resize or 1, *self.crop) > LONGEST_SIDE:
+            raise SettingsError(
+                f"resize {self.resize} and crop {self.crop} must be at most {LONGEST_SIDE} pixels"
+            )
         alike = len(self.mean) == len(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std)))
         if not alike or min(self.std) <= 0:
             raise SettingsError(
@@ -90,12 +92,21 @@ class Preprocessing:
         TypeError
             If a picture came for a model that takes neither one channel nor three.
         """
-        return _stacked([self._fitted(picture) for picture in _planes(image, self.channels)])
+        return self._measured(image)[0]
+
+    def _measured(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float | None]:
+        """The pixels, and the picture's peak (`pictures.Upright`)."""
+        planes, peak = _planes(image, self.channels)
+        return _stacked([self._fitted(plane) for plane in planes], self.channels), peak
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of a picture of ``size`` before its centre is cut."""
+        return size if self.resize is None else _resized(size, self.resize)
 
     def _fitted(self, picture: Image.Image) -> Image.Image:
         if self.resize is not None:
-            mode = InterpolationMode(self.interpolation)
-            picture = transforms.resize(picture, _shorter_side(picture.size, self.resize), mode)
+            mode, (width, height) = InterpolationMode(self.interpolation), self.resized(picture.size)
+            picture = transforms.resize(picture, [height, width], mode)
         return transforms.center_crop(picture, list(self.crop))
 
     def tensor(self, pixels: np.ndarray) -> Tensor:
@@ -128,12 +139,14 @@ class Sample:
     """One image as the model and the eye see it.
 
     ``tensor`` is (C, S, T), normalised, and ``pixels`` what it was made of, uint8 (S, T, C); None where it
-    came as a tensor, which the picture only shows and cannot make again.
+    came as a tensor, which the picture only shows and cannot make again. ``peak`` is the highest value as a
+    share of the range, where the picture holds more than 8 bits.
     """
 
     tensor: Tensor
     picture: Image.Image
     pixels: np.ndarray | None = None
+    peak: float | None = None
 
 
 def shown(pixels: np.ndarray) -> Image.Image:
@@ -160,8 +173,12 @@ def as_patch(image: Any, part: tuple[int, int, int, int] | None = None, channels
     """
     named = f"patch {image}" if isinstance(image, (str, os.PathLike)) else "the patch"
     try:
-        opened = _open(Path(image)) if isinstance(image, (str, os.PathLike)) else _picture_or_array(image)
-        pixels = _stacked(_planes(opened, channels))
+        with ExitStack() as hold:
+            if isinstance(image, (str, os.PathLike)):
+                image = pictures.opened(hold.enter_context(pictures.open_regular(image)))
+            given = _picture_or_array(image)
+            hold.enter_context(_part(given, lambda size: size))
+            pixels = _stacked(_planes(given, channels)[0], channels)
     except Exception as error:  # decoders raise anything for a broken image
         raise DataError(f"{named}: {reason_of(error)}") from error
     if part is None:
@@ -186,9 +203,31 @@ def sample_of(image: Any, preprocessing: Preprocessing) -> Sample:
             raise ValueError("the tensor holds NaN or infinity")
         return Sample(image.detach().float().cpu(), preprocessing.undo(image.detach()))
     if isinstance(image, (str, os.PathLike)):
-        with _open(Path(image)) as opened:
-            return sample_of_pixels(preprocessing.pixels(opened), preprocessing)
-    return sample_of_pixels(preprocessing.pixels(_picture_or_array(image)), preprocessing)
+        with pictures.open_regular(image) as file:
+            return sample_of(file, preprocessing)
+    with ExitStack() as hold:
+        pixels, peak = _pixels_within(image, preprocessing, hold)
+    return replace(sample_of_pixels(pixels, preprocessing), peak=peak)
+
+
+def _pixels_within(
+    image: Any, preprocessing: Preprocessing, hold: ExitStack
+) -> tuple[np.ndarray, float | None]:
+    """Pixels and peak; a part of the budget is held until the caller, by then rid of the picture, ends it."""
+    if isinstance(image, BufferedReader):
+        image = pictures.opened(image, max(pictures.FINE, 2 * (preprocessing.resize or 1)))
+    given = _picture_or_array(image)
+    hold.enter_context(_part(given, preprocessing.resized))
+    return preprocessing._measured(given)
+
+
+def _part(
+    given: Image.Image | np.ndarray, resize: Callable[[tuple[int, int]], tuple[int, int]]
+) -> AbstractContextManager[None]:
+    """A part of the budget of decoding, as large as the picture needs; an array is there already."""
+    return (
+        pictures.budget.of(pictures.cost(given, resize)) if isinstance(given, Image.Image) else nullcontext()
+    )
 
 
 def sample_of_pixels(pixels: np.ndarray, preprocessing: Preprocessing) -> Sample:
@@ -204,18 +243,23 @@ def _picture_or_array(image: Any) -> Image.Image | np.ndarray:
             raise ValueError(
                 f"an array of {image.dtype}; needed is uint8 (H, W, channels) or a normalised float tensor"
             )
+        if not image.size or image.ndim not in (2, 3):
+            raise ValueError(f"an array of shape {image.shape}; needed is (H, W, channels), each at least 1")
         return image
     if isinstance(image, Image.Image):
         return image
     raise TypeError(f"an image came as {type(image).__name__}")
 
 
-def _planes(image: Image.Image | np.ndarray, channels: int) -> list[Image.Image]:
-    """Pictures of 8 bits that hold the channels: one, grey or RGB, or else a grey one for each channel."""
+def _planes(image: Image.Image | np.ndarray, channels: int) -> tuple[list[Image.Image], float | None]:
+    """Pictures of 8 bits that hold the channels: one, grey or RGB, or else a grey one for each; the peak."""
     if mode := MODES.get(channels):
         if isinstance(image, np.ndarray):
             image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-        return [upright_rgb(image).convert(mode)]
+        found = pictures.upright(image)
+        # a grey one gets its three channels when it is small
+        picture = found.picture
+        return [picture if picture.mode in ("L", mode) else picture.convert(mode)], found.peak
     if isinstance(image, Image.Image):
         raise TypeError(
             f"a picture gives 1 or 3 channels and the model takes {channels}; give uint8 arrays "
@@ -223,60 +267,26 @@ def _planes(image: Image.Image | np.ndarray, channels: int) -> list[Image.Image]
         )
     if image.ndim != 3 or image.shape[2] != channels:
         raise ValueError(f"an array of shape {image.shape}; needed is (H, W, {channels})")
-    return [Image.fromarray(np.ascontiguousarray(image[..., channel])) for channel in range(channels)]
+    return [Image.fromarray(np.ascontiguousarray(image[..., channel])) for channel in range(channels)], None
 
 
-def _stacked(planes: Sequence[Image.Image]) -> np.ndarray:
-    """Their pixels (H, W, C)."""
-    return np.dstack([np.asarray(plane) for plane in planes])
+def _stacked(planes: Sequence[Image.Image], channels: int) -> np.ndarray:
+    """Their pixels (H, W, C); of one grey picture as often as there are channels."""
+    stacked = np.dstack([np.asarray(plane) for plane in planes])
+    return stacked if stacked.shape[2] == channels else np.repeat(stacked, channels, axis=2)
 
 
-def _open(path: Path) -> Image.Image:
-    """Open with Pillow's guard against huge images lifted to ``LARGEST``; only the header is read here."""
-    with _open_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    if image.width * image.height > LARGEST:
-        size = f"{image.width} x {image.height}"
-        image.close()
-        raise ValueError(f"{size} pixels are more than the limit of {LARGEST:,}")
-    if image.format == "JPEG" and image.width * image.height > 50_000_000:
-        image.draft("RGB", (2048, 2048))  # decodes at a fraction of the size, still far above the model's
-    return image
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """First frame, upright, 8 bits, RGB."""
-    try:
-        image.seek(0)
-        upright = ImageOps.exif_transpose(image)
-    except EOFError:
-        upright = image
-    if upright.mode.startswith("I"):  # 16 bits; Pillow would clip at 255 instead of scaling
-        values = np.asarray(upright).astype(np.int64)
-        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if upright.mode == "F":
-        raise ValueError("32-bit float pixels have no agreed range; convert it to 8 or 16 bits")
-    if upright.mode in ("P", "PA"):  # transparency kept in the palette needs the detour
-        upright = upright.convert("RGBA")
-    return upright.convert("RGB")
-
-
-def _shorter_side(size: tuple[int, int], side: int) -> list[int]:
-    """(height, width) with the shorter side at ``side``; the longer one is bounded for extreme strips."""
+def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(width, height) with the shorter side at ``side``; the longer one is bounded for extreme strips."""
     width, height = size
-    short = min(width, height)
+    short = max(1, min(width, height))
     longest = 64 * side  # a 1 x 100,000 strip would otherwise grow to gigabytes before its centre is cut
-    return [min(longest, side * height // short), min(longest, side * width // short)]
+    return min(longest, side * width // short), min(longest, side * height // short)
 
 
 def reason_of(error: BaseException) -> str:
     """Why an image could not be read, in one line."""
-    text = str(error) or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     if "cannot identify" in text:
         return "not an image that can be read (empty, cut off or of an unknown kind)"
     return text.split("\n")[0]

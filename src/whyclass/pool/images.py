@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
+from whyclass import store
 from whyclass.errors import DataError
-from whyclass.models.preprocessing import (
-    Preprocessing,
-    Sample,
-    reason_of,
-    sample_of,
-    sample_of_pixels,
-    upright_rgb,
-)
+from whyclass.models.preprocessing import Preprocessing, Sample, sample_of, sample_of_pixels
+from whyclass.pool import reading
+from whyclass.pool.value_ranges import ValueRanges
 
 _COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 EXTENSIONS = frozenset((*_COMMON, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
@@ -31,6 +27,14 @@ EXTENSIONS = frozenset((*_COMMON, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
 
 WORKERS = max(2, min(8, os.cpu_count() or 2))
 """Threads that decode ahead: a card waits for fewer."""
+
+NO_ENDING = "without an ending"
+
+KINDS = 12
+"""Endings of files that are no images which are told apart."""
+
+AHEAD = 256 << 20
+"""Bytes of images that wait, decoded, to be asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,24 @@ class Pool:
         Identities in order.
     read
         From a position to the image: a picture of any size, or a tensor ready for the model.
-    files
-        Whether the images are files, which others may change meanwhile.
     kept
         From a position to the pixels (S, T, C) that the model sees, where all images were decoded before;
         it raises ``DataError`` for one that could not be.
     meaning
         From a label to a class's name or index, where the user said so.
+    ranges
+        What these were found to hold.
+    left_out
+        Files of the folders that do not count as images: by ending how many, the most first.
     """
 
     name: str
     items: tuple[Item, ...]
     read: Callable[[int], Any] = field(repr=False)
-    files: bool = False
     kept: Callable[[int], np.ndarray] | None = field(repr=False, default=None)
     meaning: Mapping[str, str | int] = field(repr=False, default_factory=dict)
+    ranges: ValueRanges | None = field(repr=False, default=None)
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -79,27 +86,22 @@ class Pool:
         lines = "\n".join(f"{item.digest} {item.path}" for item in self.items)
         return hashlib.blake2b(lines.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
-    def changed(self, position: int) -> bool:
-        """Whether the image at a position is no longer the one that was hashed and, if so, decoded."""
-        return self.kept is None and _content_digest(self.read, position) != self.items[position].digest
-
     def sample(self, position: int, preprocessing: Preprocessing) -> Sample:
         """The image at a position.
 
         Raises
         ------
         DataError
-            If it is broken: names it and says why.
+            If it is broken, changed, or cannot be read now: names it and says why.
         """
-        path = self.items[position].path
+        item = self.items[position]
         if self.kept is not None:
             return sample_of_pixels(self.kept(position), preprocessing)
-        try:
-            return sample_of(self.read(position), preprocessing)
-        except MemoryError as error:
-            raise DataError(f"{path}: too large for the memory of this machine") from error
-        except Exception as error:  # decoders, and somebody's dataset, raise anything for a broken image
-            raise DataError(f"{path}: {reason_of(error)}") from error
+
+        def made(image: Any) -> Sample:
+            return sample_of(image, preprocessing)
+
+        return reading.sample_of_given(lambda: self.read(position), item.path, item.digest, made)
 
 
 def pool(images: Any) -> Pool:
@@ -138,12 +140,22 @@ def pool(images: Any) -> Pool:
 def samples(
     source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = WORKERS
 ) -> Iterator[tuple[int, Sample | DataError]]:
-    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error."""
+    """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error.
+
+    Raises
+    ------
+    DataError
+        If an image changed, or cannot be read for a reason that may pass.
+    """
+    height, width = preprocessing.crop
+    most = max(workers, min(16 * workers, AHEAD // (height * width * preprocessing.channels * 8)))
 
     def load(position: int) -> Sample | DataError:
         try:
             return source.sample(position, preprocessing)
         except DataError as error:
+            if reading.stops(error):
+                raise
             return error
 
     queue: list[tuple[int, Future[Sample | DataError]]] = []
@@ -151,9 +163,8 @@ def samples(
     with ThreadPoolExecutor(workers) as threads:
         try:
             while True:
-                queue += [
-                    (p, threads.submit(load, p)) for p in islice(rest, max(0, 16 * workers - len(queue)))
-                ]
+                ahead = islice(rest, max(0, most - len(queue)))
+                queue += [(p, threads.submit(load, p)) for p in ahead]
                 if not queue:
                     return
                 position, future = queue.pop(0)
@@ -170,11 +181,26 @@ def _from_folders(folders: list[Path]) -> Pool:
         raise DataError(f"{files[0]} is a file; give the folder that holds the images")
     resolved = [folder.resolve() for folder in folders]
     base = Path(os.path.commonpath(resolved))
-    found = {path: path.relative_to(base).as_posix() for folder in resolved for path in _walk(folder)}
+    left_out: set[Path] = set()
+    found: dict[Path, str] = {
+        path: path.relative_to(base).as_posix() for folder in resolved for path in _walk(folder, left_out)
+    }
+    endings = _endings(left_out)
     if not found:
-        kinds = " ".join(sorted(EXTENSIONS))
-        raise DataError(f"no image in {', '.join(map(str, folders))}; looked for {kinds}, with subfolders")
-    return _of_files(", ".join(map(str, folders)), sorted(found.items(), key=lambda entry: entry[1]))
+        kinds, others = " ".join(sorted(EXTENSIONS)), ", ".join(f"{n:,} {ending}" for ending, n in endings)
+        besides = f"; there are {others}" if others else ""
+        where = ", ".join(map(str, folders))
+        raise DataError(f"no image in {where}; looked for {kinds}, with subfolders{besides}")
+    ordered = sorted(found.items(), key=lambda entry: entry[1])
+    return replace(_of_files(", ".join(map(str, folders)), ordered), left_out=endings)
+
+
+def _endings(left_out: Iterable[Path]) -> tuple[tuple[str, int], ...]:
+    """How many files there are of each ending, the most first; of rare ones together."""
+    counts = Counter(_printable(path.suffix.lower()) or NO_ENDING for path in left_out)
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    rest = sum(n for _, n in ordered[KINDS:])
+    return (*ordered[:KINDS], *([("of other endings", rest)] if rest else []))
 
 
 def _from_files(paths: list[Path]) -> Pool:
@@ -186,13 +212,13 @@ def _from_files(paths: list[Path]) -> Pool:
 
 def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
     with ThreadPoolExecutor(4) as threads:
-        digests = list(threads.map(lambda entry: _file_digest(entry[0]), files))
+        digests = list(threads.map(lambda entry: reading.file_digest(entry[0]), files))
     items = tuple(
         Item(_printable(path), digest, _printable(place.parent.name) or None)
         for (place, path), digest in zip(files, digests, strict=True)
     )
     places = [place for place, _ in files]
-    return Pool(name, items, lambda position: places[position], files=True)
+    return Pool(name, items, lambda position: places[position])
 
 
 def _from_sequence(images: Any) -> Pool:
@@ -213,7 +239,7 @@ def _from_sequence(images: Any) -> Pool:
         return image[0]
 
     width = len(str(len(images) - 1))
-    digests = (_content_digest(first, position) for position in range(len(images)))
+    digests = (reading.content_digest(lambda p=p: first(p)) for p in range(len(images)))  # type: ignore[misc]
     found = [(f"{position:0{width}d}", digest) for position, digest in enumerate(digests)]
     items = tuple(Item(*one, labels.get(position)) for position, one in enumerate(found))
     return Pool(f"{type(images).__name__} of {len(images)} images", items, read)
@@ -240,8 +266,11 @@ def _label(value: Any, images: Any) -> str | None:
     return str(names[value]) if named else str(int(value))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Image files below a folder, links followed once each; an unreadable folder is an error."""
+def _walk(folder: Path, left_out: set[Path]) -> Iterator[Path]:
+    """Image files below a folder, links followed once each; an unreadable folder is an error.
+
+    A store within it, and what a run put there, are no part of the pool. Other files are ``left_out``.
+    """
 
     def fail(error: OSError) -> None:
         raise DataError(f"cannot read folder {error.filename}: {error.strerror}") from error
@@ -249,35 +278,18 @@ def _walk(folder: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
         real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith("."))
-        if real in seen:
+        passed = real in seen or store.MARK in files
+        folders[:] = [] if passed else sorted(f for f in folders if not f.startswith("."))
+        if passed:
             continue
         seen.add(real)
         for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in EXTENSIONS:
+            if file.startswith("."):
+                continue
+            if os.path.splitext(file)[1].lower() in EXTENSIONS:
                 yield Path(place, file)
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:  # reported when it is to be decoded, like any other broken file
-        return f"unreadable-{error.errno}"
-
-
-def _content_digest(read: Callable[[int], Any], position: int) -> str:
-    try:
-        image = read(position)
-        if isinstance(image, (str, os.PathLike)):
-            return _file_digest(Path(image))
-        if isinstance(image, Tensor):
-            image = image.detach().float().cpu().numpy() if image.is_floating_point() else image.cpu().numpy()
-        array = np.ascontiguousarray(upright_rgb(image) if isinstance(image, Image.Image) else image)
-    except Exception as error:  # reported when it is to be used, like any other broken image
-        return f"unreadable-{type(error).__name__}"
-    head = f"{array.dtype} {array.shape} ".encode()
-    return hashlib.blake2b(head + array.tobytes(), digest_size=16).hexdigest()
+            else:
+                left_out.add(Path(real, file))
 
 
 def _printable(path: str) -> str:

@@ -32,6 +32,7 @@ from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, summary
 from whyclass.pool.images import Item, Pool, samples
+from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.store import Rows, Store
 
@@ -57,6 +58,8 @@ class Index:
         Position and reason of each image that could not be read.
     task
         What the outputs mean.
+    ranges
+        What values the images hold.
     """
 
     items: tuple[Item, ...]
@@ -65,6 +68,7 @@ class Index:
     grid: tuple[int, int]
     skipped: dict[int, str]
     task: Task
+    ranges: ValueRanges = NOTHING_SEEN
 
     @cached_property
     def usable(self) -> np.ndarray:
@@ -155,7 +159,7 @@ def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
     Raises
     ------
     DataError
-        If no image of the pool can be read.
+        If no image of the pool can be read, or one changed meanwhile.
     StoreError
         If the store cannot be written, or is damaged.
     """
@@ -181,6 +185,7 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     """Write the rows block by block; an interrupted pass goes on at its last whole block."""
     work = stores.resume(store, plan.key)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
+    ranges = ValueRanges.of(work.state.get("ranges"))
     total = len(plan.pool.items)
     cells, outputs = _rows(plan, work.folder)
     done = work.done if cells.hold(work.done) and outputs.hold(work.done) else 0
@@ -188,21 +193,30 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     with progress.step("index", total) as advance:
         advance(done)
         for positions, block in _blocks(plan, done):
-            broken = {p: str(s) for p, s in zip(positions, block, strict=True) if isinstance(s, DataError)}
-            skipped |= {str(p): why.removeprefix(f"{plan.pool.items[p].path}: ") for p, why in broken.items()}
+            for position, sample in zip(positions, block, strict=True):
+                path = plan.pool.items[position].path
+                if isinstance(sample, DataError):
+                    skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
+                else:
+                    ranges = ranges.seen(path, sample)
             block_outputs, block_cells = _compute(plan, trunk, block)
             outputs.append(done, block_outputs)
             cells.append(done, block_cells)
             done += len(block)
-            work.keep(done, {"skipped": skipped})
+            work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
             advance(len(block))
     if len(skipped) == total:
         first = plan.pool.items[0].path
         raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
-    items = [[item.path, item.digest] for item in plan.pool.items]
-    stores.finish(
-        store, plan.key, work, plan.facts | {"classes": plan.task.classes, "skipped": skipped, "items": items}
-    )
+    made = {
+        "classes": plan.task.classes,
+        "skipped": skipped,
+        "items": [[item.path, item.digest] for item in plan.pool.items],
+        "ranges": (
+            plan.pool.ranges or ranges
+        ).held(),  # of images that were decoded before, what was seen then
+    }
+    stores.finish(store, plan.key, work, plan.facts | made)
 
 
 def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | DataError]]]:
@@ -257,7 +271,10 @@ def _load(store: Store, plan: Plan) -> Index:
     cells, outputs = _rows(plan, folder)
     total = len(plan.pool.items)
     skipped = {int(position): reason for position, reason in meta["skipped"].items()}
-    return Index(plan.pool.items, outputs.read(total), cells.read(total), plan.grid, skipped, plan.task)
+    ranges = ValueRanges.of(meta.get("ranges"))
+    return Index(
+        plan.pool.items, outputs.read(total), cells.read(total), plan.grid, skipped, plan.task, ranges
+    )
 
 
 def _tell_what_changed(store: Store, plan: Plan, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from whyclass import store as stores
 from whyclass.errors import DataError, StoreError
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.pool.images import Pool, samples
+from whyclass.pool.value_ranges import ValueRanges
 from whyclass.progress import Progress
 from whyclass.store import Rows, Store
 
@@ -82,21 +83,24 @@ def _make(
     """Write the rows; False where an image came as a tensor, which no picture can give back."""
     work = stores.resume(store, key, KIND)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
+    ranges = ValueRanges.of(work.state.get("ranges"))
     rows, total = _rows(preprocessing, work.folder), len(pool.items)
     done = work.done if rows.hold(work.done) else 0
     with progress.step("decode", total) as advance:
         advance(done)
         block: list[np.ndarray] = []
         for position, sample in samples(pool, range(done, total), preprocessing, os.cpu_count() or 2):
-            if isinstance(sample, Sample) and sample.pixels is None:
-                return False
+            if isinstance(sample, Sample):
+                if sample.pixels is None:
+                    return False
+                ranges = ranges.seen(pool.items[position].path, sample)
             block.append(_pixels(pool, preprocessing, position, sample, skipped))
             if len(block) == BATCH or position == total - 1:
                 rows.append(done, np.stack(block))
                 done, block = position + 1, []
-                work.keep(done, {"skipped": skipped})
+                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
             advance(1)
-    stores.finish(store, key, work, facts | {"skipped": skipped}, KIND)
+    stores.finish(store, key, work, facts | {"skipped": skipped, "ranges": ranges.held()}, KIND)
     return True
 
 
@@ -108,8 +112,6 @@ def _pixels(
     skipped: dict[str, str],
 ) -> np.ndarray:
     path = pool.items[position].path
-    if pool.files and pool.changed(position):  # what is in memory is not read twice to compare it
-        raise DataError(f"{path} changed while it was decoded; run the same again")
     if isinstance(sample, DataError):
         skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
         return np.zeros((*preprocessing.crop, preprocessing.channels), np.uint8)
@@ -133,4 +135,4 @@ def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) 
             raise DataError(f"{pool.items[position].path}: {skipped[str(position)]}")
         return np.array(pixels[position])
 
-    return replace(pool, kept=kept)
+    return replace(pool, kept=kept, ranges=ValueRanges.of(meta.get("ranges")))

@@ -261,13 +261,27 @@ class ModelInfo(Part):
 
 
 @dataclass(frozen=True)
+class LeftOut(Part):
+    """How many files of the pool's folders do not count as images, for their ending."""
+
+    ending: str
+    n: int
+
+
+@dataclass(frozen=True)
 class PoolInfo(Part):
-    """The images: folders as given, number used, content hash over all of them, files skipped."""
+    """The images: folders as given, number used, content hash over all of them, files skipped.
+
+    ``left_out`` counts files that were never looked at; ``warnings`` say what the images' values mean for
+    whoever reads a result, such as pictures that use a fraction of their range.
+    """
 
     name: str
     size: int
     digest: str
     skipped: tuple[Skipped, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from whyclass.records import (
     Side,
     Sweep,
 )
-from whyclass.report import explanation_text, words
+from whyclass.report import explanation_text, pool_text, words
 from whyclass.report.contrast_verdict import (
     LABELS,
     insertion_verdict,
@@ -49,9 +49,9 @@ def rows(found: Contrast) -> list[tuple[str, str]]:
         made += [(label, line) for line in _lines(own, other)]
         if own.drawn_test and (alone := with_concepts(own)):
             made.append(("Drawn pictures", explanation_text.drawn_result(alone)))
-    made.append(("Pool", f"{found.pool.name}: {words.count(found.pool.size)} images"))
+    made.append(("Pool", f"{found.pool.name}: {pool_text.size_line(found.pool)}"))
     made.append(("Model", f"{found.model.name}, {found.model.layer} ({words.shape(found.model.shape)})"))
-    made += [("Warning", warning) for warning in found.warnings]
+    made += [("Warning", warning) for warning in (*found.warnings, *pool_text.cautions(found.pool))]
     return [(words.clean(label), words.clean(value)) for label, value in made]
 
 
@@ -62,7 +62,8 @@ def insertion_rows(found: InsertionTest) -> list[tuple[str, str]]:
         ("Insertion", f"{found.insertion.origin} into images of “{found.source.name}”"),
         ("Verdict", judged.sentence),
         ("Model", f"{found.model.name}"),
-        ("Pool", f"{found.pool.name}: {words.count(found.pool.size)} images"),
+        ("Pool", f"{found.pool.name}: {pool_text.size_line(found.pool)}"),
+        *(("Warning", warning) for warning in (*found.warnings, *pool_text.cautions(found.pool))),
     ]
     return [(words.clean(label), words.clean(value)) for label, value in made]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from whyclass.intervals import share_within
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
-from whyclass.report import sources_text
+from whyclass.report import pool_text, sources_text
 from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
 from whyclass.report.verdict_checks import decisive
 from whyclass.report.words import clean, count, error, percent, quoted, score, score_of, shape
@@ -20,7 +20,6 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
     judged = verdict(explanation)
     tests = explanation.prediction_test
     model, pool = explanation.model, explanation.pool
-    skipped = f", {count(len(pool.skipped))} skipped" if pool.skipped else ""
     found = [
         ("Class", f"{explanation.target.name} (index {explanation.target.index})"),
         ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
@@ -37,11 +36,11 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
         *(("Null", null_line(null)) for null in decisive(explanation).nulls),
         *(("Drawn pictures", drawn_result(explanation)) for _ in [0] if explanation.drawn_test),
         ("Images", images_line(explanation)),
-        ("Pool", f"{pool.name}: {count(pool.size)} images{skipped}"),
+        ("Pool", f"{pool.name}: {pool_text.size_line(pool)}"),
         ("Model", f"{model.name}, {model.layer} ({shape(model.shape)})"),
         ("Completeness", completeness_line(explanation.completeness)),
         *(("Fit", fit_line(explanation)) for _ in [explanation.fit] if explanation.fit),
-        *(("Warning", warning) for warning in explanation.warnings),
+        *(("Warning", warning) for warning in (*explanation.warnings, *pool_text.cautions(pool))),
     ]
     return [(label, clean(value)) for label, value in found]
 

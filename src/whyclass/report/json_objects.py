@@ -27,7 +27,7 @@ from whyclass.records import (
     Sweep,
     codec,
 )
-from whyclass.report import layer_choice_text, pairs_table, paper_tables
+from whyclass.report import layer_choice_text, pairs_table, paper_tables, pool_text
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.verdict import verdict
@@ -46,7 +46,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
         "layer": found.model.layer,
         "n_images": found.n_images,
         "n_predicted": found.n_predicted,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "skipped": codec.to_json(found.pool.skipped),
         "completeness": codec.to_json(found.completeness),
         "concepts": _concepts(found.concepts),
@@ -69,7 +69,7 @@ def of_contrast(found: Contrast) -> dict[str, Any]:
         "against": _named(b.explanation.target),
         "model": found.model.name,
         "layer": found.model.layer,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "hyperplane": {
             "bias": plane.bias,
             "training": _separation(plane.training),
@@ -93,7 +93,7 @@ def of_insertion(found: InsertionTest) -> dict[str, Any]:
         "class": _named(found.target),
         "against": _named(found.source),
         "model": found.model.name,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "insertion": _insertion(found.insertion),
         "settings": found.settings,
         "versions": found.versions,
@@ -105,7 +105,7 @@ def of_pairs(found: Pairs) -> dict[str, Any]:
     return {
         "model": found.model.name,
         "layer": found.model.layer,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "table": codec.to_json(pairs_table.table(found)),
         "pairs": [
             {
@@ -135,7 +135,7 @@ def of_audit(found: Audit) -> dict[str, Any]:
     return {
         "model": found.model.name,
         "layer": found.model.layer,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "skipped": codec.to_json(found.pool.skipped),
         "n_classes": found.n_classes,
         "classes": [codec.to_json(one) for one in found.classes],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whyclass.records import Average, Candidate, ChosenScore, LayerChoice, codec
-from whyclass.report import curves, words
+from whyclass.report import curves, pool_text, words
 
 HEADING = (
     "",
@@ -124,7 +124,7 @@ def rows(found: LayerChoice) -> list[tuple[str, str]]:
         ("Classes", f"{len(one.classes)}: {names}"),
         ("Sample", sample_line(found)),
         ("Model", found.model.name),
-        *(("Warning", warning) for warning in found.warnings),
+        *(("Warning", warning) for warning in (*found.warnings, *pool_text.cautions(found.pool))),
     ]
     return [(label, words.clean(value)) for label, value in said]
 
@@ -153,7 +153,7 @@ def as_object(found: LayerChoice) -> dict[str, Any]:
         "concepts": found.chosen.concepts,
         "why": found.why,
         "model": found.model.name,
-        "pool": {"size": found.pool.size, "digest": found.pool.digest},
+        "pool": pool_text.as_object(found.pool),
         "sample": found.sample,
         "score": codec.to_json(found.score),
         "candidates": [codec.to_json(one) for one in found.candidates],

@@ -9,6 +9,7 @@ import numpy as np
 
 from whyclass import intervals
 from whyclass.records import Pairs, PairShift, Sweep
+from whyclass.report import pool_text
 from whyclass.report.paper_tables import LEAST
 from whyclass.report.published_numbers import PAPER_SHIFTS, Value
 
@@ -116,7 +117,7 @@ def lines(found: Pairs) -> list[list[str]]:
 def notes(found: Pairs) -> list[str]:
     """What the table's controls and the hyperplanes' accuracies come to, in sentences."""
     own = table(found)
-    said = []
+    said = [f"{caution[0].upper()}{caution[1:]}." for caution in pool_text.cautions(found.pool)]
     if own.above is not None and (random := found.pairs[0].shifting.random):
         said.append(
             f"The shifted mean lies above every one of {random.n} random directions of the normal's length "

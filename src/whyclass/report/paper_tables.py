@@ -13,6 +13,7 @@ import numpy as np
 
 from whyclass import intervals
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
+from whyclass.report import pool_text
 from whyclass.report.audits_in_store import labels
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
 from whyclass.settings import seed_of
@@ -132,6 +133,7 @@ def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
             f"{audit.model.layer}: the model segments; a score is the largest softmax over the map, and a "
             "class counts as predicted where its softmax exceeds one half somewhere."
         )
+    yield from (f"{audit.model.layer}: {caution}." for caution in pool_text.cautions(audit.pool))
     done, of = len(audit.classes), audit.n_classes
     if done < of:
         yield f"{audit.model.layer}: {done} of the {of} classes that the pool's images are predicted as."

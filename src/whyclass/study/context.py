@@ -30,7 +30,17 @@ from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
 from whyclass.progress import Progress
-from whyclass.records import FORMAT, ModelInfo, PoolClass, PoolInfo, Prediction, Record, Skipped, Source
+from whyclass.records import (
+    FORMAT,
+    LeftOut,
+    ModelInfo,
+    PoolClass,
+    PoolInfo,
+    Prediction,
+    Record,
+    Skipped,
+    Source,
+)
 from whyclass.records.base import short
 from whyclass.settings import Settings, plain
 from whyclass.store import Store, key_of, open_store
@@ -141,15 +151,15 @@ class Context:
         self, positions: Iterable[int], advance: Callable[[int], None] = lambda done: None
     ) -> list[Sample]:
         """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
-        samples = []
-        for position, sample in pool_images.samples(self.pool, positions, self.preprocessing):
-            if isinstance(sample, DataError):
-                raise DataError(f"an image that was read before cannot be read now: {sample}")
-            if self.pool.changed(position):
-                path = self.pool.items[position].path
-                raise DataError(f"{path} changed while the study was open; make a new study of the images")
-            samples.append(sample)
-            advance(1)
+        samples: list[Sample] = []
+        try:
+            for _, sample in pool_images.samples(self.pool, positions, self.preprocessing):
+                if isinstance(sample, DataError):
+                    raise sample
+                samples.append(sample)
+                advance(1)
+        except DataError as error:
+            raise DataError(f"an image that was read before cannot be read now: {error}") from error
         return samples
 
     def position(self, path: str) -> int:
@@ -206,6 +216,7 @@ class Context:
             names=list(self.loaded.class_names),
             model=self.loaded.name,
             pool=self.pool.name,
+            **({"left_out": self.pool.left_out} if self.pool.left_out else {}),
         )
 
     @property
@@ -236,7 +247,14 @@ class Context:
         """The pool, for a record."""
         index = self.index
         skipped = tuple(Skipped(index.items[p].path, why) for p, why in sorted(index.skipped.items()))
-        return PoolInfo(self.pool.name, len(index.items) - len(skipped), self.pool.digest, skipped)
+        return PoolInfo(
+            self.pool.name,
+            len(index.items) - len(skipped),
+            self.pool.digest,
+            skipped,
+            tuple(LeftOut(ending, n) for ending, n in self.pool.left_out),
+            tuple(index.ranges.warnings(self.preprocessing)),
+        )
 
 
 class OpenedModel:

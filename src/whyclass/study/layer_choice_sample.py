@@ -53,4 +53,5 @@ def sample_of(context: Context, classes: Sequence[int], most: int) -> Pool:
         items=tuple(pool.items[p] for p in kept),
         read=lambda position: pool.read(kept[position]),
         kept=None,
+        ranges=None,
     )

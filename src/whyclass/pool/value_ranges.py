@@ -1,0 +1,101 @@
+"""What values the images of a pool hold, and what a reader must be told of them.
+
+A picture that uses a fraction of its range is nearly black to the model, and a tensor that nobody normalised
+lies where no picture does; the model answers all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from whyclass.models.preprocessing import Preprocessing, Sample
+
+DARK = 32
+"""A picture is nearly black where no value of 0 to 255 reaches so far."""
+
+HALF = 0.5
+"""Pictures of more than 8 bits whose highest value lies below this share of the range leave a bit unused."""
+
+MARGIN = 0.05
+"""By so much of their range may normalised tensors lie beyond what a picture can give (resizing rings)."""
+
+
+@dataclass(frozen=True)
+class ValueRanges:
+    """Of the images of a pool that could be read.
+
+    Attributes
+    ----------
+    deep, highest
+        Pictures of more than 8 bits, and the highest value of all, as a share of their range.
+    dark, such
+        Pictures that are nearly black, and the first of them.
+    tensors, low, high
+        Tensors that came ready for the model, and between which values they lie.
+    """
+
+    deep: int = 0
+    highest: float = 0.0
+    dark: int = 0
+    such: str = ""
+    tensors: int = 0
+    low: float = 0.0
+    high: float = 0.0
+
+    @classmethod
+    def of(cls, held: Any) -> ValueRanges:
+        """From what was kept of it."""
+        return cls(**held) if isinstance(held, dict) else cls()
+
+    def held(self) -> dict[str, Any]:
+        """What is to be kept of it."""
+        return asdict(self)
+
+    def seen(self, path: str, sample: Sample) -> ValueRanges:
+        """With one more image."""
+        if sample.pixels is None:
+            low, high = float(sample.tensor.min()), float(sample.tensor.max())
+            if self.tensors:
+                low, high = min(low, self.low), max(high, self.high)
+            return replace(self, tensors=self.tensors + 1, low=low, high=high)
+        found = self
+        if sample.peak is not None:
+            found = replace(found, deep=self.deep + 1, highest=max(self.highest, sample.peak))
+        if sample.pixels.max() < DARK:
+            found = replace(found, dark=self.dark + 1, such=self.such or path)
+        return found
+
+    def warnings(self, preprocessing: Preprocessing) -> Iterator[str]:
+        """What a reader of results must know."""
+        unused = bool(self.deep) and self.highest < HALF
+        if unused:
+            yield (
+                f"no value of the {self.deep:,} pictures of more than 8 bits lies above "
+                f"{self.highest:.1%} of their range: the model sees them that dark; scale them to their range"
+            )
+        if self.dark and not (unused and self.dark <= self.deep):
+            yield (
+                f"{self.dark:,} {'pictures are' if self.dark > 1 else 'picture is'} nearly black to the "
+                f"model (no value reaches {DARK} of 255), such as {self.such}"
+            )
+        yield from self._tensors(preprocessing)
+
+    def _tensors(self, preprocessing: Preprocessing) -> Iterator[str]:
+        if not self.tensors:
+            return
+        pairs = list(zip(preprocessing.mean, preprocessing.std, strict=True))
+        least, most = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
+        slack = MARGIN * (most - least)
+        said = (
+            f"the {self.tensors:,} tensors lie between {self.low:.3g} and {self.high:.3g}, and normalised "
+            f"pictures between {least:.3g} and {most:.3g}"
+        )
+        if least < -slack and self.low >= 0 and self.high <= 1:
+            yield f"{said}: they look as if nobody had normalised them"
+        elif self.low < least - slack or self.high > most + slack:
+            yield f"{said}: they are normalised otherwise, or not at all"
+
+
+NOTHING_SEEN = ValueRanges()
