@@ -138,8 +138,10 @@ _TOLD[Part] = _part
 class Record(Part):
     """What every record that is kept can do: save itself, load itself, show itself to people."""
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, key: str = "") -> Path:
         """Save as a record (``.whyclass``, to be loaded again) or as a page (``.html``); gives the path.
+
+        A record may hold the ``key`` that it is kept under, as a proof of what it is of.
 
         Raises
         ------
@@ -150,39 +152,48 @@ class Record(Part):
         """
         path = Path(path)
         if path.suffix == SUFFIX:
-            files.write(path, codec.encode(self))
+            files.write(path, codec.encode(self, key))
         elif path.suffix == ".html":
-            files.write(path, VIEWS["html"](self).encode())
+            files.write(path, self._shown("html").encode())
         else:
             raise RecordError(f"{path}: a record is saved as {SUFFIX} or .html")
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Load a saved record.
+    def load(cls, path: str | Path, key: str | None = None) -> Self:
+        """Load a saved record; with a ``key``, only one that was kept under it.
 
         Raises
         ------
         StoreError
             If the file cannot be read.
         RecordError
-            If it is damaged, of another kind, or of another format version.
+            If it is damaged, of another kind, of another format version, or kept under another key.
         """
         try:
-            return codec.decode(cls, files.read(Path(path)), FORMAT)
+            return codec.decode(cls, files.read(Path(path)), FORMAT, key)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         """One line."""
-        return VIEWS["line"](self)
+        return str(self._shown("line"))
 
     def _repr_html_(self) -> str:
-        return VIEWS["fragment"](self)
+        return str(self._shown("fragment"))
 
     def __rich__(self) -> Any:
         """What Rich prints."""
-        return VIEWS["terminal"](self)
+        return self._shown("terminal")
+
+    def _shown(self, view: str) -> Any:
+        try:
+            return VIEWS[view](self)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+            raise RecordError(
+                f"this {type(self).__name__} cannot be shown, since its values do not fit together: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 @dataclass(frozen=True)

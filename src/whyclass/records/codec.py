@@ -56,10 +56,10 @@ def to_json(record: Any) -> Any:
     return _Parts().plain(record)
 
 
-def encode(record: Any) -> bytes:
-    """Bytes of a frozen record, the same each time."""
+def encode(record: Any, key: str = "") -> bytes:
+    """Bytes of a frozen record, the same each time; with the key that it is kept under, if any."""
     parts = _Parts()
-    values = {"kind": type(record).__name__, "record": parts.plain(record)}
+    values = {"kind": type(record).__name__, "record": parts.plain(record)} | ({"key": key} if key else {})
     files = {_VALUES: json.dumps(values, indent=1, allow_nan=True).encode()}
     files[_ARRAYS] = save_arrays(parts.arrays)
     files.update(sorted(parts.blobs.items()))
@@ -70,13 +70,13 @@ def encode(record: Any) -> bytes:
     return out.getvalue()
 
 
-def decode(kind: type[T], data: bytes, version: int) -> T:
-    """The record of type ``kind`` that was encoded.
+def decode(kind: type[T], data: bytes, version: int, key: str | None = None) -> T:
+    """The record of type ``kind`` that was encoded; with ``key``, only one that was kept under it.
 
     Raises
     ------
     RecordError
-        If the bytes are damaged, of another kind of record, or of another format version.
+        If the bytes are damaged, of another kind of record, of another format version, or of another key.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -89,6 +89,8 @@ def decode(kind: type[T], data: bytes, version: int) -> T:
                     f"this is a {found[0]} of format {found[1]}; "
                     f"needed is a {kind.__name__} of format {version}"
                 )
+            if key is not None and values.get("key") != key:
+                raise RecordError("this is not the record that belongs here: it does not hold its key")
             arrays = load_arrays(archive.read(_ARRAYS))
             built = _build(kind, values["record"], arrays, archive)
     except RecordError:
