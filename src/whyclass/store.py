@@ -286,7 +286,7 @@ def _noted(values: dict[str, Any], indent: int | None) -> bytes:
 def _proved(note: Any) -> dict[str, Any]:
     """A note without its hash; one that is damaged is a ``ValueError``."""
     values = {name: value for name, value in dict(note).items() if name != SUM}
-    if note.get(SUM) != key_of(**values):
+    if dict(note).get(SUM) != key_of(**values):
         raise ValueError("the note is not what was written")
     return values
 

@@ -28,6 +28,12 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 LARGEST = 1_000_000_000
 """Pixels above which a file is reported and skipped rather than decoded (Pillow takes 4 GB for as many)."""
 
+LONGEST = 16384
+"""Pixels of a side of the model's input at most: an image of this alone takes 3 GB."""
+
+SMALLEST = 1e-6
+"""Least standard deviation of a channel, in units of 1 = white."""
+
 MODES = {1: "L", 3: "RGB"}
 """Channels that a picture can give, with Pillow's name of such pictures; other numbers come as arrays."""
 
@@ -64,11 +70,18 @@ class Preprocessing:
         """Refuse sizes and deviations that no image can have."""
         if (self.resize is not None and self.resize < 1) or min(self.crop) < 1:
             raise SettingsError(f"resize {self.resize} and crop {self.crop} must be at least 1 pixel")
+        if max(self.crop) > LONGEST:
+            raise SettingsError(f"crop is {self.crop}; needed are at most {LONGEST} pixels")
         alike = len(self.mean) == len(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std)))
         if not alike or min(self.std) <= 0:
             raise SettingsError(
                 f"mean {self.mean} and std {self.std} need one number for each channel, as many of both, "
                 "std above 0"
+            )
+        if min(self.std) < SMALLEST or max(map(abs, self.mean)) > 1 / SMALLEST:
+            raise SettingsError(
+                f"mean {self.mean} and std {self.std} are in units of 1 = white; needed are std of at least "
+                f"{SMALLEST:g} and mean within {1 / SMALLEST:g}, else pixels run over"
             )
         if self.interpolation not in INTERPOLATIONS:
             raise SettingsError(

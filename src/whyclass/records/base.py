@@ -177,7 +177,10 @@ class Record(Part):
 
     def __repr__(self) -> str:
         """One line."""
-        return str(self._shown("line"))
+        try:
+            return str(self._shown("line"))
+        except RecordError:
+            return f"<{type(self).__name__} that cannot be shown>"
 
     def _repr_html_(self) -> str:
         return str(self._shown("fragment"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from whyclass.errors import DataError, RecordError, StoreError
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import name_of
+from whyclass.models.class_names import check_count, name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
@@ -30,7 +30,7 @@ from whyclass.progress import Progress
 from whyclass.records import FORMAT, ModelInfo, PoolClass, PoolInfo, Prediction, Record, Skipped, Source
 from whyclass.records.base import short
 from whyclass.settings import Settings, plain
-from whyclass.store import Store, key_of, open_store
+from whyclass.store import Store, key_in, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
@@ -226,6 +226,7 @@ class OpenedModel:
         self.fingerprint = fingerprint(loaded.model)
         self.split = split(loaded.model, layer, example_of(loaded))
         self.task = task_at(self.split, loaded.class_names)
+        check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
@@ -309,7 +310,7 @@ def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:
     if not file.exists():
         return None
     try:
-        return kind.load(file)
+        return kind.load(file, key_in(file))
     except (RecordError, StoreError) as error:
         progress.note(f"made anew, since {error}")
         return None
