@@ -109,7 +109,7 @@ def _take_record(source: Path, target: Path) -> str:
     if source.stat().st_size > LARGEST:
         raise RecordError("it is too large for a record")
     data = files.read(source)
-    codec.decode(RECORDS[source.parent.name], data, FORMAT, key_in(source))
+    codec.decode(RECORDS[source.parent.name], data, FORMAT, (key_in(source),))
     if target.exists():
         return "same" if files.read(target) == data else "different"
     files.write(target, data)

@@ -296,7 +296,6 @@ def preset(name: str, **changes: Any) -> Settings:
         raise SettingsError(f"there is no preset {told(name)}; choose one of {', '.join(PRESETS)}")
     known = {field.name for field in dataclasses.fields(Settings)}
     if unknown := sorted(set(changes) - known):
-        raise SettingsError(
-            f"unknown setting {', '.join(one[:SHORT] for one in unknown)}; known are {', '.join(sorted(known))}"
-        )
+        named = ", ".join(one[:SHORT] for one in unknown)
+        raise SettingsError(f"unknown setting {named}; known are {', '.join(sorted(known))}")
     return dataclasses.replace(PRESETS[name], **changes)

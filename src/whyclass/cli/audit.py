@@ -134,7 +134,12 @@ def merge(
     into = find_store(store)
     merged = {str(other): merge_into(into, find_store(other)) for other in others}
     if as_json:
-        print(json.dumps({name: codec.to_json(one) for name, one in merged.items()}, indent=2))
+        plain = {name: codec.to_json(one) for name, one in merged.items()}
+        told_of = {
+            name: {key: value for key, value in one.items() if key != "refused" or value}
+            for name, one in plain.items()
+        }
+        print(json.dumps(told_of, indent=2))
     for name, one in merged.items() if not as_json else ():
         out.print(
             f"{escape(name)}: {one.taken} results taken, {one.same} were there already"

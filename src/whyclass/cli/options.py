@@ -168,7 +168,9 @@ def _opened(
 
     progress = shown_unless(quiet)
     check_places(images, store, [weights, class_names])
-    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
+    options = {"seed": seed, "precision": precision}
+    preset(variant, **options)  # what is wrong is refused also where --set says otherwise
+    settings = preset(variant, **options | _changes(change or []))
     loaded = loading.load(
         model,
         weights,
@@ -308,7 +310,7 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals:
+        if not equals and isinstance(defaults.get(name), tuple):
             raise SettingsError(f"--set is {told(pair)}; needed is NAME=VALUE, such as images=30")
         default = defaults.get(name, "")
         several = isinstance(default, tuple)
@@ -317,5 +319,5 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
             changes[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
         except ValueError as error:
             what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
-            raise SettingsError(f"--set {name[:40]}: {told(value)} is no {what}") from error
+            raise SettingsError(f"--set {pair[:60]}: {told(value)} is no {what}") from error
     return changes

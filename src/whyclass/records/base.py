@@ -7,7 +7,8 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -135,6 +136,22 @@ class Part:
 _TOLD[Part] = _part
 
 
+WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, OSError)
+"""What values that do not fit together raise where they are told."""
+
+
+@contextmanager
+def fitting(record: Any) -> Iterator[None]:
+    """What is told in here of a record whose values do not fit together is a ``RecordError``, not a crash."""
+    try:
+        yield
+    except WRONG as error:
+        why = str(error) or type(error).__name__
+        raise RecordError(
+            f"this {type(record).__name__} cannot be shown, since its values do not fit together: {why[:200]}"
+        ) from error
+
+
 class Record(Part):
     """What every record that is kept can do: save itself, load itself, show itself to people."""
 
@@ -160,8 +177,8 @@ class Record(Part):
         return path
 
     @classmethod
-    def load(cls, path: str | Path, key: str | None = None) -> Self:
-        """Load a saved record; with a ``key``, only one that was kept under it.
+    def load(cls, path: str | Path, keys: tuple[str, ...] = ()) -> Self:
+        """Load a saved record; with ``keys``, only one that was kept under one of them (empty: under none).
 
         Raises
         ------
@@ -171,7 +188,7 @@ class Record(Part):
             If it is damaged, of another kind, of another format version, or kept under another key.
         """
         try:
-            return codec.decode(cls, files.read(Path(path)), FORMAT, key)
+            return codec.decode(cls, files.read(Path(path)), FORMAT, keys)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 
@@ -190,13 +207,8 @@ class Record(Part):
         return self._shown("terminal")
 
     def _shown(self, view: str) -> Any:
-        try:
+        with fitting(self):
             return VIEWS[view](self)
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
-            raise RecordError(
-                f"this {type(self).__name__} cannot be shown, since its values do not fit together: "
-                f"{type(error).__name__}: {error}"
-            ) from error
 
 
 @dataclass(frozen=True)

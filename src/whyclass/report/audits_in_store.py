@@ -70,7 +70,7 @@ def _whole(kind: type[Kept], store: Store, folder: str, tell: Tell | None) -> It
     """The records of a folder, each under the key that it proves."""
     for file in store.records(folder):
         try:
-            yield file, kind.load(file, key_in(file))
+            yield file, kind.load(file, (key_in(file), ""))  # records of before hold no key
         except (RecordError, StoreError) as error:
             if tell is None:
                 raise

@@ -26,6 +26,7 @@ from whyclass.records import (
     Sweep,
     codec,
 )
+from whyclass.records.base import fitting
 from whyclass.report import layer_choice_text, pairs_table, paper_tables
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.verdict import verdict
@@ -33,7 +34,8 @@ from whyclass.report.verdict import verdict
 
 def as_object(found: Record) -> dict[str, Any]:
     """What ``--json`` prints of a record."""
-    return KINDS[type(found)](found)
+    with fitting(found):
+        return KINDS[type(found)](found)
 
 
 def of_explanation(found: Explanation) -> dict[str, Any]:

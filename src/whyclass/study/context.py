@@ -310,7 +310,7 @@ def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:
     if not file.exists():
         return None
     try:
-        return kind.load(file, key_in(file))
+        return kind.load(file, (key_in(file),))
     except (RecordError, StoreError) as error:
         progress.note(f"made anew, since {error}")
         return None

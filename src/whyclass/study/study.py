@@ -342,11 +342,20 @@ class Study(OpenedModel):
     ) -> Made:
         """The record of a question from the store, or made and kept."""
         file = self.store.record(folder, self.key(*classes))
-        if (kept := self.context().kept(kind, file)) is not None:
+        if (kept := self.context().kept(kind, file)) is not None and self._asked_for(kept):
             return kept
         made = make()
         self.store.keep(made, file)
         return made
+
+    def _asked_for(self, kept: Record) -> bool:
+        """Whether a kept record says of itself what its key says."""
+        mine = (self.context().model_info(), plain(self.settings), self.versions(), self.pool.digest)
+        *facts, pool = (getattr(kept, name) for name in ("model", "settings", "versions", "pool"))
+        if (*facts, pool.digest) == mine:
+            return True
+        self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
+        return False
 
     def _resolved(self, wanted: str | int) -> int:
         return resolve(wanted, self.loaded.class_names, self.task.classes)
