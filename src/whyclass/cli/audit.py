@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -17,6 +17,9 @@ from whyclass.cli.consoles import err, out
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS, told
+
+if TYPE_CHECKING:
+    from whyclass.merging import Merged
 
 Stored = Annotated[Path, typer.Argument(help="the folder that an audit had as --store")]
 
@@ -134,26 +137,27 @@ def merge(
     into = find_store(store)
     merged = {str(other): merge_into(into, find_store(other)) for other in others}
     if as_json:
+        # what was left out is there only where there is such
         plain = {name: codec.to_json(one) for name, one in merged.items()}
-        told_of = {
-            name: {key: value for key, value in one.items() if key != "refused" or value}
-            for name, one in plain.items()
-        }
-        print(json.dumps(told_of, indent=2))
-    for name, one in merged.items() if not as_json else ():
+        said = {name: {k: v for k, v in one.items() if v != []} for name, one in plain.items()}
+        print(json.dumps(said, indent=2))
+    else:
+        _tell_merged(merged)
+    refused = [name for one in merged.values() for name in one.refused]
+    for name in refused:
+        _noted(f"left out, {name}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _tell_merged(merged: dict[str, Merged]) -> None:
+    for name, one in merged.items():
+        others = f", {one.different} were there with other numbers and stay as they are"
         out.print(
             f"{escape(name)}: {one.taken} results taken, {one.same} were there already"
-            + (
-                f", {one.different} were there with other numbers and stay as they are"
-                if one.different
-                else ""
-            ),
+            f"{others if one.different else ''}",
             highlight=False,
         )
-        for refused in one.refused:
-            _noted(f"left out, {refused}")
-    if any(one.refused for one in merged.values()):
-        raise typer.Exit(1)
 
 
 def _noted(message: str) -> None:

@@ -110,13 +110,22 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
         hints = _hints(hint, value)
         return hint(**{name: _build(hints[name], value[name], arrays, archive) for name in value})
     if origin is tuple:
-        if type(value) is not list:
-            raise ValueError(f"{value!r} is no list")
+        _check_list(value)
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_build(k, entry, arrays, archive) for k, entry in zip(kinds, value, strict=True))
-    if origin is dict and not (type(value) is dict and all(_is(args[1], one) for one in value.values())):
-        raise ValueError(f"a {type(value).__name__} is no set of named values, or holds others")
+    if origin is dict:
+        _check_named(args[1], value)
     return _leaf(hint, value, arrays, archive)
+
+
+def _check_list(value: Any) -> None:
+    if type(value) is not list:
+        raise ValueError(f"{value!r} is no list")
+
+
+def _check_named(hint: Any, value: Any) -> None:
+    if type(value) is not dict or not all(_is(hint, one) for one in value.values()):
+        raise ValueError(f"a {type(value).__name__} is no set of named values, or holds others")
 
 
 def _is(hint: Any, value: Any) -> bool:
