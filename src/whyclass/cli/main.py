@@ -29,7 +29,7 @@ SAID = "stopped; what was finished is kept: run the same command again to go on"
 def main() -> None:
     """Run the command line; errors of whyclass end it with 1, Ctrl-C with 130, SIGTERM with 143.
 
-    A second signal ends it at once, with nothing half-written either.
+    A second signal ends it at once, with nothing half-written either; so does one while modules load.
 
     Whatever is heavy is loaded in here, so that a signal meanwhile ends it in the same way.
     """
@@ -115,6 +115,15 @@ def _misused(error: Exception) -> int:
     return int(getattr(error, "exit_code", 2))
 
 
+def _loads(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded where a signal came."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def _ending() -> Iterator[list[int]]:
     """Signals that came to end this process: each raises KeyboardInterrupt, so that all is left in order."""
@@ -122,7 +131,9 @@ def _ending() -> Iterator[list[int]]:
 
     def end(number: int, frame: FrameType | None) -> None:
         heard.append(number)
-        if len(heard) > 1:  # somebody does not want to wait until all is left in order
+        # somebody does not want to wait until all is left in order; or a module loads, of which some are
+        # not made to be interrupted and abort the process (pybind11)
+        if len(heard) > 1 or _loads(frame):
             os.write(2, f"{SAID}\n".encode())
             os._exit(128 + number)
         raise KeyboardInterrupt
