@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,10 +261,16 @@ class OpenedModel:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
         if self._index is None:
             dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+            own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
+
+            def trunk() -> Trunk:
+                mine = own()
+                return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
+
             wanted = plan(
-                self.split,
+                cut,
                 self.task,
-                lambda: self.trunk(dtype),
+                trunk,
                 self.pool,
                 self.loaded.preprocessing,
                 self.settings.pool,
