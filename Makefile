@@ -3,13 +3,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test campaign lint types format clean
 
 demo: $(STAMP)
 	$(BIN)/whyclass demo --store runs/demo
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# how many times as long as in every run of the tests; `make campaign LENGTH=30 SEED=7`
+LENGTH ?= 10
+SEED ?= 0
+
+campaign: $(STAMP)
+	WHYCLASS_CAMPAIGN=$(LENGTH) WHYCLASS_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -s tests/campaign
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -26,7 +26,7 @@ COLUMNS = {
     "visualise": (3, 3),
     "checks": (4, 4),
     "pool": (2, 3),
-    "store": (1, 2),
+    "store merging": (1, 2),
     "models": (3, 4),
     "records": (0, 2),
     FLOORS[0]: (0, 4),

@@ -18,9 +18,9 @@ import whyclass
 from whyclass import errors, records
 
 FLOORS = (
-    "errors progress progress_bars grid settings files views intervals",
+    "errors plain_text progress progress_bars grid settings intervals files rows views",
     "records",
-    "store",
+    "store merging",
     "concepts",
     "models",
     "pool",
@@ -41,7 +41,9 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.s
 
 WRITERS = {
     "files.py": "whole files or none",
-    "store.py": "rows of a pass over the pool",
+    "rows.py": "rows of a pass over the pool",
+    "store.py": "folders of passes, and their locks",
+    "merging.py": "passes of another store",
     "planted/world.py": "the demonstration's pool of pictures",
 }
 """The only files that write, and what."""

@@ -12,7 +12,8 @@ import pytest
 
 from whyclass import store as stores
 from whyclass.errors import StoreError
-from whyclass.store import MARK, Rows, Store, finish, key_of, open_store, read_meta, resume
+from whyclass.rows import Rows
+from whyclass.store import MARK, Store, finish, key_of, open_store, read_meta, resume
 
 WEIGHTS = "0123456789abcdef"
 

@@ -14,6 +14,7 @@ import rich.progress as parts
 from rich.console import Console
 from rich.markup import escape
 
+from whyclass.plain_text import clean
 from whyclass.progress import Advance, Progress, Report
 
 LONG = 2.0
@@ -63,7 +64,7 @@ class Shown(Progress):
 
             def report(done: float, doing: str) -> None:
                 work.done += done
-                work.name = f"{name}: {doing}"
+                work.name = clean(f"{name}: {doing}")
                 bars.show(work)
 
             try:
@@ -73,7 +74,7 @@ class Shown(Progress):
 
     def note(self, message: str) -> None:
         """A line that stays."""
-        self.console.print(f"[yellow]note:[/] {escape(message)}", highlight=False)
+        self.console.print(f"[yellow]note:[/] {escape(clean(message))}", highlight=False, emoji=False)
 
     @contextmanager
     def _shown(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
@@ -135,7 +136,7 @@ class _Work:
     """A step, or (without a unit) a run of several, and how far it is."""
 
     def __init__(self, name: str, total: float | None, unit: str = "") -> None:
-        self.name, self.total, self.unit = name, total, unit
+        self.name, self.total, self.unit = clean(name), total, unit
         self.done, self.stopped = 0.0, False
         self.begun = self.told = time.perf_counter()
 
@@ -271,12 +272,14 @@ class _Lines(_Bars):
         work.told = now
         share = min(work.done / work.total, 1.0)
         left = _span(work.seconds * (1 - share) / share)
-        self.console.print(f"{work.name}, {share:.0%}, {left} left", highlight=False, markup=False)
+        self.console.print(
+            f"{work.name}, {share:.0%}, {left} left", highlight=False, markup=False, emoji=False
+        )
 
     def remove(self, work: _Work) -> None:
         if work.unit and not work.stopped and work.seconds > LONG:
             line = f"{work.name.strip()}: {work.seconds:.1f} s{work.rate}"
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line, highlight=False, markup=False, emoji=False)
 
 
 def _span(seconds: float) -> str:

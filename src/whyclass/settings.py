@@ -51,6 +51,45 @@ CHOICES = {
 """Settings that are one of a few words."""
 
 
+MOST: dict[str, float] = {
+    "images": 10**6,
+    "copies": 10**5,
+    "concepts": 1000,
+    "starts": 10**4,
+    "iterations": 10**7,
+    "crops": 10**4,
+    "pool": 10**4,
+    "control_images": 10**6,
+    "epochs": 10**7,
+    "picture_steps": 10**6,
+    "rate": 100.0,
+    "budget": 2.0**20,
+    "controls": 10**5,
+    "examples": 10**4,
+    "seed": 2**63 - 1,
+    "noise": 1000.0,
+    "tolerance": 1.0,
+    **dict.fromkeys(("null_crops", "null_cells", "null_scores", "fillings", "refits"), 10**5),
+    **dict.fromkeys(("plane_starts", "plane_bootstraps", "plane_permutations"), 10**5),
+}
+"""Far above what any run needs, and far below where memory or the numbers themselves run over."""
+
+STEPS, FARTHEST = 1000, 1e6
+"""Steps of the shifting test at most, and the largest."""
+
+SHORT = 60
+"""Characters of a wrong value that a message tells."""
+
+
+def told(value: Any) -> str:
+    """A wrong value in a message: cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHORT else f"{text[:SHORT]}…"
+
+
 def _check(settings: Any, name: str, kind: type, least: float) -> None:
     value = getattr(settings, name)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -59,19 +98,26 @@ def _check(settings: Any, name: str, kind: type, least: float) -> None:
         or not value >= least
         or value == float("inf")
     ):
-        raise SettingsError(f"{name} is {value!r}; needed is a {kind.__name__} of at least {least}")
+        raise SettingsError(f"{name} is {told(value)}; needed is a {kind.__name__} of at least {least}")
+    if value > MOST.get(name, math.inf):
+        raise SettingsError(f"{name} is {told(value)}; needed is at most {MOST[name]:,}")
 
 
 def _check_steps(shifts: Any) -> None:
-    good = isinstance(shifts, tuple) and len(shifts) > 1 and all(math.isfinite(step) for step in shifts)
+    numbers = isinstance(shifts, tuple) and all(isinstance(step, (int, float)) for step in shifts)
+    good = numbers and len(shifts) > 1 and all(abs(step) < math.inf for step in shifts)
     if not good or shifts[0] != 0 or list(shifts) != sorted(set(shifts)):
-        raise SettingsError(f"shifts is {shifts!r}; needed are two or more rising numbers, the first one 0")
+        raise SettingsError(
+            f"shifts is {told(shifts)}; needed are two or more rising numbers, the first one 0"
+        )
+    if len(shifts) > STEPS or shifts[-1] > FARTHEST:
+        raise SettingsError(f"shifts is {told(shifts)}; needed are at most {STEPS} steps up to {FARTHEST:g}")
 
 
 def _check_choices(settings: Any) -> None:
     for name, allowed in CHOICES.items():
         if (value := getattr(settings, name)) not in allowed:
-            raise SettingsError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
+            raise SettingsError(f"{name} is {told(value)}; choose one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -218,8 +264,9 @@ class Settings:
             _check(self, name, int, 1)
         for name in ("control_images", "epochs", "picture_steps"):
             _check(self, name, int, 1)
-        for name in ("cut", "rate", "held_out", "budget"):
+        for name in ("cut", "rate", "held_out"):
             _check(self, name, float, 0.0)
+        _check(self, "budget", float, 1e-6)
         for name in ("cut", "held_out"):
             if getattr(self, name) >= 1:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; needed is a share below 1")
@@ -227,7 +274,7 @@ class Settings:
             raise SettingsError("rate is 0, at which no hyperplane moves; set it above 0")
         _check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
-            raise SettingsError(f"tests has {sorted(unknown)[0]!r}; choose of {', '.join(TESTS)}")
+            raise SettingsError(f"tests has {told(sorted(unknown)[0])}; choose of {', '.join(TESTS)}")
         for name in ("controls", "examples", "seed", "null_crops", *OF_NULLS, *OF_PLANES):
             _check(self, name, int, 0)
         _check(self, "noise", float, 0.0)
@@ -283,8 +330,9 @@ def preset(name: str, **changes: Any) -> Settings:
         If the preset or a setting is unknown, or a value is out of range.
     """
     if name not in PRESETS:
-        raise SettingsError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+        raise SettingsError(f"there is no preset {told(name)}; choose one of {', '.join(PRESETS)}")
     known = {field.name for field in dataclasses.fields(Settings)}
     if unknown := sorted(set(changes) - known):
-        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        named = ", ".join(one[:SHORT] for one in unknown)
+        raise SettingsError(f"unknown setting {named}; known are {', '.join(sorted(known))}")
     return dataclasses.replace(PRESETS[name], **changes)

@@ -10,22 +10,26 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from whyclass import files
 from whyclass.errors import StoreError
-from whyclass.records import SUFFIX
+from whyclass.records import SUFFIX, Record
 
 MARK = "whyclass.json"
 LOG = "log.txt"
 POOL = "pool.json"
 FORMAT = 1
+
+SUM = "sum"
+"""Under this a note holds the hash of all else in it."""
+
+OUTCOME = ("classes", "skipped", "items")
+"""What a finished pass notes beside the facts that its key is made of."""
 
 
 def key_of(**parts: Any) -> str:
@@ -42,9 +46,16 @@ class Store:
     ----------
     folder
         Where it lies.
+    mark
+        The file by which it is known, where the store was opened by it.
     """
 
     folder: Path
+    mark: Path | None = field(default=None, compare=False, repr=False)
+
+    def part(self, name: str) -> Store:
+        """A folder of it with results of the same kinds."""
+        return replace(self, folder=self.folder / name)
 
     def index(self, key: str) -> Path:
         """Folder of the finished index under a key."""
@@ -66,13 +77,35 @@ class Store:
         """Remove a record that is needed no more."""
         self.record(kind, key).unlink(missing_ok=True)
 
+    def keep(self, record: Record, file: Path) -> None:
+        """Save a record under its key, which it holds as a proof of what it is of."""
+        self.check()
+        record.save(file, key=key_in(file))
+
+    def check(self) -> None:
+        """Refuse to go on where the store was removed meanwhile.
+
+        Raises
+        ------
+        StoreError
+            If it was.
+        """
+        if self.mark is not None and not self.mark.exists():
+            raise StoreError(f"the store {self.folder} was removed while it was in use; run the same again")
+
     def log(self, line: str) -> None:
-        """Add a line to the store's log."""
-        files.append(self.folder / LOG, line)
+        """Add a line to the store's log; a store that can only be read has none."""
+        if os.access(self.folder, os.W_OK):
+            files.append(self.folder / LOG, line)
 
     def page(self, name: str, key: str) -> Path:
         """File of a page: a readable name made safe for any file system, and the key's start."""
         return self.folder / "pages" / f"{safe_name(name, 'class')}-{key[:8]}.html"
+
+
+def key_in(file: Path) -> str:
+    """What a record proves: its kind's folder, and its key."""
+    return f"{file.parent.name}/{file.stem}"
 
 
 def safe_name(name: str, otherwise: str) -> str:
@@ -103,16 +136,18 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
         files.write(
             mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode()
         )
-    owner = _owner(mark)
-    if owner.get("weights") != weights:
+    found = owner(mark)
+    if found.get("weights") != weights:
         raise StoreError(
-            f"store {folder} belongs to another model: {owner.get('model')} with weights "
-            f"{str(owner.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; "
+            f"store {folder} belongs to another model: {found.get('model')} with weights "
+            f"{str(found.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; "
             "choose another folder (a factory without a weights file may give new weights at each call)"
         )
-    if not os.access(folder, os.W_OK):
+    if os.access(folder, os.W_OK):
+        files.sweep(folder)
+    elif not any(folder.glob("index/*/meta.json")):  # a finished one can be read
         raise StoreError(f"store {folder} cannot be written to; choose a folder that you may write to")
-    return Store(folder)
+    return Store(folder, mark)
 
 
 def find_store(folder: str | Path) -> Store:
@@ -124,12 +159,12 @@ def find_store(folder: str | Path) -> Store:
         If there is none.
     """
     folder = Path(folder)
-    if not (folder / MARK).is_file():
+    if not _is_file(folder / MARK):
         raise StoreError(
             f"{folder} is no store of whyclass; give the folder that an audit was given as --store"
         )
-    _owner(folder / MARK)
-    return Store(folder)
+    owner(folder / MARK)
+    return Store(folder, folder / MARK)
 
 
 def _free(folder: Path) -> bool:
@@ -147,53 +182,23 @@ def _free(folder: Path) -> bool:
     return not others
 
 
-def _owner(mark: Path) -> dict[str, Any]:
+def owner(mark: Path) -> dict[str, Any]:
+    """What a store's mark says: its format, its model and the fingerprint of its weights.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged, or of another version.
+    """
     try:
-        owner = json.loads(files.read(mark))
+        found = json.loads(files.read(mark))
     except ValueError as error:
         raise StoreError(
             f"{mark} is damaged; give another folder for the store, or delete this one"
         ) from error
-    if not isinstance(owner, dict) or owner.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise StoreError(f"{mark} is of another version of whyclass; give another folder for the store")
-    return owner
-
-
-class Rows:
-    """Rows of numbers appended to a file, readable back as a memory-mapped array.
-
-    Written with plain writes, so that a full disk is an error rather than a crash.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
-        self.row_bytes = int(np.prod(shape)) * self.dtype.itemsize
-
-    def hold(self, count: int) -> bool:
-        """Whether the first ``count`` rows are on disk."""
-        return not count or (self.path.is_file() and self.path.stat().st_size >= count * self.row_bytes)
-
-    def append(self, start: int, rows: np.ndarray) -> None:
-        """Write ``rows`` from row ``start`` on; whatever an interrupted run left behind it is cut off."""
-        data = np.ascontiguousarray(rows, self.dtype)
-        try:
-            with self.path.open("r+b" if self.path.exists() else "wb") as file:
-                file.truncate(start * self.row_bytes)
-                file.seek(start * self.row_bytes)
-                file.write(data.tobytes())
-                file.flush()
-                os.fsync(file.fileno())  # the note that these rows are there must not outlive them
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.path}: {error.strerror}; make space or choose another folder, "
-                "then run the same again: it continues"
-            ) from error
-
-    def read(self, count: int) -> np.ndarray:
-        """All ``count`` rows, memory-mapped, read-only."""
-        if not self.path.is_file() or self.path.stat().st_size != count * self.row_bytes:
-            raise StoreError(f"{self.path} is damaged; delete its folder and run again")
-        return np.memmap(self.path, self.dtype, "r", shape=(count, *self.shape))
+    return found
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,7 @@ class Pass:
 
     def keep(self, done: int, state: dict[str, Any]) -> None:
         """Note that everything before position ``done`` is on disk."""
-        files.write(self.folder / "progress.json", json.dumps({"done": done, "state": state}).encode())
+        files.write(self.folder / "progress.json", _noted({"done": done, "state": state}, None))
 
 
 def resume(store: Store, key: str, kind: str = "index") -> Pass:
@@ -223,7 +228,7 @@ def resume(store: Store, key: str, kind: str = "index") -> Pass:
             f"cannot make {folder}: {error.strerror}; choose another folder for the store"
         ) from error
     try:
-        kept = json.loads(files.read(folder / "progress.json"))
+        kept = _proved(json.loads(files.read(folder / "progress.json")))
         return Pass(folder, int(kept["done"]), dict(kept["state"]))
     except (StoreError, ValueError, KeyError, TypeError):
         return Pass(folder, 0, {})
@@ -231,7 +236,8 @@ def resume(store: Store, key: str, kind: str = "index") -> Pass:
 
 def finish(store: Store, key: str, work: Pass, meta: dict[str, Any], kind: str = "index") -> None:
     """Make a finished pass the result under its key, in one step."""
-    files.write(work.folder / "meta.json", json.dumps(meta, indent=1).encode())
+    store.check()
+    files.write(work.folder / "meta.json", _noted(meta, 1))
     (work.folder / "progress.json").unlink(missing_ok=True)
     try:
         work.folder.rename(store.rows(kind, key))
@@ -239,64 +245,6 @@ def finish(store: Store, key: str, work: Pass, meta: dict[str, Any], kind: str =
         if not store.rows(kind, key).exists():  # else another run finished the same first
             raise StoreError(f"cannot finish {store.rows(kind, key)}: {error.strerror}") from error
         shutil.rmtree(work.folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Merged:
-    """How many results were taken, were there already, and were there with other bytes."""
-
-    taken: int
-    same: int
-    different: int
-
-
-def merge_into(store: Store, other: Store) -> Merged:
-    """Take every result of another store of the same model that is not there yet.
-
-    Nothing is overwritten; what was cut off on the way is taken when it is run again.
-
-    Raises
-    ------
-    StoreError
-        If the stores are of different models, or one cannot be read or written.
-    """
-    mine, theirs = _owner(store.folder / MARK), _owner(other.folder / MARK)
-    if mine.get("weights") != theirs.get("weights"):
-        raise StoreError(
-            f"{other.folder} is of {theirs.get('model')} and {store.folder} of {mine.get('model')}, with "
-            "other weights; only stores of one model can be merged"
-        )
-    counts = {"taken": 0, "same": 0, "different": 0}
-    for file in sorted(other.folder.glob(f"*/*{SUFFIX}")):
-        counts[_take_file(file, store.folder / file.relative_to(other.folder))] += 1
-    for mark in sorted(other.folder.glob("*/*/meta.json")):
-        if mark.parent.suffix != ".partial":
-            counts[_take_folder(mark.parent, store.folder / mark.parent.relative_to(other.folder))] += 1
-    return Merged(**counts)
-
-
-def _take_file(source: Path, target: Path) -> str:
-    data = files.read(source)
-    if target.exists():
-        return "same" if files.read(target) == data else "different"
-    files.write(target, data)
-    return "taken"
-
-
-def _take_folder(source: Path, target: Path) -> str:
-    if target.exists():
-        return "same"
-    coming = target.with_name(f"{target.name}.coming")
-    try:
-        shutil.rmtree(coming, ignore_errors=True)
-        shutil.copytree(source, coming)
-        for file in coming.iterdir():
-            files.sync(file)
-        coming.rename(target)
-    except OSError as error:
-        shutil.rmtree(coming, ignore_errors=True)
-        raise StoreError(f"cannot write {target}: {error}; make space, then merge again") from error
-    return "taken"
 
 
 def drop_unfinished(store: Store, kind: str, key: str) -> None:
@@ -325,10 +273,32 @@ def keep_pool(store: Store, items: dict[str, str]) -> None:
 def read_meta(folder: Path) -> dict[str, Any] | None:
     """What a finished index says of itself; None where there is none or it is damaged."""
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-    except (OSError, ValueError):
+        return _proved(json.loads((folder / "meta.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
         return None
-    return meta if isinstance(meta, dict) else None
+
+
+def _noted(values: dict[str, Any], indent: int | None) -> bytes:
+    """A note with its own hash."""
+    return json.dumps({**values, SUM: key_of(**values)}, indent=indent).encode()
+
+
+def _proved(note: Any) -> dict[str, Any]:
+    """A note without its hash; one that is damaged is a ``ValueError``."""
+    values = {name: value for name, value in dict(note).items() if name != SUM}
+    if dict(note).get(SUM) != key_of(**values):
+        raise ValueError("the note is not what was written")
+    return values
+
+
+def facts_of(meta: dict[str, Any]) -> dict[str, Any]:
+    """Those that the key of a finished pass is made of."""
+    return {name: value for name, value in meta.items() if name not in OUTCOME}
+
+
+def damaged(store: Store, kind: str, key: str) -> None:
+    """Remove a finished pass that is not what it was."""
+    shutil.rmtree(store.rows(kind, key), ignore_errors=True)
 
 
 def other_indexes(store: Store, key: str) -> list[dict[str, Any]]:
@@ -339,19 +309,28 @@ def other_indexes(store: Store, key: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def locked(store: Store, key: str, kind: str = "index") -> Iterator[None]:
-    """Only one process at a time makes what is kept under a key; the lock dies with its process."""
+def locked(
+    store: Store, key: str, kind: str = "index", tell: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Only one process at a time makes what is kept under a key; the lock dies with its process.
+
+    ``tell`` is told which process is waited for.
+    """
     folder = store.folder / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{key}.lock").open("a")
+        lock = files.locked(folder / f"{key}.lock", tell)
+        lock.__enter__()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
-    with file:
-        try:
-            import fcntl
-        except ImportError:  # not a POSIX system: two runs at once are then the user's own care
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for any file, or with a null character
+        return False

@@ -14,6 +14,7 @@ import pytest
 
 from helpers.interrupted import SLOW, started
 from helpers.planted_world import files_of, leftovers, model_arguments, nth, quick_arguments, whyclass
+from whyclass import rows
 from whyclass import store as stores
 from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import stitching
@@ -72,7 +73,7 @@ POINTS = {
     "before the first block": (index, "_compute", 1),
     "in the second block": (index, "_compute", 2),
     "while an image is decoded": (data, "sample_of", 40),
-    "between two files of rows": (stores.Rows, "append", 4),
+    "between two files of rows": (rows.Rows, "append", 4),
     "between rows and their note": (stores.Pass, "keep", 2),
     "while the note is written": (os, "replace", 3),
     "before the index is finished": (stores, "finish", 1),

@@ -81,7 +81,13 @@ def test_help_names_every_command_in_order():
     places = [told.index(f" {name} ") for name in NAMES]
     assert places == sorted(places)
     folder = Path(sys.modules[COMMAND.split()[1]].__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} == {"__init__", "main", "options", *COMMANDS}
+    assert {path.stem for path in folder.glob("*.py")} == {
+        "__init__",
+        "consoles",
+        "main",
+        "options",
+        *COMMANDS,
+    }
     named = [one.name or one.callback.__name__ for one in app.registered_commands]
     assert named == list(NAMES)
 

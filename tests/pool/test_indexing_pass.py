@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from helpers import nets
 from helpers.pictures import noise
 from whyclass import store as stores
-from whyclass.errors import DataError, ModelError, StoreError
+from whyclass.errors import DataError, ModelError
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import split
 from whyclass.models.tasks import class_logits, task_of
@@ -20,7 +21,8 @@ from whyclass.pool import indexing_pass as index
 from whyclass.pool.images import pool
 from whyclass.pool.indexing_pass import load_or_make, plan, pooled_cells
 from whyclass.progress import Progress
-from whyclass.store import Rows, Store
+from whyclass.rows import Rows
+from whyclass.store import Store
 
 PREPROCESSING = Preprocessing(36, (32, 32))
 FILES = ("cells.f16", "logits.f32", "meta.json")
@@ -297,15 +299,42 @@ def test_another_layer_has_an_index_of_its_own_beside_the_first(model, folder, t
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    "damage", [lambda path: path.write_bytes(path.read_bytes()[:9]), lambda path: path.unlink()]
+    "damage",
+    [
+        lambda data: data[:9],
+        lambda data: None,
+        lambda data: bytes([data[0] ^ 4]) + data[1:],
+        lambda data: data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],
+        lambda data: bytes(len(data)),
+    ],
+    ids=["cut", "gone", "first bit", "last bit", "zeros"],
 )
-def test_a_damaged_index_is_refused_by_name(model, folder, tmp_path, name, damage):
-    store = Store(tmp_path / "s")
+def test_a_damaged_index_is_made_anew_and_said_by_name(model, folder, tmp_path, name, damage):
+    store, progress = Store(tmp_path / "s"), Notes()
     load_or_make(planned(model, folder), store, Progress())
+    before = files(tmp_path / "s")
     (file,) = store.folder.rglob(name)
-    damage(file)
-    with pytest.raises(StoreError, match=f"{file.parent}.* is damaged; delete"):
-        load_or_make(planned(model, folder), store, Progress())
+    if (data := damage(file.read_bytes())) is None:
+        file.unlink()
+    else:
+        file.write_bytes(data)
+    again = load_or_make(planned(model, folder), store, progress)
+    assert again.checked_cells.tobytes() == before["cells.f16"]
+    assert again.outputs.tobytes() == before["logits.f32"]
+    (note,) = progress.notes
+    assert f"made anew, since {file.parent}" in note
+    assert files(tmp_path / "s") == before
+
+
+def test_an_index_of_another_key_in_its_place_is_made_anew(model, folder, tmp_path):
+    store, progress = Store(tmp_path / "s"), Notes()
+    mine, other = planned(model, folder), planned(model, sorted(folder.rglob("*.png"))[::-1])
+    load_or_make(other, store, progress)
+    load_or_make(mine, store, Progress())
+    before = (store.index(mine.key) / "logits.f32").read_bytes()
+    shutil.rmtree(store.index(mine.key))
+    store.index(other.key).rename(store.index(mine.key))
+    assert load_or_make(mine, store, progress).outputs.tobytes() == before
 
 
 def test_an_index_says_what_it_was_made_for(model, folder, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from whyclass.errors import DataError, StoreError
+from whyclass.errors import DataError
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.pool import images, pixel_cache
 from whyclass.progress import Progress
@@ -91,9 +91,22 @@ def test_tensors_are_left_as_they_are(store):
     assert kept(pool, store) is pool
 
 
-def test_damaged_pixels_are_refused(folder, store):
-    kept(images.pool(folder), store)
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-1], lambda d: d[:-1] + bytes([d[-1] ^ 1])], ids=["cut", "bit"]
+)
+def test_damaged_pixels_are_decoded_anew_and_said(folder, store, damage):
+    class Told(Progress):
+        def note(self, message):
+            notes.append(message)
+
+    notes: list[str] = []
+    before = kept(images.pool(folder), store)
+    last = len(before.items) - 1
+    wanted = before.kept(last)
     (file,) = store.folder.glob("frames/*/pixels.u8")
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(StoreError, match="damaged"):
-        kept(images.pool(folder), store)
+    file.write_bytes(damage(file.read_bytes()))
+    again = pixel_cache.decoded(images.pool(folder), SIZE, store, Told(), pillow="1")
+    assert np.array_equal(again.kept(last), wanted)
+    (note,) = notes
+    assert "decoded anew" in note
+    assert "pixels.u8 is damaged" in note

@@ -16,12 +16,13 @@ from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
 from whyclass.checks import stitching
 from whyclass.errors import ClassError, DataError, RecordError, SettingsError
+from whyclass.merging import merge_into
 from whyclass.planted import demo, judgement, world
 from whyclass.pool import images as data
 from whyclass.progress import Progress
 from whyclass.records import Audit, Finding, Shifts
 from whyclass.report import audits_in_store, paper_tables
-from whyclass.store import Store, find_store, merge_into
+from whyclass.store import Store, find_store
 from whyclass.study import crop_pictures, pair_sampling
 from whyclass.study.prediction_test_and_control import Controls
 from whyclass.study.study import Study

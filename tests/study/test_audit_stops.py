@@ -15,7 +15,7 @@ import pytest
 
 from helpers.interrupted import SLOW, started
 from helpers.planted_world import contents, leftovers, model_arguments, nth, quick_arguments, whyclass
-from whyclass import store as stores
+from whyclass import rows
 from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
 from whyclass.checks import stitching
@@ -109,7 +109,7 @@ def workers_of(parent: int) -> list[int]:
     ("place", "name", "number"),
     [
         (frames, "_pixels", 12),
-        (stores.Rows, "append", 2),
+        (rows.Rows, "append", 2),
         (attribution, "score_cells", 5),
         (concepts, "_nmf", 3),
         (crops, "_merged", 4),

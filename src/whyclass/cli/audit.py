@@ -7,15 +7,19 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from whyclass import files
-from whyclass.cli.options import AsJson, Opened, Quiet, app, err, out, shown_unless, with_model
+from whyclass.cli.consoles import err, out
+from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
-from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS
+from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS, told
+
+if TYPE_CHECKING:
+    from whyclass.merging import Merged
 
 Stored = Annotated[Path, typer.Argument(help="the folder that an audit had as --store")]
 
@@ -47,9 +51,11 @@ def audit(
     from whyclass.report import json_objects, paper_tables, table_formats
 
     if pairs not in ("drawn", "all"):
-        raise SettingsError(f"--pairs is {pairs!r}; choose drawn or all")
+        raise SettingsError(f"--pairs is {told(pairs)}; choose drawn or all")
+    if not (named := split_list(layers)):
+        raise SettingsError(f"--layers is {told(layers)}; needed are module paths, such as layer3.5,layer4.2")
     found = []
-    for layer in split_list(layers):
+    for layer in dict.fromkeys(named):
         with redirect_stdout(sys.stderr):
             study = opened.study(layer, **({"budget": _gibibytes(budget)} if budget else {}))
             made = study.audit(
@@ -79,13 +85,13 @@ def show_tables(
 ) -> None:
     """Print tables 1 to 3 from the store of an audit, each beside the paper's own rows."""
     if form not in TABLE_FORMATS:
-        raise SettingsError(f"--format is {form!r}; choose one of {', '.join(TABLE_FORMATS)}")
+        raise SettingsError(f"--format is {told(form)}; choose one of {', '.join(TABLE_FORMATS)}")
     from whyclass.report import audits_in_store, paper_tables, table_formats
     from whyclass.store import find_store
 
     if number is not None and number not in paper_tables.TABLES:
         raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
-    found = audits_in_store.collect(find_store(store))
+    found = audits_in_store.collect(find_store(store), _noted)
     chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
     print(table_formats.FORMATS[form](chosen))
     if per_class is not None:
@@ -105,11 +111,13 @@ def show_report(
 
     opened = find_store(store)
     folder = to or opened.folder / "site"
+    files.sweep(opened.folder)
     progress, total = shown_unless(quiet), 0
     with progress.step("read"):
-        found = audits_in_store.collect(opened)
+        found = audits_in_store.collect(opened, progress.note)
     with progress.step("pages", sum(len(one.classes) for one in found), "classes") as advance:
         for name, data in site.files(opened, found, advance):
+            opened.check()
             files.write(folder / name, data)
             total += len(data)
     out.print(f"[bold]page[/]  {escape(str(folder / 'index.html'))}  ({total / 1e6:.0f} MB)", highlight=False)
@@ -122,24 +130,38 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Take what other stores of the same model hold into one: they may come from other machines."""
+    from whyclass.merging import merge_into
     from whyclass.records import codec
-    from whyclass.store import find_store, merge_into
+    from whyclass.store import find_store
 
     into = find_store(store)
     merged = {str(other): merge_into(into, find_store(other)) for other in others}
     if as_json:
-        print(json.dumps({name: codec.to_json(one) for name, one in merged.items()}, indent=2))
-        return
+        # what was left out is there only where there is such
+        plain = {name: codec.to_json(one) for name, one in merged.items()}
+        said = {name: {k: v for k, v in one.items() if v != []} for name, one in plain.items()}
+        print(json.dumps(said, indent=2))
+    else:
+        _tell_merged(merged)
+    refused = [name for one in merged.values() for name in one.refused]
+    for name in refused:
+        _noted(f"left out, {name}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _tell_merged(merged: dict[str, Merged]) -> None:
     for name, one in merged.items():
+        others = f", {one.different} were there with other numbers and stay as they are"
         out.print(
             f"{escape(name)}: {one.taken} results taken, {one.same} were there already"
-            + (
-                f", {one.different} were there with other numbers and stay as they are"
-                if one.different
-                else ""
-            ),
+            f"{others if one.different else ''}",
             highlight=False,
         )
+
+
+def _noted(message: str) -> None:
+    err.print(f"[yellow]note:[/] {escape(message)}", highlight=False)
 
 
 def split_list(text: str) -> list[str]:
@@ -165,7 +187,7 @@ def _part(text: str) -> tuple[int, int]:
     try:
         number, of = (int(part) for part in text.split("/"))
     except ValueError as error:
-        raise SettingsError(f"--part is {text!r}; needed is i/n, such as 1/2") from error
+        raise SettingsError(f"--part is {told(text)}; needed is i/n, such as 1/2") from error
     return number, of
 
 
@@ -176,4 +198,4 @@ def _gibibytes(text: str) -> float:
     try:
         return float(number.removesuffix(unit)) * units.get(unit, 1.0)
     except ValueError as error:
-        raise SettingsError(f"--budget is {text!r}; needed is a size such as 8GiB") from error
+        raise SettingsError(f"--budget is {told(text)}; needed is a size such as 8GiB") from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +14,12 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from whyclass.cli.consoles import out
 from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page, set_pictures
-from whyclass.cli.options import Asked, Page, Target, app, out, with_study
+from whyclass.cli.options import Asked, Page, Target, app, page_file, with_study
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS
+from whyclass.settings import told
 
 
 @app.command()
@@ -35,6 +37,8 @@ def contrast(
     page: Page = None,
 ) -> None:
     """Contrast two classes: what speaks for each against the other, tested three ways, as a page."""
+    if page is not None:
+        page_file(page)  # refused before anything is computed
     with redirect_stdout(sys.stderr):
         set_pictures(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.contrast(target, against)
@@ -55,6 +59,8 @@ def insert(
     from whyclass.models import preprocessing
     from whyclass.store import key_of
 
+    if page is not None:
+        page_file(page)
     file, part = _patch(patch)
     with redirect_stdout(sys.stderr):
         pixels = preprocessing.as_patch(file, part, asked.study.loaded.preprocessing.channels)
@@ -96,10 +102,12 @@ def pairs(
 def _patch(text: str) -> tuple[str, tuple[int, int, int, int] | None]:
     """A file, and the part of it that follows the last colon as ``x,y,w,h``."""
     file, colon, numbers = text.rpartition(":")
-    if not colon or Path(text).exists() or not re.fullmatch(r"[-\d,\s]+", numbers):
+    if not colon or os.path.exists(text) or not re.fullmatch(r"[-\d,\s]+", numbers):
         return text, None
     try:
         x, y, width, height = (int(number) for number in numbers.split(","))
     except ValueError as error:
-        raise SettingsError(f"--patch {text}: needed is FILE or FILE:x,y,w,h in whole pixels") from error
+        raise SettingsError(
+            f"--patch {told(text)}: needed is FILE or FILE:x,y,w,h in whole pixels"
+        ) from error
     return file, (x, y, width, height)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from whyclass.cli.options import AsJson, Quiet, app, out, shown_unless
+from whyclass.cli.consoles import out
+from whyclass.cli.options import AsJson, Quiet, app, shown_unless
+from whyclass.settings import Settings
 
 if TYPE_CHECKING:
     from whyclass.planted.demo import DemoResult
@@ -27,6 +29,7 @@ def show_demo(
     """Explain a small planted world whose answer is known, and say what was found. No download."""
     from whyclass.planted import demo
 
+    Settings(seed=seed)  # which refuses what can be no seed, before any picture is drawn
     result = demo.run(store, progress=shown_unless(quiet), seed=seed)
     pages = {judged.explanation.target.name: judged.page for judged in result.judged}
     if result.contrasted:

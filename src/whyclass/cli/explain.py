@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from whyclass.cli.options import Asked, Page, Target, app, out, with_study
+from whyclass.cli.consoles import out
+from whyclass.cli.options import Asked, Page, Target, app, page_file, with_study
 from whyclass.errors import ClassError, SettingsError
 from whyclass.settings import PICTURES
 
@@ -42,6 +43,8 @@ def explain(
     page: Page = None,
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
+    if page is not None:
+        page_file(page)  # refused before anything is computed
     with redirect_stdout(sys.stderr):
         set_pictures(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.explain(target)

@@ -13,9 +13,13 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from whyclass.cli.audit import class_list, split_list
-from whyclass.cli.options import Later, app, out, print_record, with_choice
+from whyclass.cli.consoles import out
+from whyclass.cli.options import Later, app, print_record, with_choice
 from whyclass.errors import SettingsError
-from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, told
+
+DIGITS = 9
+"""Of a number of classes at most."""
 
 if TYPE_CHECKING:
     from whyclass.models.layer_info import LayerInfo
@@ -117,10 +121,13 @@ def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
     if missing := [option for option in ("images", "store") if not later.given.get(option)]:
         raise typer.BadParameter(f"--choose needs --{' and --'.join(missing)}.")
     asked: dict[str, Any] = dict(given)
+    for option, value in given.items():
+        if isinstance(value, str) and not split_list(value):
+            raise SettingsError(f"--{option} is {told(value)}; name one or more, or leave it out")
     if candidates := given.get("layers"):
         asked["layers"] = split_list(str(candidates))
     if classes := given.get("classes"):
-        asked["classes"] = int(classes) if str(classes).strip().isdecimal() else class_list(str(classes))
+        asked["classes"] = _count_or_names(str(classes))
     if concepts := given.get("concepts"):
         asked["concepts"] = [_number(part) for part in split_list(str(concepts))]
     with redirect_stdout(sys.stderr):
@@ -131,8 +138,16 @@ def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
         out.print(layer_choice_text.table(found), highlight=False, markup=False)
 
 
+def _count_or_names(text: str) -> int | list[str]:
+    if not text.strip().isdecimal():
+        return class_list(text)
+    if len(text.strip()) > DIGITS:
+        raise SettingsError(f"--classes is {told(text)}; no model has so many")
+    return int(text)
+
+
 def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise SettingsError(f"--concepts has {text!r}; needed are numbers such as 3,6,9") from error
+        raise SettingsError(f"--concepts has {told(text)}; needed are numbers such as 3,6,9") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -22,9 +23,13 @@ STOPPED = 130
 ENDING: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 """Signals that end the command, and who usually hears them; where they are ignored, they stay so."""
 
+SAID = "stopped; what was finished is kept: run the same command again to go on"
+
 
 def main() -> None:
     """Run the command line; errors of whyclass end it with 1, Ctrl-C with 130, SIGTERM with 143.
+
+    A second signal ends it at once, with nothing half-written either; so does one while modules load.
 
     Whatever is heavy is loaded in here, so that a signal meanwhile ends it in the same way.
     """
@@ -37,8 +42,8 @@ def main() -> None:
             if not heard:
                 raise
             code = STOPPED
-    if code == STOPPED:
-        print("stopped; what was finished is kept: run the same command again to go on", file=sys.stderr)
+    if heard or code == STOPPED:
+        print(SAID, file=sys.stderr)
         code = 128 + heard[-1] if heard else STOPPED
     sys.exit(code)
 
@@ -50,28 +55,73 @@ def _module_of(command: Any) -> str:
 def _run() -> int | None:
     """The exit code of the command that was asked for."""
     import typer
-    from rich.markup import escape
 
+    from whyclass.cli.consoles import flushed, tolerant
+
+    tolerant()
     for name in COMMANDS:
         import_module(f"whyclass.cli.{name}")
-    from whyclass.cli.options import app, err
+    from whyclass.cli.options import app
 
     # whatever was imported first; the sort keeps a module's own order
     app.registered_commands.sort(key=lambda one: COMMANDS.index(_module_of(one.callback)))
     try:
         # gives the code of an Exit back instead of leaving
-        return app(prog_name="whyclass", standalone_mode=False)
-    except WhyclassError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        return 1
+        code = app(prog_name="whyclass", standalone_mode=False)
+        return code if (why := flushed()) is None else _fail(OUTPUT.format(why=why))
     except typer.Abort:  # older versions of typer make this of Ctrl-C; newer ones exit with 130
         return STOPPED
-    except Exception as error:  # click's usage errors, which show themselves; else a bug to be seen whole
-        show = getattr(error, "show", None)
-        if show is None:
-            raise
-        show()
-        return getattr(error, "exit_code", 2)
+    except Exception as error:  # of whyclass, of click, or of the machine; else a bug to be seen whole
+        return _ended(error)
+
+
+OUTPUT = "standard output cannot be written: {why}; what was computed is kept in the store"
+
+
+def _fail(message: str) -> int:
+    """Say in one line what was wrong."""
+    from rich.markup import escape
+
+    from whyclass.cli.consoles import err, give_up
+    from whyclass.plain_text import clean
+
+    if message.startswith(OUTPUT[:30]):
+        give_up(sys.stdout)
+    err.print(f"[red]error:[/] {escape(clean(message))}", highlight=False)
+    return 1
+
+
+def _ended(error: Exception) -> int:
+    """Say in one line what was wrong; a bug is raised again, to be seen whole."""
+    if isinstance(error, WhyclassError):
+        return _fail(str(error))
+    if isinstance(error, MemoryError):
+        return _fail(f"there is not enough memory for this {error}".strip())
+    if isinstance(error, OSError):
+        why = error.strerror or str(error)
+        return _fail(OUTPUT.format(why=why) if error.filename is None else f"{error.filename}: {why}")
+    return _misused(error)
+
+
+def _misused(error: Exception) -> int:
+    """Click's usage errors, which show themselves."""
+    from whyclass.plain_text import clean
+
+    show = getattr(error, "show", None)
+    if show is None:
+        raise error
+    error.message = clean(str(getattr(error, "message", "")))  # type: ignore[attr-defined]
+    show()
+    return int(getattr(error, "exit_code", 2))
+
+
+def _loads(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded where a signal came."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -81,14 +131,23 @@ def _ending() -> Iterator[list[int]]:
 
     def end(number: int, frame: FrameType | None) -> None:
         heard.append(number)
+        # somebody does not want to wait until all is left in order; or a module loads, of which some are
+        # not made to be interrupted and abort the process (pybind11)
+        if len(heard) > 1 or _loads(frame):
+            os.write(2, f"{SAID}\n".encode())
+            os._exit(128 + number)
         raise KeyboardInterrupt
 
     able = threading.current_thread() is threading.main_thread()
-    mine = [number for number, usual in ENDING.items() if able and signal.getsignal(number) == usual]
+    mine = [
+        number
+        for number, usual in ENDING.items()
+        if able and signal.getsignal(number) in (usual, signal.SIG_DFL)
+    ]
     for number in mine:
         signal.signal(number, end)
     try:
         yield heard
     finally:
-        for number in mine:
-            signal.signal(number, ENDING[number])
+        for number in mine:  # what a stopped command still waits for at its very end, the next signal ends
+            signal.signal(number, signal.SIG_DFL if heard else ENDING[number])

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from whyclass.cli.consoles import err, out
 from whyclass.errors import SettingsError
 from whyclass.progress import Progress
-from whyclass.settings import PRECISIONS, PRESETS, Settings, preset
+from whyclass.settings import PRECISIONS, PRESETS, Settings, preset, told
 
 if TYPE_CHECKING:
     from whyclass.records import LayerChoice, Record
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from whyclass.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
 
 Model = Annotated[
     str,
@@ -83,8 +81,10 @@ class Asked:
 
     def tell(self, found: Record, page: Path, more: dict[str, Any]) -> None:
         """Save the page; print the record as JSON, or as a summary."""
+        self.study.store.check()
         with self.study.progress.step("page"):
-            file = found.save(page if page.suffix == ".html" else page.with_name(page.name + ".html"))
+            file = found.save(page_file(page))
+        self.study.store.check()
         self.print(found, {"page": str(file)} | more)
 
     def print(self, found: Record, more: dict[str, Any]) -> None:
@@ -93,6 +93,13 @@ class Asked:
             page = choice_page(self.study.store, choice)
             more = {**more, "choice": {"layer": choice.chosen.layer, "why": choice.why, "page": str(page)}}
         print_record(found, more, self.study.progress, self.as_json)
+
+
+def page_file(page: Path) -> Path:
+    """The file of a page, whose name may lack its suffix."""
+    if not page.name:
+        raise SettingsError(f"--page is {str(page)!r}; needed is the name of a file")
+    return page if page.suffix == ".html" else page.with_name(page.name + ".html")
 
 
 def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
@@ -166,7 +173,10 @@ def _opened(
     from whyclass.study.study import Study
 
     progress = shown_unless(quiet)
-    settings = preset(variant, **{"seed": seed, "precision": precision} | _changes(change or []))
+    check_places(images, store, [weights, class_names])
+    options = {"seed": seed, "precision": precision}
+    preset(variant, **options)  # what is wrong is refused also where --set says otherwise
+    settings = preset(variant, **options | _changes(change or []))
     loaded = loading.load(
         model,
         weights,
@@ -196,6 +206,19 @@ def _opened(
         return found, found.save(choice_page(Store(store), found))
 
     return Opened(study, choose, progress, as_json)
+
+
+def check_places(images: list[Path], store: Path, others: list[Path | None]) -> None:
+    """Refuse what can be the name of no file or folder, before anything is loaded."""
+    given: dict[str, list[Path | None]] = {
+        "--images": [*images],
+        "--store": [store],
+        "--weights or --class-names": others,
+    }
+    for option, places in given.items():
+        for place in places:
+            if place is not None and "\0" in str(place):
+                raise SettingsError(f"{option} holds a null character; no file has such a name")
 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
@@ -287,7 +310,7 @@ def _numbers(text: str | None, name: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise SettingsError(f"--{name} is {text!r}; needed are numbers such as 0.5,0.5,0.5") from error
+        raise SettingsError(f"--{name} is {told(text)}; needed are numbers such as 0.5,0.5,0.5") from error
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:
@@ -295,7 +318,9 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
     defaults = {field.name: getattr(Settings(), field.name) for field in fields(Settings)}
     changes: dict[str, Any] = {}
     for pair in pairs:
-        name, _, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        if not equals and isinstance(defaults.get(name), tuple):
+            raise SettingsError(f"--set is {told(pair)}; needed is NAME=VALUE, such as images=30")
         default = defaults.get(name, "")
         several = isinstance(default, tuple)
         kind: Callable[[str], Any] = type(default[0]) if several else type(default)
@@ -303,5 +328,5 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
             changes[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
         except ValueError as error:
             what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
-            raise SettingsError(f"--set {pair}: {value!r} is no {what}") from error
+            raise SettingsError(f"--set {pair[:60]}: {told(value)} is no {what}") from error
     return changes

@@ -231,7 +231,10 @@ def _turns(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, budget: int
         found = np.unique(pairs[rows, column])
         if len(found) == 1:
             a, b = pairs[rows[0]]
-            raise SettingsError(f"budget_bytes is {budget}; classes {a} and {b} alone need {need}")
+            raise SettingsError(
+                f"budget_bytes is {budget}; classes {a} and {b} alone need {need}: set budget to "
+                f"{need / 2**30:.2g} GiB or more"
+            )
         lower = pairs[rows, column] < found[len(found) // 2]
         waiting += [rows[~lower], rows[lower]]
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from whyclass.errors import ClassError
 
+LONG, DIGITS = 40, 18
+"""Characters of a name, and digits of an index, that a message tells."""
+
 
 def name_of(index: int, names: tuple[str, ...]) -> str:
     """The class's name, or ``class 7`` where names are unknown."""
@@ -25,8 +28,7 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
     ClassError
         If it is unknown (names the nearest) or ambiguous (names the candidates with their indexes).
     """
-    if names and len(names) != count:
-        raise ClassError(f"there are {len(names)} class names, and the model has {count} classes")
+    check_count(names, count)
     text = str(wanted).strip()
     if isinstance(wanted, int) or (text.removeprefix("-").isdecimal() and text not in names):
         return _numbered(text, count)
@@ -39,10 +41,28 @@ def resolve(wanted: str | int, names: tuple[str, ...], count: int) -> int:
     raise ClassError(f"no class is called {text!r}.{_candidates(text, names, count)}")
 
 
+def check_count(names: tuple[str, ...], count: int) -> None:
+    """Refuse names of another number of classes than the model has.
+
+    Raises
+    ------
+    ClassError
+        If there are names, and more or fewer.
+    """
+    if names and len(names) != count:
+        raise ClassError(
+            f"there are {len(names)} class names, and the model has {count} classes; give one name for each "
+            f"class, in the order of the outputs (the first is {names[0][:LONG]!r}, the last "
+            f"{names[-1][:LONG]!r})"
+        )
+
+
 def _numbered(text: str, count: int) -> int:
-    if 0 <= int(text) < count:
+    # what has so many digits is no index, and Python reads no more than 4300
+    if len(text) <= DIGITS and 0 <= int(text) < count:
         return int(text)
-    raise ClassError(f"class {text} does not exist; the model has classes 0 to {count - 1}")
+    told = text if len(text) <= DIGITS else f"{text[:DIGITS]}…"
+    raise ClassError(f"class {told} does not exist; the model has classes 0 to {count - 1}")
 
 
 def rivals(scores: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> str:

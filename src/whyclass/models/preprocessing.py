@@ -28,6 +28,9 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 LONGEST_SIDE = 8192
 """Pixels to a side that may be asked for: no model sees more, and a square of so many fits the budget."""
 
+SMALLEST = 1e-6
+"""Least standard deviation of a channel, in units of 1 = white."""
+
 MODES = {1: "L", 3: "RGB"}
 """Channels that a picture can give, with Pillow's name of such pictures; other numbers come as arrays."""
 
@@ -71,6 +74,11 @@ class Preprocessing:
             raise SettingsError(
                 f"mean {self.mean} and std {self.std} need one number for each channel, as many of both, "
                 "std above 0"
+            )
+        if min(self.std) < SMALLEST or max(map(abs, self.mean)) > 1 / SMALLEST:
+            raise SettingsError(
+                f"mean {self.mean} and std {self.std} are in units of 1 = white; needed are std of at least "
+                f"{SMALLEST:g} and mean within {1 / SMALLEST:g}, else pixels run over"
             )
         if self.interpolation not in INTERPOLATIONS:
             raise SettingsError(

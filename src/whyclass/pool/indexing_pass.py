@@ -15,7 +15,7 @@ the pool: rows are written as they come and read back memory-mapped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from whyclass.models.tasks import Task, summary
 from whyclass.pool.images import Item, Pool, samples
 from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
-from whyclass.store import Rows, Store
+from whyclass.rows import Rows
+from whyclass.store import Store
 
 BATCH = 32
 Trunk = Callable[[Tensor], Tensor]
@@ -60,6 +61,8 @@ class Index:
         What the outputs mean.
     ranges
         What values the images hold.
+    whole
+        Gives the cells once they were read through and, where they are no longer what was written, made anew.
     """
 
     items: tuple[Item, ...]
@@ -69,6 +72,12 @@ class Index:
     skipped: dict[int, str]
     task: Task
     ranges: ValueRanges = NOTHING_SEEN
+    whole: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+
+    @cached_property
+    def checked_cells(self) -> np.ndarray:
+        """The cells, checked where they are first searched: they are many."""
+        return self.cells if self.whole is None else self.whole()
 
     @cached_property
     def usable(self) -> np.ndarray:
@@ -154,20 +163,53 @@ def plan(
 
 
 def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
-    """The index from the store, made or continued where it is not finished.
+    """The index from the store, continued where it is not finished, and made anew where it is damaged.
 
     Raises
     ------
     DataError
         If no image of the pool can be read, or one changed meanwhile.
     StoreError
-        If the store cannot be written, or is damaged.
+        If the store cannot be written.
     """
-    with stores.locked(store, plan.key):
-        if not store.index(plan.key).exists():
-            _tell_what_changed(store, plan, progress)
-            _make(plan, store, progress)
-    return _load(store, plan)
+    try:
+        found = _load(store, plan)  # first without a lock: a store may be there only to be read
+    except StoreError:
+        found = None
+    if found is None:
+        with stores.locked(store, plan.key, tell=progress.note):
+            _make_sound(plan, store, progress)
+        found = _load(store, plan)
+
+    def whole() -> np.ndarray:
+        cells, _ = _rows(plan, store.index(plan.key))
+        if cells.wrong(len(plan.pool.items)) is not None:
+            with stores.locked(store, plan.key, tell=progress.note):
+                _make_sound(plan, store, progress, all_rows=True)
+        return cells.read(len(plan.pool.items))
+
+    return replace(found, whole=whole)
+
+
+def _make_sound(plan: Plan, store: Store, progress: Progress, all_rows: bool = False) -> None:
+    """Make the index where there is none or, which is told, where it is no longer what was written.
+
+    The cells, which are many, are looked at with ``all_rows``.
+    """
+    folder = store.index(plan.key)
+    if folder.exists():
+        try:
+            _load(store, plan)
+            cells, _ = _rows(plan, folder)
+            if not all_rows or cells.wrong(len(plan.pool.items)) is None:
+                return
+            raise StoreError(f"{cells.path} is damaged")
+        except StoreError as error:
+            progress.note(f"the pass over the pool is made anew, since {error}")
+            stores.damaged(store, "index", plan.key)
+    else:
+        _tell_what_changed(store, plan, progress)
+    _make(plan, store, progress)
 
 
 def pooled_cells(activations: Tensor, side: int) -> Tensor:
@@ -258,18 +300,20 @@ def _compute(plan: Plan, trunk: Trunk, block: list[Sample | DataError]) -> tuple
 def _rows(plan: Plan, folder: Path) -> tuple[Rows, Rows]:
     """Files of the cells and of the outputs."""
     p, q = plan.grid
-    cells = Rows(folder / "cells.f16", (p * q, plan.split.shape[0]), "<f2")
+    cells = Rows(folder / "cells.f16", (p * q, plan.split.shape[0]), "<f2", plan.key)
     name = "scores.f32" if plan.task.dense else "logits.f32"
-    return cells, Rows(folder / name, (plan.task.columns,), "<f4")
+    return cells, Rows(folder / name, (plan.task.columns,), "<f4", plan.key)
 
 
 def _load(store: Store, plan: Plan) -> Index:
     folder = store.index(plan.key)
     meta = stores.read_meta(folder)
-    if meta is None or not {"classes", "skipped"} <= set(meta):
-        raise StoreError(f"{folder} is damaged; delete it and run again")
+    if meta is None or stores.key_of(**stores.facts_of(meta)) != plan.key or "skipped" not in meta:
+        raise StoreError(f"{folder} is damaged")
     cells, outputs = _rows(plan, folder)
     total = len(plan.pool.items)
+    if outputs.wrong(total) is not None:
+        raise StoreError(f"{outputs.path} is damaged")
     skipped = {int(position): reason for position, reason in meta["skipped"].items()}
     ranges = ValueRanges.of(meta.get("ranges"))
     return Index(

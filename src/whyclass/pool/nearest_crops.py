@@ -67,13 +67,14 @@ def nearest(
         For each query, for each mask, for each concept, places, nearest first; fewer than ``count`` where
         the mask holds fewer cells.
     """
-    total, cells, channels = index.cells.shape
+    every = index.checked_cells
+    total, cells, channels = every.shape
     searches = [_Search(query, count) for query in queries]
     threads = min(len(searches), os.cpu_count() or 1)
     # products this small are no faster on several threads; several queries are
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or 1) as pool:
         for start in range(0, total, ROWS):
-            block = np.asarray(index.cells[start : start + ROWS], np.float32).reshape(-1, channels)
+            block = np.asarray(every[start : start + ROWS], np.float32).reshape(-1, channels)
             rows = slice(start, start + len(block) // cells)
             list(pool.map(lambda one, b=block, r=rows: one.see(b, r, cells), searches))  # type: ignore[misc]
             advance(rows.stop - rows.start)

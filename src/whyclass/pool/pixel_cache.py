@@ -19,7 +19,8 @@ from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.pool.images import Pool, samples
 from whyclass.pool.value_ranges import ValueRanges
 from whyclass.progress import Progress
-from whyclass.store import Rows, Store
+from whyclass.rows import Rows
+from whyclass.store import Store
 
 KIND = "frames"
 
@@ -45,15 +46,20 @@ def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Pr
     DataError
         If an image is no longer the one that was hashed when the pool was made.
     StoreError
-        If the store cannot be written, or is damaged.
+        If the store cannot be written.
     """
     known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
     key = stores.key_of(**known)
-    with stores.locked(store, key, KIND):
-        stores.drop_unfinished(store, KIND, key)
-        if not store.rows(KIND, key).exists() and not _make(pool, preprocessing, store, key, known, progress):
-            return pool
-    return _attached(pool, preprocessing, store, key)
+    if _damage(pool, preprocessing, store, key) is not None:  # no lock where it may only be read
+        with stores.locked(store, key, KIND, progress.note):
+            stores.drop_unfinished(store, KIND, key)
+            if (damage := _damage(pool, preprocessing, store, key)) is not None:
+                if store.rows(KIND, key).exists():
+                    progress.note(f"the pool is decoded anew, since {damage}")
+                    stores.damaged(store, KIND, key)
+                if not _make(pool, preprocessing, store, key, known, progress):
+                    return pool
+    return _attached(pool, preprocessing, store, key, progress)
 
 
 def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
@@ -84,7 +90,7 @@ def _make(
     work = stores.resume(store, key, KIND)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
     ranges = ValueRanges.of(work.state.get("ranges"))
-    rows, total = _rows(preprocessing, work.folder), len(pool.items)
+    rows, total = _rows(preprocessing, work.folder, key), len(pool.items)
     done = work.done if rows.hold(work.done) else 0
     with progress.step("decode", total) as advance:
         advance(done)
@@ -119,20 +125,37 @@ def _pixels(
     return sample.pixels
 
 
-def _rows(preprocessing: Preprocessing, folder: Any) -> Rows:
-    return Rows(folder / "pixels.u8", (*preprocessing.crop, preprocessing.channels), "u1")
+def _rows(preprocessing: Preprocessing, folder: Any, key: str) -> Rows:
+    return Rows(folder / "pixels.u8", (*preprocessing.crop, preprocessing.channels), "u1", key)
 
 
-def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) -> Pool:
+def _damage(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) -> str | None:
+    """Why finished rows are not there to be used; the rows themselves are looked at one by one."""
     folder = store.rows(KIND, key)
     meta = stores.read_meta(folder)
-    if meta is None or "skipped" not in meta:
-        raise StoreError(f"{folder} is damaged; delete it and run again")
-    pixels, skipped = _rows(preprocessing, folder).read(len(pool.items)), dict(meta["skipped"])
+    if meta is None or stores.key_of(**stores.facts_of(meta)) != key or "skipped" not in meta:
+        return f"{folder} is damaged"
+    try:
+        _rows(preprocessing, folder, key).read(len(pool.items))
+    except StoreError:
+        return f"{folder / 'pixels.u8'} is damaged"
+    return None
+
+
+def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str, progress: Progress) -> Pool:
+    folder = store.rows(KIND, key)
+    meta = stores.read_meta(folder) or {}
+    row, skipped = _rows(preprocessing, folder, key).checked(len(pool.items)), dict(meta["skipped"])
 
     def kept(position: int) -> np.ndarray:
+        path = pool.items[position].path
         if str(position) in skipped:
-            raise DataError(f"{pool.items[position].path}: {skipped[str(position)]}")
-        return np.array(pixels[position])
+            raise DataError(f"{path}: {skipped[str(position)]}")
+        if (found := row(position)) is not None:
+            return found
+        progress.note(f"{path} is decoded anew, since {folder / 'pixels.u8'} is damaged there")
+        pixels = pool.sample(position, preprocessing).pixels  # which proves that it is the same image
+        assert pixels is not None
+        return pixels
 
     return replace(pool, kept=kept, ranges=ValueRanges.of(meta.get("ranges")))

@@ -7,7 +7,8 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -140,11 +141,29 @@ class Part:
 _TOLD[Part] = _part
 
 
+WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, OSError)
+"""What values that do not fit together raise where they are told."""
+
+
+@contextmanager
+def fitting(record: Any) -> Iterator[None]:
+    """What is told in here of a record whose values do not fit together is a ``RecordError``, not a crash."""
+    try:
+        yield
+    except WRONG as error:
+        why = str(error) or type(error).__name__
+        raise RecordError(
+            f"this {type(record).__name__} cannot be shown, since its values do not fit together: {why[:200]}"
+        ) from error
+
+
 class Record(Part):
     """What every record that is kept can do: save itself, load itself, show itself to people."""
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, key: str = "") -> Path:
         """Save as a record (``.whyclass``, to be loaded again) or as a page (``.html``); gives the path.
+
+        A record may hold the ``key`` that it is kept under, as a proof of what it is of.
 
         Raises
         ------
@@ -155,39 +174,46 @@ class Record(Part):
         """
         path = Path(path)
         if path.suffix == SUFFIX:
-            files.write(path, codec.encode(self))
+            files.write(path, codec.encode(self, key))
         elif path.suffix == ".html":
-            files.write(path, VIEWS["html"](self).encode())
+            files.write(path, self._shown("html").encode())
         else:
             raise RecordError(f"{path}: a record is saved as {SUFFIX} or .html")
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Load a saved record.
+    def load(cls, path: str | Path, keys: tuple[str, ...] = ()) -> Self:
+        """Load a saved record; with ``keys``, only one that was kept under one of them (empty: under none).
 
         Raises
         ------
         StoreError
             If the file cannot be read.
         RecordError
-            If it is damaged, of another kind, or of another format version.
+            If it is damaged, of another kind, of another format version, or kept under another key.
         """
         try:
-            return codec.decode(cls, files.read(Path(path)), FORMAT)
+            return codec.decode(cls, files.read(Path(path)), FORMAT, keys)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         """One line."""
-        return VIEWS["line"](self)
+        try:
+            return str(self._shown("line"))
+        except RecordError:
+            return f"<{type(self).__name__} that cannot be shown>"
 
     def _repr_html_(self) -> str:
-        return VIEWS["fragment"](self)
+        return str(self._shown("fragment"))
 
     def __rich__(self) -> Any:
         """What Rich prints."""
-        return VIEWS["terminal"](self)
+        return self._shown("terminal")
+
+    def _shown(self, view: str) -> Any:
+        with fitting(self):
+            return VIEWS[view](self)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import types
 import typing
 import zipfile
@@ -56,10 +57,10 @@ def to_json(record: Any) -> Any:
     return _Parts().plain(record)
 
 
-def encode(record: Any) -> bytes:
-    """Bytes of a frozen record, the same each time."""
+def encode(record: Any, key: str = "") -> bytes:
+    """Bytes of a frozen record, the same each time; with the key that it is kept under, if any."""
     parts = _Parts()
-    values = {"kind": type(record).__name__, "record": parts.plain(record)}
+    values = {"kind": type(record).__name__, "record": parts.plain(record)} | ({"key": key} if key else {})
     files = {_VALUES: json.dumps(values, indent=1, allow_nan=True).encode()}
     files[_ARRAYS] = save_arrays(parts.arrays)
     files.update(sorted(parts.blobs.items()))
@@ -70,25 +71,27 @@ def encode(record: Any) -> bytes:
     return out.getvalue()
 
 
-def decode(kind: type[T], data: bytes, version: int) -> T:
-    """The record of type ``kind`` that was encoded.
+def decode(kind: type[T], data: bytes, version: int, keys: tuple[str, ...] = ()) -> T:
+    """The record of type ``kind`` that was encoded; with ``keys``, only one that was kept under one of them.
 
     Raises
     ------
     RecordError
-        If the bytes are damaged, of another kind of record, or of another format version.
+        If the bytes are damaged, of another kind of record, of another format version, or of another key.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
                 raise RecordError("the record is larger than 2 GiB; it is no record of whyclass")
-            values = json.loads(archive.read(_VALUES))
+            values = json.loads(archive.read(_VALUES), parse_constant=_number, parse_float=_number)
             found = (values["kind"], values["record"]["format"])
             if found != (kind.__name__, version):
                 raise RecordError(
                     f"this is a {found[0]} of format {found[1]}; "
                     f"needed is a {kind.__name__} of format {version}"
                 )
+            if keys and values.get("key", "") not in keys:
+                raise RecordError("this is not the record that belongs here: it does not hold its key")
             arrays = load_arrays(archive.read(_ARRAYS))
             built = _build(kind, values["record"], arrays, archive)
     except RecordError:
@@ -107,9 +110,33 @@ def _build(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfil
         hints = _hints(hint, value)
         return hint(**{name: _build(hints[name], value[name], arrays, archive) for name in value})
     if origin is tuple:
+        _check_list(value)
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_build(k, entry, arrays, archive) for k, entry in zip(kinds, value, strict=True))
+    if origin is dict:
+        _check_named(args[1], value)
     return _leaf(hint, value, arrays, archive)
+
+
+def _check_list(value: Any) -> None:
+    if type(value) is not list:
+        raise ValueError(f"{value!r} is no list")
+
+
+def _check_named(hint: Any, value: Any) -> None:
+    if type(value) is not dict or not all(_is(hint, one) for one in value.values()):
+        raise ValueError(f"a {type(value).__name__} is no set of named values, or holds others")
+
+
+def _is(hint: Any, value: Any) -> bool:
+    return hint not in _PLAIN or type(value) in _PLAIN[hint]
+
+
+def _number(text: str) -> float:
+    """A number of JSON; no record holds one that is not finite, and no program could read it."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
 
 
 def _leaf(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfile.ZipFile) -> Any:
@@ -117,7 +144,7 @@ def _leaf(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfile
         return arrays[value]
     if hint is bytes:
         return archive.read(value)
-    if hint in _PLAIN and type(value) not in _PLAIN[hint]:
+    if not _is(hint, value):
         raise ValueError(f"{value!r} is no {hint.__name__}")
     return value
 

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from whyclass.errors import StoreError
+from whyclass.errors import RecordError, StoreError
 from whyclass.records import Audit, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
 from whyclass.settings import OF_NO_FINDING
-from whyclass.store import Store, key_of
+from whyclass.store import Store, key_in, key_of
+
+Tell = Callable[[str], None]
+Kept = TypeVar("Kept", Finding, Shifts)
 
 
-def collect(store: Store) -> list[Audit]:
+def collect(store: Store, tell: Tell | None = None) -> list[Audit]:
     """Every audit of a store, one for each model, layer, pool and settings; the largest first.
+
+    A damaged record is left out where there is somebody to ``tell`` its name to.
 
     Raises
     ------
     StoreError
         If the store holds no result of an audit.
     RecordError
-        If a record is damaged.
+        If a record is damaged, and nobody is to be told.
     """
+    if not (found := gathered(store, tell)):
+        raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
+    return found
+
+
+def gathered(store: Store, tell: Tell | None = None) -> list[Audit]:
+    """As ``collect``; none where the store holds none."""
     found: dict[str, Audit] = {}
 
     def own(one: Finding | Shifts, classes: int) -> Audit:
@@ -29,16 +42,12 @@ def collect(store: Store) -> list[Audit]:
         new = Audit(one.model, one.pool, one.names, classes, (), (), settings, one.versions)
         return found.setdefault(identity(new), new)
 
-    for file in store.records("findings"):
-        finding = Finding.load(file)
+    for file, finding in _whole(Finding, store, "findings", tell):
         audit = own(finding, finding.n_classes)
         found[identity(audit)] = replace(audit, classes=(*audit.classes, result(finding, file.name)))
-    for file in store.records("shifts"):
-        shift = Shifts.load(file)
+    for _, shift in _whole(Shifts, store, "shifts", tell):
         audit = own(shift, 0)
         found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
-    if not found:
-        raise StoreError(f"{store.folder} holds no result of an audit yet; run whyclass audit on it first")
     ordered = [_ordered(audit) for audit in found.values()]
     return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
 
@@ -55,6 +64,17 @@ def labels(audits: Sequence[Audit]) -> list[str]:
 
 
 # ---------------------------------------------------------------- gathering
+
+
+def _whole(kind: type[Kept], store: Store, folder: str, tell: Tell | None) -> Iterator[tuple[Path, Kept]]:
+    """The records of a folder, each under the key that it proves."""
+    for file in store.records(folder):
+        try:
+            yield file, kind.load(file, (key_in(file), ""))  # records of before hold no key
+        except (RecordError, StoreError) as error:
+            if tell is None:
+                raise
+            tell(f"left out, since {error}; run the same audit again to make it anew")
 
 
 def _settings(found: Finding | Shifts) -> dict[str, Any]:

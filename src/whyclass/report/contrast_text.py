@@ -26,6 +26,9 @@ from whyclass.report.contrast_verdict import (
     verdict,
 )
 
+NOT_RUN = "not run"
+"""What is said of a test that was left out."""
+
 Direction = tuple[Side, Side]
 """The class sought, and the class whose images are changed."""
 
@@ -169,10 +172,8 @@ def steps(sweep: Sweep, kind: Literal["shifted", "masked"]) -> list[str]:
 
 
 def _lines(own: Side, other: Side) -> Iterable[str]:
-    if own.shifting:
-        yield f"shifted: {sweep_line(own.shifting, 'shifted')}"
-    if own.masking:
-        yield f"masked: {sweep_line(own.masking, 'masked')}"
+    yield f"shifted: {sweep_line(own.shifting, 'shifted') if own.shifting else NOT_RUN}"
+    yield f"masked: {sweep_line(own.masking, 'masked') if own.masking else NOT_RUN}"
     if own.prediction_test:
         alone, tests = own.explanation.prediction_test, own.prediction_test
         others = (
@@ -181,7 +182,12 @@ def _lines(own: Side, other: Side) -> Iterable[str]:
             else ""
         )
         yield f"crops: {_scored(tests.including.score, alone.including.score)}{others}"
-    if best := best_insertion(own):
+    else:
+        yield f"crops: {NOT_RUN}, since no cell speaks for it"
+    best = best_insertion(own)
+    if best is None:
+        yield f"inserted: {NOT_RUN}"
+    else:
         wins = "wins" if best.swapped else f"“{best.pasted.winner.name}” wins"
         third = f", crops of other classes at most {words.score(best.third.high)}" if best.third else ""
         yield (

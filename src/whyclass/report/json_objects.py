@@ -27,6 +27,7 @@ from whyclass.records import (
     Sweep,
     codec,
 )
+from whyclass.records.base import fitting
 from whyclass.report import layer_choice_text, pairs_table, paper_tables, pool_text
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
@@ -35,7 +36,8 @@ from whyclass.report.verdict import verdict
 
 def as_object(found: Record) -> dict[str, Any]:
     """What ``--json`` prints of a record."""
-    return KINDS[type(found)](found)
+    with fitting(found):
+        return KINDS[type(found)](found)
 
 
 def of_explanation(found: Explanation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from markupsafe import escape
 
 from whyclass.errors import RecordError
@@ -153,12 +153,15 @@ def _render(found: Record, which: Literal[0, 1]) -> str:
     if type(found) not in TEMPLATES:
         raise RecordError(f"there is no page of a {type(found).__name__}; save it as {SUFFIX}")
     *templates, values = TEMPLATES[type(found)]
-    return _environment().get_template(templates[which]).render(e=found, **values(found))
+    return rendered(templates[which], {"e": found, **values(found)})
 
 
 def rendered(template: str, values: dict[str, Any]) -> str:
     """A template filled in; what is inserted is escaped like in every page."""
-    return _environment().get_template(template).render({"backgrounds": []} | values)
+    try:
+        return _environment().get_template(template).render({"backgrounds": []} | values)
+    except TemplateError as error:
+        raise RecordError(f"a page cannot be made of values that do not fit together: {error}") from error
 
 
 def _scope(images: Iterable[ClassImage]) -> str:

@@ -153,9 +153,15 @@ def _share(own: Sequence[ClassResult], kind: str) -> float | None:
 def _folders(audits: Sequence[Audit]) -> list[str]:
     """A folder for each audit, named by its layer; numbered where several have the same."""
     names: list[str] = []
-    for audit in audits:
-        name = safe_name(audit.model.layer, "layer")
-        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    wanted = [safe_name(audit.model.layer, "layer") for audit in audits]
+    # a layer may be called what another one's number makes of it, and some systems know no capitals
+    taken = {name.lower() for name in wanted}
+    for number, name in enumerate(wanted, 1):
+        if name.lower() in (other.lower() for other in names):
+            free = (f"{name}-{n}" for n in range(number, 2 * len(wanted) + number + 1))
+            name = next(one for one in free if one.lower() not in taken)
+            taken.add(name.lower())
+        names.append(name)
     return names
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from whyclass.records import Contrast, Explanation, InsertionTest, LayerChoice, Record
+from whyclass.records.base import fitting
 from whyclass.report import contrast_text, explanation_text, layer_choice_text
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
@@ -20,7 +21,8 @@ ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
 
 def rows(found: Record) -> list[tuple[str, str]]:
     """Label and value of each line of a summary, safe to print: no control characters."""
-    return ROWS[type(found)](found)
+    with fitting(found):
+        return ROWS[type(found)](found)
 
 
 def summary(record: Record, width: int = 96) -> str:

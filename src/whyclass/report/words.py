@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 
+from whyclass.plain_text import clean as clean
 from whyclass.records import Explanation, PredictionTest
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SPACE = re.compile(r"[\t\n\r]")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clean(text: str) -> str:
-    """Text without characters that could act on a terminal or a page: they become U+FFFD.
-
-    Controls move a cursor, direction marks reorder what a reader sees, and lone surrogates (paths
-    that are not UTF-8) cannot be written to a file at all. White space becomes a plain space.
-    """
-    return _UNSAFE.sub("\ufffd", _SPACE.sub(" ", text))
 
 
 def score(value: float) -> str:

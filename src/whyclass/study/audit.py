@@ -7,12 +7,8 @@ result depends on which classes are in the same run, or on the number of process
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,13 +21,15 @@ from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
 from whyclass.records import Audit, AuditedConcept, Factors, Finding, PredictionTests, Spot, Strip
+from whyclass.report import audits_in_store
 from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
-from whyclass.store import key_of
+from whyclass.store import key_in, key_of
 from whyclass.study import explain, pair_tests
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
+from whyclass.study.worker_processes import worker_processes
 
 SEARCHED = 1000
 """Classes whose crops are searched in one pass over the pool."""
@@ -74,7 +72,8 @@ class Asked:
 def audit(context: Context, asked: Asked) -> None:
     """Make what is missing of the findings and shifts that are asked for."""
     pairs = [test for test in asked.tests if test != "prediction"]
-    todo = [k for k in asked.mine if "prediction" in asked.tests and not finding_file(context, k).exists()]
+    asked_for = asked.mine if "prediction" in asked.tests else ()
+    todo = [k for k in asked_for if context.kept(Finding, finding_file(context, k)) is None]
     speaking = [
         own
         for own in (evidence_of(context, k) for k in asked.mine)
@@ -133,6 +132,24 @@ def is_of(context: Context, found: Audit) -> bool:
         context.versions,
     )
     return mine == (found.model, found.pool.digest, found.names, found.settings, found.versions)
+
+
+def collected(context: Context) -> Audit:
+    """What the store holds of this audit.
+
+    Raises
+    ------
+    ClassError
+        If that is nothing, since no test could be made.
+    """
+    found = audits_in_store.gathered(context.store, context.progress.note)
+    mine = next((one for one in found if is_of(context, one)), None)
+    if mine is None:
+        raise ClassError(
+            "no test could be made: shifting and masking need two or more classes that have cells which "
+            "speak for them; name more classes, or add the prediction test"
+        )
+    return mine
 
 
 def settings_of(context: Context) -> dict[str, Any]:
@@ -200,7 +217,7 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
     def keep(own: tuple[int, Path], factors: Callable[[], Factors]) -> None:
         target, file = own
         try:
-            factors().save(file)
+            factors().save(file, key_in(file))
         except AttributionError as error:
             problems[target] = str(error)
         except BrokenProcessPool as error:
@@ -221,30 +238,12 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
 
     def submit(own: ClassEvidence) -> None:
         collect(2 * workers)  # so many classes' activations wait in memory at most
-        future = executor.submit(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
+        future = process(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
         pending[future] = (own.target, own.factors_file)
 
-    # started anew rather than forked: threads and a GPU do not survive a fork
-    processes = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, processes, initializer=_stand_by) as executor:
-        try:
-            yield submit
-            collect(0)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _stand_by() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when the parent does, however that ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    with worker_processes(workers) as process:
+        yield submit
+        collect(0)
 
 
 # ---------------------------------------------------------------- findings
@@ -273,7 +272,7 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
             else:
                 tests = Tester(pictures, controls, lean=True).both(k, found[k], masks[k])
                 made = _finding(own, pictures, found[k], tests)
-            made.save(finding_file(context, k))
+            context.store.keep(made, finding_file(context, k))
             advance(1)
             report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
 

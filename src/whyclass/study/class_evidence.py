@@ -96,7 +96,7 @@ class ClassEvidence:
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
         made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
-        made.save(file)
+        context.store.keep(made, file)
         return made
 
     @cached_property
@@ -107,7 +107,7 @@ class ClassEvidence:
         activations, scores = self.activations, self.evidence.scores
         with self.context.progress.step("concepts"):
             made = factorise(activations, scores, self.context.settings)
-        made.save(self.factors_file)
+        self.context.store.keep(made, self.factors_file)
         return made
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from whyclass.errors import DataError, RecordError, StoreError
 from whyclass.grid import Crops
 from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.class_labels import classes_of
-from whyclass.models.class_names import name_of
+from whyclass.models.class_names import check_count, name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
@@ -43,7 +44,7 @@ from whyclass.records import (
 )
 from whyclass.records.base import short
 from whyclass.settings import Settings, plain
-from whyclass.store import Store, key_of, open_store
+from whyclass.store import Store, key_in, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
@@ -274,6 +275,7 @@ class OpenedModel:
         self.fingerprint = fingerprint(loaded.model)
         self.split = split(loaded.model, layer, example_of(loaded))
         self.task = task_at(self.split, loaded.class_names)
+        check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
@@ -307,10 +309,16 @@ class OpenedModel:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
         if self._index is None:
             dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+            own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
+
+            def trunk() -> Trunk:
+                mine = own()
+                return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
+
             wanted = plan(
-                self.split,
+                cut,
                 self.task,
-                lambda: self.trunk(dtype),
+                trunk,
                 self.pool,
                 self.loaded.preprocessing,
                 self.settings.pool,
@@ -357,7 +365,7 @@ def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:
     if not file.exists():
         return None
     try:
-        return kind.load(file)
+        return kind.load(file, (key_in(file),))
     except (RecordError, StoreError) as error:
         progress.note(f"made anew, since {error}")
         return None

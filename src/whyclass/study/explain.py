@@ -178,15 +178,21 @@ def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
             "the concepts rest on it and may be off."
         )
-    yield from few(len(own.chosen), "this class")
+    yield from few(len(own.chosen), len(own.predicted), "this class")
     if own.context.split.signed:
         yield SIGNED[own.context.settings.signed]
     if len(factors.concepts) < own.context.settings.concepts:
         yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
 
 
-def few(count: int, named: str) -> Iterable[str]:
-    """A warning where few images are predicted as a class."""
-    if count < FEW:
-        images = "1 image is" if count == 1 else f"{count} images are"
+def few(used: int, predicted: int, named: str) -> Iterable[str]:
+    """A warning where few images are predicted as a class, or few of them were used."""
+    if predicted < FEW:
+        images = "1 image is" if predicted == 1 else f"{predicted} images are"
         yield f"Only {images} predicted as {named}; what is found from so few is unsure."
+    elif used < FEW:
+        was = "was" if used == 1 else "were"
+        yield (
+            f"Only {used} of the {predicted} images predicted as {named} {was} used; what is found from so "
+            "few is unsure."
+        )

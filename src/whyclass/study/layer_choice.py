@@ -111,7 +111,7 @@ def choose(
     sample = sample_of(context, classes, asked.sample)
     found: list[Candidate] = []
     for number, info in enumerate(infos, 1):
-        own = replace(at(info.name, sample).context(), store=Store(first.store.folder / FOLDER))
+        own = replace(at(info.name, sample).context(), store=first.store.part(FOLDER))
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
             found.append(_candidate(own, classes, concepts, told))
@@ -246,7 +246,8 @@ def _chosen(
         versions=versions() | {"device": example.device.type},
         format=FORMAT,
     )
-    file = Store(Path(folder)).record("choices", key)
+    store = Store(Path(folder))
+    file = store.record("choices", key)
     if (found := kept(LayerChoice, file, progress)) is not None:
         return found
 
@@ -259,7 +260,7 @@ def _chosen(
     with progress.step("load"):
         infos = _candidates(loaded, example, asked)
     made = choose(at, infos, pool, asked)
-    made.save(file)
+    store.keep(made, file)
     return made
 
 

@@ -51,7 +51,12 @@ def shifts(
         for number, start in enumerate(range(0, len(sources), together)):
             group = sources[start : start + together]
             missing = {
-                b: [t for t in tests if not shifts_file(context, sampled, b, t).exists()] for b in group
+                b: [
+                    test
+                    for test in tests
+                    if context.kept(Shifts, shifts_file(context, sampled, b, test)) is None
+                ]
+                for b in group
             }
             planes = _planes(context, sampled, group, number) if any(missing.values()) else None
             for b in group:
@@ -101,7 +106,7 @@ def _planes(context: Context, sampled: PairSample, sources: Sequence[int], numbe
         training=tuple(contrast.separation(found.training, row) for row in rows),
         held_out=tuple(contrast.held_out(found, row) for row in rows),
     )
-    made.save(file)
+    context.store.keep(made, file)
     return made
 
 
@@ -127,7 +132,7 @@ def _test(context: Context, sampled: PairSample, source: int, planes: Planes, te
             settings=plain(context.settings, OF_NO_RESULT),
             versions=context.versions,
         )
-        made.save(shifts_file(context, sampled, source, test))
+        context.store.keep(made, shifts_file(context, sampled, source, test))
 
 
 def _lot(context: Context, pair: np.ndarray) -> int:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from whyclass import files
 from whyclass.errors import ClassError, ModelError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
@@ -26,7 +25,6 @@ from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
 from whyclass.progress_bars import shown
 from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
-from whyclass.report import audits_in_store
 from whyclass.settings import Settings, plain
 from whyclass.study import audit as study_audit
 from whyclass.study import contrast as study_contrast
@@ -231,6 +229,7 @@ class Study(OpenedModel):
             evidence_of(context, b), a, torch.zeros(self.split.shape[0]).numpy(), 0.0
         )
         (found,) = contrast_tests.insertions(attempt, [pixels], [name], box)
+        few = study_explain.few(attempt.n, len(attempt.source.predicted), f"“{context.name(b)}”")
         return InsertionTest(
             model=context.model_info(),
             pool=context.pool_info(),
@@ -238,7 +237,7 @@ class Study(OpenedModel):
             target=context.prediction(a, found.original.target),
             source=context.prediction(b, found.original.source),
             insertion=found,
-            warnings=tuple(study_explain.few(attempt.n, f"“{context.name(b)}”")),
+            warnings=tuple(few),
             settings=plain(self.settings),
             versions=context.versions,
         )
@@ -314,7 +313,6 @@ class Study(OpenedModel):
         """
         study_audit.check(tests, workers, part)
         self._check_unchanged()
-        files.sweep(self.store.folder)
         shown, self.progress = self.progress, Logged(self.progress, self.store.log)
         try:
             with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
@@ -327,7 +325,8 @@ class Study(OpenedModel):
                 study_audit.audit(context, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
         finally:
             self.progress = shown
-        return next(one for one in audits_in_store.collect(self.store) if study_audit.is_of(context, one))
+        self.store.check()
+        return study_audit.collected(context)
 
     def _decode(self) -> None:
         """Let every image of the pool come from the store."""
@@ -351,11 +350,20 @@ class Study(OpenedModel):
     ) -> Made:
         """The record of a question from the store, or made and kept."""
         file = self.store.record(folder, self.key(*classes))
-        if (kept := self.context().kept(kind, file)) is not None:
+        if (kept := self.context().kept(kind, file)) is not None and self._asked_for(kept):
             return kept
         made = make()
-        made.save(file)
+        self.store.keep(made, file)
         return made
+
+    def _asked_for(self, kept: Record) -> bool:
+        """Whether a kept record says of itself what its key says."""
+        mine = (self.context().model_info(), plain(self.settings), self.versions(), self.pool.digest)
+        *facts, pool = (getattr(kept, name) for name in ("model", "settings", "versions", "pool"))
+        if (*facts, pool.digest) == mine:
+            return True
+        self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
+        return False
 
     def _resolved(self, wanted: str | int) -> int:
         return resolve(wanted, self.loaded.class_names, self.task.classes)
