@@ -28,7 +28,7 @@ FORMAT = 1
 SUM = "sum"
 """Under this a note holds the hash of all else in it."""
 
-OUTCOME = ("classes", "skipped", "items")
+OUTCOME = ("classes", "skipped", "items", "ranges")
 """What a finished pass notes beside the facts that its key is made of."""
 
 

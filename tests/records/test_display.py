@@ -189,7 +189,7 @@ def test_a_record_and_its_parts_are_told_in_a_few_lines(name):
         (
             "Factors",
             "Factors(concepts=<float32 3 × 2>, embeddings=<float32 3 × 2>, shares=<float32 3>, residual=0.4, "
-            "converged=True, format=2)",
+            "converged=True, format=3)",
         ),
     ],
 )

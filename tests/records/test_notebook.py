@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 import whyclass
 from whyclass.planted import demo
 settings = whyclass.Settings(**{QUICK!r})
-study = whyclass.Study(demo.loaded(), {world.LAYER!r}, "pool", "store", settings)
+study = whyclass.Study(demo.loaded(), {world.LAYER!r}, "pool", "store", settings, progress=False)
 """
 
 CELLS = {
@@ -38,7 +38,7 @@ CELLS = {
     "pairs": "study.pairs(['hawk', 'owl'])",
     "audit": "study.audit(['hawk', 'owl'])",
     "choice": "whyclass.choose_layer("
-    "demo.loaded(), 'pool', 'store', settings, layers=['stage3', 'stage4'], classes=2)",
+    "demo.loaded(), 'pool', 'store', settings, layers=['stage3', 'stage4'], classes=2, progress=False)",
     "finding": "from pathlib import Path\nfrom whyclass.records import Finding\n"
     "Finding.load(next(Path('store').rglob('findings/*.whyclass')))",
     "concept": "hawk.concepts[0]",

@@ -27,7 +27,7 @@ def store(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("site")
     pool = world.write_pool(place / "pool", 3)
     loaded = replace(demo.loaded(), class_names=(HOSTILE, *NAMES[1:]))
-    study = Study(loaded, world.LAYER, pool, place / "store", quick(controls=20))
+    study = Study(loaded, world.LAYER, pool, place / "store", quick(controls=20, null_crops=20))
     study.audit(tests=("prediction", "shift"))
     return place / "store"
 

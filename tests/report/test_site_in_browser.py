@@ -70,7 +70,9 @@ const column = page =>
 def test_site_in_browser(tmp_path: Path) -> None:
     pool = world.write_pool(tmp_path / "pool", 3)
     store = tmp_path / "store"
-    Study(demo.loaded(), world.LAYER, pool, store, quick(controls=20)).audit(tests=("prediction", "shift"))
+    Study(demo.loaded(), world.LAYER, pool, store, quick(controls=20, null_crops=20)).audit(
+        tests=("prediction", "shift")
+    )
     folder = tmp_path / "site"
     for name, content in site.files(find_store(store), audits_in_store.collect(find_store(store))):
         filess.write(folder / name, content)

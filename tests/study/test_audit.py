@@ -229,18 +229,18 @@ def test_all_classes_share_their_random_crops(pictures, tmp_path, monkeypatch):
     stitched = []
     real = stitching.stitch
     monkeypatch.setattr(stitching, "stitch", lambda *a: stitched.append(1) or real(*a))
-    study(pictures, tmp_path / "store", controls=20).audit()
+    study(pictures, tmp_path / "store", null_crops=20).audit()
     tests = 2 * len(NAMES)
     assert len(stitched) - tests < 20 * len(NAMES)  # class by class they are 40 for each
 
 
 def test_shared_random_crops_of_other_images_hold_none_of_the_class(pictures):
-    asked = study(pictures, controls=5)
+    asked = study(pictures, null_crops=5)
     scene = asked.context()
     mask = scene.index.usable & (scene.index.predicted != HAWK)
     seen = []
     controls = Controls(scene)
-    controls.of(HAWK, 6, mask, lambda position: seen.append(position) or scene.read([position])[0])
+    controls.of(HAWK, range(6), mask, lambda position: seen.append(position) or scene.read([position])[0])
     assert seen
     assert mask[seen].all()
 

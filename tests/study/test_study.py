@@ -144,7 +144,8 @@ def test_a_crop_shows_its_box_of_its_file(hawk, pictures):
 
 @pytest.mark.parametrize("name", ["hawk", "comet"])
 def test_the_planted_class_passes_both_prediction_tests(many, name):
-    found = study(many, controls=20, copies=4, images=60).explain(name)
+    checked = {"null_crops": 99, "null_cells": 39, "null_scores": 19, "fillings": 8, "refits": 3}
+    found = study(many, copies=4, images=60, **checked).explain(name)
     assert verdict.verdict(found).level == "trust"
     for test in (found.prediction_test.including, found.prediction_test.excluding):
         assert test.predicted
@@ -170,7 +171,7 @@ def test_control_a_net_of_shuffled_weights_is_not_trusted_and_shows_no_part(many
         for values in net.parameters():
             order = torch.randperm(values.numel(), generator=generator)
             values.copy_(values.flatten()[order].view_as(values))
-    asked = study(many, model=net, controls=20, copies=4, images=60, examples=12)
+    asked = study(many, model=net, null_crops=20, copies=4, images=60, examples=12)
     common = np.bincount(asked.index().predicted).argmax()
     found = asked.explain(int(common))
     assert verdict.verdict(found).level == "distrust"
@@ -179,7 +180,7 @@ def test_control_a_net_of_shuffled_weights_is_not_trusted_and_shows_no_part(many
 
 def test_control_permuted_scores_show_parts_that_the_class_does_not_have(many, truth, monkeypatch):
     needs = set(world.CLASSES[HAWK].needs)
-    settings = {"copies": 4, "images": 60, "examples": 12, "starts": 8}
+    settings = {"copies": 8, "images": 60, "examples": 12, "starts": 8}
     assert parts_found(study(many, **settings).explain("hawk"), truth) == needs
     real = smoothgrad.smoothgrad
 
@@ -664,7 +665,7 @@ def test_what_is_no_whole_explanation_is_refused_by_name(hawk, tmp_path, damage,
 
 def test_a_record_of_another_version_is_refused_by_name(hawk, tmp_path):
     file = replace(hawk, format=9).save(tmp_path / "hawk.whyclass")
-    with pytest.raises(RecordError, match="Explanation of format 9; needed is a Explanation of format 2"):
+    with pytest.raises(RecordError, match="Explanation of format 9; needed is a Explanation of format 3"):
         Explanation.load(file)
 
 

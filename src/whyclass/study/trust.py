@@ -9,6 +9,7 @@ import numpy as np
 
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import Concept, PredictionTest, PredictionTests, Refits
+from whyclass.settings import OF_NULLS
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.concept_contributions import Fillings, contributions, fillings, nonsense
 from whyclass.study.context import Context
@@ -59,9 +60,11 @@ def decisive_of(masks: dict[str, np.ndarray]) -> str:
     return "excluding" if masks["excluding"].any() else "including"
 
 
-def checks_of(own: ClassEvidence) -> Checked:
-    """What the settings ask for."""
+def checks_of(own: ClassEvidence) -> Checked | None:
+    """What the settings ask for; None where that is nothing but random crops."""
     settings = own.context.settings
+    if not any(getattr(settings, name) for name in OF_NULLS):
+        return None
     with own.context.progress.step("null concepts"):
         made = null_sets(own, settings.null_cells, settings.null_scores)
         directions = nonsense(own.factors.concepts, settings.seed) if settings.fillings else None
