@@ -37,7 +37,10 @@ Model = Annotated[
     str,
     typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
 ]
-Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only checkpoint")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
+]
 Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]

@@ -29,15 +29,18 @@ class Loaded:
         From a picture to its input.
     class_names
         By class index; empty where unknown.
+    notes
+        What was chosen for the user when it was loaded, in sentences.
     """
 
     name: str
     model: nn.Module = field(repr=False)
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = field(repr=False, default=())
+    notes: tuple[str, ...] = field(repr=False, default=())
 
 
-def described(name: str, model: nn.Module) -> Loaded:
+def described(name: str, model: nn.Module, notes: tuple[str, ...] = ()) -> Loaded:
     """A module with what it says about itself; ImageNet's preprocessing where it says nothing.
 
     Read are ``model.preprocessing``, where it is a ``Preprocessing``, else ``model.pretrained_cfg``, a
@@ -60,7 +63,7 @@ def described(name: str, model: nn.Module) -> Loaded:
     names = getattr(model, "class_names", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
         raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
-    return Loaded(name, model, preprocessing, tuple(names))
+    return Loaded(name, model, preprocessing, tuple(names), notes)
 
 
 def changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
