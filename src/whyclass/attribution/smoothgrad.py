@@ -22,7 +22,8 @@ from torch import Tensor
 
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
-from whyclass.models.split import Split, run
+from whyclass.models.forward import run
+from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.settings import Settings, seed_of

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from whyclass.errors import ClassError, ModelError
+from whyclass.models.forward import run
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
-from whyclass.models.split import run
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,26 @@ from torch import Tensor, nn
 
 from whyclass.errors import ModelError, WeightsError
 from whyclass.models.checkpoints import COUNTER, Checkpoint, by_own_names
+from whyclass.models.written import PLAIN, derived
 
 OF_THE_HUB = ("name_or_path", "loss_type")
 """Attributes of transformers' models that cannot change their output: where the weights were read from, and
 the loss that they are trained with."""
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Hash of a model's weights, structure and own source: what results of it are kept under."""
+def fingerprint(model: nn.Module, without: frozenset[str] = frozenset()) -> str:
+    """Hash of a model's weights, structure and own source: what results of it are kept under.
+
+    ``without`` are paths of what its own passes write (`written`), which says nothing of it.
+    """
     total = hashlib.blake2b(digest_size=16)
     total.update(str(model).encode())
     for source in sorted({_source(type(module)) for module in model.modules()}):
         total.update(source.encode())
     values = {**_attributes(model), **dict(model.named_buffers()), **model.state_dict()}
     for name, value in sorted(values.items()):
+        if name.lstrip(".") in without:
+            continue
         if not isinstance(value, Tensor):
             total.update(f"{name} {value!r}".encode())
             continue
@@ -37,12 +43,11 @@ def fingerprint(model: nn.Module) -> str:
 
 def _attributes(model: nn.Module) -> dict[str, Any]:
     """What modules keep beside weights and buffers: plain values and tensors, which may change the output."""
-    plain = (bool, int, float, str, tuple, Tensor)
     return {
         f"{path}.{name}": value
         for path, module in model.named_modules()
         for name, value in vars(module).items()
-        if isinstance(value, plain) and name not in _silent(module)
+        if isinstance(value, PLAIN) and name not in _silent(module) and not derived(module, name, value)
     }
 
 

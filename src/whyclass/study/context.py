@@ -20,9 +20,11 @@ from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.setup import example_of, task_at, versions
-from whyclass.models.split import Split, split, survey
+from whyclass.models.split import Split, split
+from whyclass.models.survey import survey
 from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
+from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
@@ -223,8 +225,10 @@ class OpenedModel:
     ) -> None:
         self.loaded, self.pool, self.settings, self.progress = loaded, pool, settings, progress
         self.decoder: nn.Module | None = None
-        self.fingerprint = fingerprint(loaded.model)
-        self.split = split(loaded.model, layer, example_of(loaded))
+        example = example_of(loaded)
+        self.written = written(loaded.model, example)
+        self.fingerprint = fingerprint(loaded.model, self.written)
+        self.split = split(loaded.model, layer, example)
         self.task = task_at(self.split, loaded.class_names)
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from whyclass.models.forward import run
 from whyclass.models.preprocessing import Sample
-from whyclass.models.split import run
 from whyclass.models.tasks import class_map
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import ClassImage, Crop, Picture

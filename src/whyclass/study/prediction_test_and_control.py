@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from whyclass.checks import stitching
+from whyclass.models.forward import run
 from whyclass.models.preprocessing import Sample
-from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import Control, PredictionTest, PredictionTests
 from whyclass.settings import seed_of

@@ -353,7 +353,7 @@ class Study(OpenedModel):
         return resolve(wanted, self.loaded.class_names, self.task.classes)
 
     def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model) != self.fingerprint:
+        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
             raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:

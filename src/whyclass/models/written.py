@@ -1,0 +1,89 @@
+"""What modules write on themselves while the model runs: caches, counters, the last features.
+
+It is left out of a model's fingerprint, which is to change with what decides the output alone. Whether what is
+kept does decide it, the proof of a cut shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whyclass.models.forward import run
+
+PLAIN = (bool, int, float, str, tuple, Tensor)
+"""Kinds of values beside weights and buffers that may change the output."""
+
+
+def written(model: nn.Module, example: Tensor) -> frozenset[str]:
+    """Paths of attributes and buffers that a pass of the model changes."""
+    found, before = set[str](), _values(model)
+    with torch.no_grad():
+        for images in (example[:1], -example[:1]):
+            run(model, images)
+            after = _values(model)
+            found |= {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+            before = after
+    return frozenset(found)
+
+
+def _values(model: nn.Module) -> dict[str, Any]:
+    """Attributes and buffers by path, in a form that can be compared."""
+    kept: dict[str, Any] = dict(model.named_buffers())
+    for path, module in model.named_modules():
+        kept |= {f"{path}.{k}".lstrip("."): v for k, v in vars(module).items() if isinstance(v, PLAIN)}
+    return {name: _comparable(value) for name, value in kept.items()}
+
+
+def _comparable(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    flat = value.detach().cpu().contiguous().flatten()
+    return tuple(value.shape), value.dtype, flat.view(torch.uint8).numpy().tobytes()
+
+
+@cache
+def by_forward(kind: type) -> frozenset[str]:
+    """Names of attributes that a class's forward, or a method which it calls, sets on itself."""
+    methods: dict[str, ast.AST] = {}
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] == "torch":
+            continue  # what torch's own classes keep is said by `derived`
+        for name, value in vars(one).items():
+            if inspect.isfunction(value) and name not in methods and (tree := _tree(value)) is not None:
+                methods[name] = tree
+    reached, waiting, found = set[str](), ["forward"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name not in methods:
+            continue
+        reached.add(name)
+        for node in ast.walk(methods[name]):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
+                if isinstance(node.ctx, ast.Store):
+                    found.add(node.attr)
+                waiting.append(node.attr)
+    return frozenset(found)
+
+
+def _tree(function: Any) -> ast.AST | None:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # typed into a prompt, or made while running
+        return None
+
+
+def derived(module: nn.Module, name: str, value: Any) -> bool:
+    """Whether an attribute is computed from weights before each call, as by weight norm, or set by forward."""
+    of_torch = type(module).__module__.partition(".")[0] == "torch"
+    return (of_torch and isinstance(value, Tensor)) or name in by_forward(type(module))
