@@ -22,10 +22,10 @@ from torch import Tensor
 
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
-from whyclass.models.forward import run
 from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
+from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
 
 BATCH = 32
@@ -40,12 +40,14 @@ class Scores:
 
     ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
     attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
-    completeness error of each noisy copy, shape (n, m).
+    completeness error of each noisy copy, shape (n, m); where they are large, ``unruled`` names the
+    operations that have no rule.
     """
 
     cells: np.ndarray = field(repr=False)
     signed: np.ndarray = field(repr=False)
     errors: np.ndarray = field(repr=False)
+    unruled: tuple[str, ...] = ()
 
 
 class Method(Protocol):
@@ -155,7 +157,16 @@ def smoothgrad(
         signed.append(attribution.mean(0).cpu().numpy())
         errors.append(torch.cat(worst).double().numpy())
         advance(1)
-    return Scores(np.stack(cells), np.stack(signed), np.stack(errors))
+    found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
+    if settings.method != "deeplift" or found.errors.mean() <= COMPLETENESS_BOUND:
+        return found
+    last = _attributed(split, activations, copies, against, wanted)
+    if not found.signed.any():
+        raise AttributionError(
+            f"no gradient of class {target} comes back to layer {split.layer!r}, though it changes with the "
+            f"activations; operations that pass none: {', '.join(last.lost or last.unruled) or 'unknown'}"
+        )
+    return replace(found, unruled=tuple(sorted({*last.unruled, *last.lost})))
 
 
 def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
@@ -200,8 +211,8 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
 def _confident(split: Split, image: Tensor, target: int) -> Target:
     """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
     with torch.no_grad():
-        output = run(split.model, image[None].to(split.example))
-    inside = class_map(output, target)[0]
+        output = split.whole(image[None].to(split.example))
+    inside = class_map(output, target, split.link)[0]
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
     return logit_within(target, inside)
@@ -210,6 +221,13 @@ def _confident(split: Split, image: Tensor, target: int) -> Target:
 def _deeplift(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> tuple[Tensor, Tensor]:
+    found = _attributed(split, activations, images, baseline, target)
+    return found.values, found.error
+
+
+def _attributed(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
+) -> deeplift.Attribution:
     def head(a: Tensor) -> Tensor:
         return split.head(a, images)
 
@@ -217,8 +235,7 @@ def _deeplift(
     if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
         rows = baseline.activations.expand_as(activations) if split.bypassed else baseline.activations
         tape = deeplift.record(head, rows, target)
-    found = deeplift.attribute(head, activations, tape, target)
-    return found.values, found.error
+    return deeplift.attribute(head, activations, tape, target)
 
 
 def _gradient(
@@ -228,7 +245,7 @@ def _gradient(
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
         output = target(split.head(leaf, images))
-        (gradient,) = torch.autograd.grad(output.sum(), leaf)
+        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
     with torch.no_grad():
         rows = baseline.activations.expand_as(activations)
         reference = target(split.head(rows, images))

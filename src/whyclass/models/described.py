@@ -13,6 +13,7 @@ from torch import nn
 from whyclass.errors import ClassError, ModelError
 from whyclass.models.forward import run
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
+from whyclass.models.refusals import check_kind
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def described(name: str, model: nn.Module, notes: tuple[str, ...] = ()) -> Loade
     ClassError
         If ``class_names`` is anything else.
     """
+    check_kind(model)
     own = getattr(model, "preprocessing", None)  # a layer of that name is the model's own affair
     config = getattr(model, "pretrained_cfg", None)
     if isinstance(own, Preprocessing):
@@ -108,10 +110,11 @@ def _first_channels(model: nn.Module) -> int | None:
 
 def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
     """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
-    where = next(model.parameters(), torch.empty(0)).device
+    first = next(model.parameters(), torch.empty(0))
+    like = first if first.is_floating_point() else torch.empty(0, device=first.device)
     try:
         with torch.no_grad():
-            run(model, preprocessing.constant("ones").to(where))
+            run(model, preprocessing.constant("ones").to(like))
     except ModelError:
         return False
     return True

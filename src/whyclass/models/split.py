@@ -14,6 +14,7 @@ from whyclass.errors import LayerError, ModelError
 from whyclass.models.forward import Following, Outputs, Reached, borrowed, call, run
 from whyclass.models.layer_info import beside, get_layer
 from whyclass.models.layer_layouts import Form
+from whyclass.models.outputs import LINKS
 from whyclass.models.refusals import check_kind, check_repeats
 from whyclass.models.survey import survey
 
@@ -35,6 +36,8 @@ class Split:
         Whether its activations can be negative, as before a ReLU, or after GELU or SiLU.
     form
         How the layer's output is a map; None where it is one.
+    link
+        What the model's output went through, a row of `outputs.LINKS`; the head gives logits.
     outputs
         Numbers that the model gives for one image.
     bypassed
@@ -56,6 +59,7 @@ class Split:
     signed: bool = False
     form: Form | None = None
     outputs: int = 1
+    link: str = ""
 
     def together(self, most: int) -> int:
         """For how many images at most the model is finished at a time, so that its output stays small."""
@@ -88,8 +92,12 @@ class Split:
                 "head() needs the images its activations came from"
             )
         if images is None or not self.bypassed:
-            return _head(self, activations, self.example, self.known)
-        return _head(self, activations, images, {})
+            return LINKS[self.link](_head(self, activations, self.example, self.known))
+        return LINKS[self.link](_head(self, activations, images, {}))
+
+    def whole(self, images: Tensor) -> Tensor:
+        """The logits of the whole model, untouched, for ``images`` (n, channels, S, T)."""
+        return LINKS[self.link](run(self.model, images))
 
 
 def split(model: nn.Module, layer: str, example: Tensor) -> Split:

@@ -92,9 +92,9 @@ def places(found: Reactions, grid: Grid, likely: Sequence[tuple[int, ...]] = ())
     """The token of each cell, row by row; None where the tokens' reactions are not those of places.
 
     The tokens whose reactions are least of one place are set aside. The others go to cells so that their
-    centres of reaction agree with the cells' best, which neither strides beside the cells' middles nor attention
-    that draws all centres inwards changes; or where they are ``likely`` to be, if that is about as good.
-    Tokens must then react clearly, near their most, and more than those set aside.
+    centres of reaction agree with the cells' best, which neither strides beside the cells' middles nor
+    attention that draws all centres inwards changes; or where they are ``likely`` to be, if that is about as
+    good. Tokens must then react clearly, near their most, and more than those set aside.
     """
     largest = found.rows.amax(0) * found.columns.amax(0)
     order = largest.argsort(descending=True, stable=True)

@@ -1,7 +1,7 @@
 """What modules write on themselves while the model runs: caches, counters, the last features.
 
-It is left out of a model's fingerprint, which is to change with what decides the output alone. Whether what is
-kept does decide it, the proof of a cut shows.
+It is left out of a model's fingerprint, which is to change with what decides the output alone. Whether what
+is kept does decide it, the proof of a cut shows.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def _tree(function: Any) -> ast.AST | None:
 
 
 def derived(module: nn.Module, name: str, value: Any) -> bool:
-    """Whether an attribute is computed from weights before each call, as by weight norm, or set by forward."""
-    of_torch = type(module).__module__.partition(".")[0] == "torch"
-    return (of_torch and isinstance(value, Tensor)) or name in by_forward(type(module))
+    """Whether an attribute comes from weights before each call, as of weight norm, or is set by forward."""
+    kind: Any = type(module)
+    of_torch = kind.__module__.partition(".")[0] == "torch"
+    return (of_torch and isinstance(value, Tensor)) or name in by_forward(kind)

@@ -95,7 +95,9 @@ class ClassEvidence:
         scores = self._scores()
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
-        made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
+        made = Evidence(
+            self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
+        )
         made.save(file)
         return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from whyclass.models.class_names import name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
+from whyclass.models.outputs import link_of
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.setup import example_of, task_at, versions
 from whyclass.models.split import Split, split
@@ -36,6 +37,14 @@ from whyclass.store import Store, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
+
+PROBABILITIES = {
+    "softmax": "The model gives probabilities (softmax), not logits. Their logarithm is what is attributed; "
+    "the score told is the model's own probability.",
+    "sigmoid": "The model gives probabilities (a sigmoid for each class), not logits. Their logit is what is "
+    "attributed; the score told is the model's own probability, and those of all classes need not add to 1.",
+}
+"""What a reader must know of a model that gives probabilities, by `Split.link`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,12 @@ class Context:
     def task(self) -> Task:
         """What the model does."""
         return self.index.task
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of the model, whatever is asked of it."""
+        own = [PROBABILITIES[self.split.link]] if self.split.link else []
+        return own + [f"Of the model: {note}." for note in self.loaded.notes]
 
     @property
     def clipped(self) -> bool:
@@ -148,7 +163,7 @@ class Context:
         trunk, found = self.trunk(torch.float32), []
         with torch.no_grad():
             for block in self._blocks(images):
-                found.append(scores_of(self.split.head(trunk(block), block)))
+                found.append(scores_of(self.split.head(trunk(block), block), self.split.link))
                 advance(len(block))
         return np.concatenate(found)
 
@@ -178,6 +193,7 @@ class Context:
             names=list(self.loaded.class_names),
             model=self.loaded.name,
             pool=self.pool.name,
+            **({"notes": list(self.loaded.notes)} if self.loaded.notes else {}),
         )
 
     @property
@@ -228,7 +244,7 @@ class OpenedModel:
         example = example_of(loaded)
         self.written = written(loaded.model, example)
         self.fingerprint = fingerprint(loaded.model, self.written)
-        self.split = split(loaded.model, layer, example)
+        self.split = replace(split(loaded.model, layer, example), link=link_of(loaded.model, example))
         self.task = task_at(self.split, loaded.class_names)
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from whyclass.checks import stitching
-from whyclass.models.forward import run
 from whyclass.models.preprocessing import Sample
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import Control, PredictionTest, PredictionTests
@@ -93,9 +92,10 @@ def stitched_pieces(context: Context, pieces: Sequence[Tensor]) -> stitching.Sti
     """Pieces (C, u, v) as one test image, and what the model says of it."""
 
     def model(images: Tensor) -> Tensor:
-        return run(context.split.model, images.to(context.split.example.device))
+        return context.split.whole(images.to(context.split.example.device))
 
-    return stitching.stitch(model, pieces, context.preprocessing.crop, context.settings.layout)
+    settings, link = context.settings, context.split.link
+    return stitching.stitch(model, pieces, context.preprocessing.crop, settings.layout, link)
 
 
 Places = dict[str, list[list[Place]]]
