@@ -158,13 +158,17 @@ def smoothgrad(
         errors.append(torch.cat(worst).double().numpy())
         advance(1)
     found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
-    if settings.method != "deeplift" or found.errors.mean() <= COMPLETENESS_BOUND:
-        return found
-    last = _attributed(split, activations, copies, against, wanted)
+    if settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
+        return _with_suspects(found, _attributed(split, activations, copies, against, wanted), split.layer)
+    return found
+
+
+def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
+    """Scores that miss much, with the operations that may be why, by an attribution of copies."""
     if not found.signed.any():
         raise AttributionError(
-            f"no gradient of class {target} comes back to layer {split.layer!r}, though it changes with the "
-            f"activations; operations that pass none: {', '.join(last.lost or last.unruled) or 'unknown'}"
+            f"no gradient of the class comes back to layer {layer!r}, though it changes with the activations; "
+            f"operations that pass none: {', '.join(last.lost or last.unruled) or 'unknown'}"
         )
     return replace(found, unruled=tuple(sorted({*last.unruled, *last.lost})))
 

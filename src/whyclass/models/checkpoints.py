@@ -138,13 +138,17 @@ def _unwrapped(state: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ..
         state = state[inner[0]] if inner else state
     if not isinstance(state, dict) or not _holds(state):
         raise WeightsError(f"{path} holds no tensors by name; needed is a state_dict")
+    return _named(state, path), tuple(notes)
+
+
+def _named(state: dict[Any, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors of a dictionary by their names."""
     if other := [name for name in state if not isinstance(name, str)]:
         raise WeightsError(
             f"{path} names its tensors {other[0]!r} and the like; needed is a state_dict, by names such as "
             "'layer1.0.conv1.weight'"
         )
-    tensors = {_modern(name): _dense(path, name, v) for name, v in state.items() if isinstance(v, Tensor)}
-    return tensors, tuple(notes)
+    return {_modern(name): _dense(path, name, v) for name, v in state.items() if isinstance(v, Tensor)}
 
 
 def _holds(value: Any, depth: int = 4) -> bool:
@@ -190,9 +194,7 @@ def by_own_names(checkpoint: Checkpoint, own: set[str]) -> tuple[dict[str, Tenso
     an average's, or the first of ``PREFIXES``; the second value says so.
     """
     needed = {name for name in own if not name.endswith(COUNTER)}
-    state = checkpoint.state
-    if checkpoint.key:
-        state = _under(state, f"{checkpoint.key}.")
+    state = _under(checkpoint.state, f"{checkpoint.key}." if checkpoint.key else "")
     if needed <= set(state):
         return state, ()
     starts = sorted(_whole(state, needed), key=_rank)

@@ -28,7 +28,7 @@ HALF = (torch.float16, torch.bfloat16)
 _widened: WeakSet[nn.Module] = WeakSet()
 
 
-class Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
+class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
     """Carries the layer's output out of the model."""
 
     def __init__(self, output: Any) -> None:
@@ -159,6 +159,8 @@ class Following(TorchFunctionMode):
             own = args[0]
             if own.requires_grad and not own.is_leaf:
                 return own if func is Tensor.detach_ else own.view_as(own)
+        if func in (Tensor.numpy, Tensor.__array__):  # there the way ends, whatever is done
+            return func(args[0].detach(), *args[1:], **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -178,11 +180,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def until(model: nn.Module, module: nn.Module, images: Tensor) -> Any:
+    """What a module of the model gives for the images, where the model is stopped; gradients reach them.
+
+    Raises
+    ------
+    LookupError
+        If the model finished without calling it.
+    """
+
+    def stop(_: nn.Module, __: Any, output: Any) -> None:
+        raise _Reached(output)
+
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(model, {module: stop}))
+        if torch.is_grad_enabled():
+            stack.enter_context(Following())
+        try:
+            call(model, images)
+        except _Reached as reached:
+            return reached.output
+    raise LookupError("the module was not called")
+
+
 def call(model: nn.Module, images: Tensor) -> Tensor:
     """The logits of the model's output; what it raises is a ``ModelError``."""
     try:
         output = model(images)
-    except (Reached, WhyclassError):
+    except (_Reached, WhyclassError):
         raise
     except Exception as error:  # somebody's model may raise anything, such as an assertion on sizes
         raise ModelError(

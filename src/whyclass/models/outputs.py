@@ -15,7 +15,7 @@ from whyclass.models.forward import run
 SCALES = (0.1, 1.0, 3.0, 30.0, 1000.0)
 """Images are multiplied with these: logits then grow, and probabilities do not."""
 
-ROUNDED = 2e-3
+ROUNDED = 1e-2
 """How far the sum of rounded probabilities may be from one."""
 
 FULL = 0.02
@@ -31,7 +31,7 @@ def _log(output: Tensor) -> Tensor:
 
 def _logit(output: Tensor) -> Tensor:
     p = output.clamp(LOWEST, HIGHEST)
-    return p.log() - torch.log1p(-p)
+    return p.log() - (1 - p).log()  # not log1p, which varies at one on no scale of its own
 
 
 LINKS: dict[str, Callable[[Tensor], Tensor]] = {"": lambda output: output, "softmax": _log, "sigmoid": _logit}
@@ -50,16 +50,20 @@ def link_of(model: nn.Module, example: Tensor) -> str:
             output: Any = run(model, images)
         except ModelError:  # it is told elsewhere what such a model lacks
             return ""
-    if not isinstance(output, Tensor) or output.dim() not in (2, 4) or output.shape[1] < 2:
+    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         return ""
     rows = output[output.flatten(1).isfinite().all(1)].float()
     if len(rows) < 2 or rows.min() < 0 or rows.max() > 1 + ROUNDED:
         return ""
     if bool(((rows.sum(1) - 1).abs() < ROUNDED).all()):
         return "softmax"
+    return "sigmoid" if sigmoids.gave(output) or _saturated(rows) else ""
+
+
+def _saturated(rows: Tensor) -> bool:
+    """Whether the strongest image's outputs reach zero and one, which none goes beyond."""
     strongest = rows[-1]
-    saturated = bool((strongest < FULL).any() and (strongest > 1 - FULL).any() and rows.max() <= 1)
-    return "sigmoid" if sigmoids.gave(output) or saturated else ""
+    return bool((strongest < FULL).any() and (strongest > 1 - FULL).any() and rows.max() <= 1)
 
 
 class _Sigmoids(TorchFunctionMode):

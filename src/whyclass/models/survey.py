@@ -18,7 +18,7 @@ from whyclass.models.layer_layouts import Form, forms_of
 from whyclass.models.refusals import check_kind
 from whyclass.models.token_places import KEPT, Grid
 
-ROUNDS = 4
+ROUNDS = 8
 """Grids that are tried for a layer of tokens."""
 
 TOGETHER = 8
@@ -115,7 +115,7 @@ def _placed(info: LayerInfo, form: Form | None, image: tuple[int, int]) -> Layer
     return replace(info, crop=None, problem=problem, form=None)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Search:
     """The look for places of tokens, layer by layer and grid by grid."""
 
@@ -138,15 +138,19 @@ class _Search:
                 if (clear := self._clear(name, form)) is not None:
                     self.done[name] = clear
             self._inherit(wanted)
-            if attempt == 0:
-                self._as_usual(usual)
+        self._as_usual(usual)
         return {name: self.done.get(name) for name in self.asked}
 
     def _as_usual(self, usual: Mapping[str, Form | None]) -> None:
         """The usual places, where the reactions do not speak against them."""
         for name in set(self.asked) - set(self.done):
             form = usual[name]
-            if form and self._fits(name, form, _in_order(form), KEPT[form.prefix > 0]):
+            found = self._reactions(name, form) if form else None
+            if form is None or found is None:
+                continue
+            grid, order = form.shape[1:], _in_order(form)
+            least = KEPT[form.prefix > 0]
+            if token_places.clear(found, grid, order) and token_places.fits(found, grid, order, least):
                 self.done[name] = form
 
     def _clear(self, name: str, form: Form) -> Form | None:
@@ -192,7 +196,7 @@ class _Search:
                 for start in range(0, len(changed), TOGETHER - 1):
                     block = changed[start : start + TOGETHER - 1]
                     call(self.model, torch.stack([self.one[0], *block]))
-            self.sizes |= {key: torch.cat(found) for key, found in parts.items()}
+            self.sizes.update({key: torch.cat(found) for key, found in parts.items()})
 
 
 def _in_order(form: Form) -> tuple[int, ...]:

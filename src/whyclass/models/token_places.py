@@ -106,11 +106,16 @@ def places(found: Reactions, grid: Grid, likely: Sequence[tuple[int, ...]] = ())
             break
     got, inside = _reached(found, grid, chosen), largest[list(chosen)]
     others = torch.ones(len(largest), dtype=torch.bool).index_fill(0, torch.tensor(chosen), False)
-    if float(got.mean()) * len(chosen) < CLEAR or float(got.sum()) < NEAR * float(inside.sum()):
+    if not clear(found, grid, chosen) or float(got.sum()) < NEAR * float(inside.sum()):
         return None
     if others.any() and float(largest[others].mean()) > WEAK * float(got.mean()):
         return None
     return chosen
+
+
+def clear(found: Reactions, grid: Grid, chosen: tuple[int, ...]) -> bool:
+    """Whether the cells' tokens react more to the strips of the cells than they would by chance."""
+    return float(_reached(found, grid, chosen).mean()) * len(chosen) >= CLEAR
 
 
 def _reached(found: Reactions, grid: Grid, chosen: tuple[int, ...]) -> Tensor:

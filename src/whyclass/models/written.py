@@ -51,36 +51,27 @@ def _comparable(value: Any) -> Any:
 @cache
 def by_forward(kind: type) -> frozenset[str]:
     """Names of attributes that a class's forward, or a method which it calls, sets on itself."""
-    methods: dict[str, ast.AST] = {}
-    for one in kind.__mro__:
-        if one.__module__.partition(".")[0] == "torch":
-            continue  # what torch's own classes keep is said by `derived`
-        for name, value in vars(one).items():
-            if inspect.isfunction(value) and name not in methods and (tree := _tree(value)) is not None:
-                methods[name] = tree
-    reached, waiting, found = set[str](), ["forward"], set[str]()
+    # what torch's own classes keep is said by `derived`
+    own = [one for one in reversed(kind.__mro__) if one.__module__.partition(".")[0] != "torch"]
+    methods = {name: f for one in own for name, f in vars(one).items() if inspect.isfunction(f)}
+    waiting, reached, found = {"forward"} & methods.keys(), set[str](), set[str]()
     while waiting:
         name = waiting.pop()
-        if name in reached or name not in methods:
-            continue
         reached.add(name)
-        for node in ast.walk(methods[name]):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "self"
-            ):
-                if isinstance(node.ctx, ast.Store):
-                    found.add(node.attr)
-                waiting.append(node.attr)
+        of_self = _of_self(methods[name])
+        found |= {node.attr for node in of_self if isinstance(node.ctx, ast.Store)}
+        waiting |= ({node.attr for node in of_self} & methods.keys()) - reached
     return frozenset(found)
 
 
-def _tree(function: Any) -> ast.AST | None:
+def _of_self(function: Any) -> list[ast.Attribute]:
+    """Where a method's source names an attribute of ``self``."""
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # typed into a prompt, or made while running
-        return None
+        return []
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return [node for node in named if isinstance(node.value, ast.Name) and node.value.id == "self"]
 
 
 def derived(module: nn.Module, name: str, value: Any) -> bool:

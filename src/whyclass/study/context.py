@@ -135,7 +135,10 @@ class Context:
                 raise DataError(f"an image that was read before cannot be read now: {sample}")
             if self.pool.changed(position):
                 path = self.pool.items[position].path
-                raise DataError(f"{path} changed while the study was open; make a new study of the images")
+                raise DataError(
+                    f"{path} changed while the study was open; make a new study of the images, and where a "
+                    "dataset gives them, give it without random augmentation, as for evaluation"
+                )
             samples.append(sample)
             advance(1)
         return samples

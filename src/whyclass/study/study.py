@@ -104,6 +104,8 @@ class Study(OpenedModel):
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with progress.step("load"):
             loaded = opened(model, weights, class_names, preprocessing, device)
+            for note in loaded.notes:
+                progress.note(note)
             pool = pool_images.pool(images)
             if layer != AUTO:
                 super().__init__(loaded, layer, pool, folder, settings, progress)
