@@ -18,7 +18,8 @@ import torch
 from captum.attr import LayerDeepLift
 from torch import Tensor, nn
 
-from whyclass.models.split import split, tensor_of
+from whyclass.models.forward import tensor_of
+from whyclass.models.split import split
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.architectures import ARCHITECTURES, Case, build, case, explain, logits, pictures

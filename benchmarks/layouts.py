@@ -23,7 +23,7 @@ from torch import Tensor
 from whyclass import intervals
 from whyclass.checks import stitching
 from whyclass.models import loading
-from whyclass.models.split import run
+from whyclass.models.forward import run
 from whyclass.pool import images as pool_images
 from whyclass.records import Finding
 from whyclass.settings import seed_of

@@ -267,7 +267,7 @@ def test_writing_is_recognised(monkeypatch, code, expected):
 @pytest.mark.parametrize("file", FILES)
 def test_hooks_live_in_one_file(file):
     found = [name for name, _ in calls(file) if re.search(r"register_\w*hook", name)]
-    assert bool(found) == (file == "models/split.py")
+    assert bool(found) == (file == "models/forward.py")
 
 
 @pytest.mark.parametrize("file", FILES)

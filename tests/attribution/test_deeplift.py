@@ -14,7 +14,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from whyclass.attribution.deeplift import Attribution, attribute, record
-from whyclass.attribution.deeplift_rules import elementwise, products, rewrites, softmax, table
+from whyclass.attribution.deeplift_rules import elementwise, products, rewrites, softmax, steps, table
 from whyclass.errors import AttributionError
 
 Head = Callable[[Tensor], Any]
@@ -141,6 +141,8 @@ REWRITES: dict[str, Head] = {
     "addcdiv": lambda x: torch.addcdiv(x, x, positive(x.roll(1, -1)), value=2.0),
     "pow": lambda x: positive(x) ** x.roll(1, -1) + 2**x,
     "glu": lambda x: nnf.glu(x),
+    "abs": lambda x: torch.fft.rfft2(x).abs(),
+    "absolute": lambda x: x.absolute(),
     "clamp": lambda x: x.clamp(x.roll(1, -1), x.roll(2, -1) + 1),
     "clip": lambda x: x.clip(max=x.roll(2, -1) + 1),
     "clamp_min": lambda x: x.clamp_min(x.roll(1, -1)),
@@ -198,6 +200,39 @@ def test_rewrite_is_the_same_function_complete_and_needed(name: str, monkeypatch
     torch.testing.assert_close(ruled.output, weighted(head(X)))
     remove(name, monkeypatch)
     assert explain(head).error.max() > 1e-3
+
+
+STEPS: dict[str, Head] = {
+    "round": torch.round,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "trunc": torch.trunc,
+    "fix": torch.fix,
+    "sign": torch.sign,
+    "sgn": torch.sgn,
+    "frac": torch.frac,
+    "hardshrink": nnf.hardshrink,
+    "threshold": lambda x: nnf.threshold(x, 0.3, -1.0),
+    "fake_quantize_per_tensor_affine": lambda x: torch.fake_quantize_per_tensor_affine(x, 0.5, 0, -2, 2),
+    "fake_quantize_per_channel_affine": lambda x: torch.fake_quantize_per_channel_affine(
+        x, torch.tensor([0.3, 0.5, 0.7, 0.9]), torch.zeros(4, dtype=torch.int32), 1, -2, 2
+    ),
+}
+
+
+def test_every_step_is_tried() -> None:
+    assert set(STEPS) == set(steps.STEPS)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_is_complete_though_its_gradient_is_zero(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, b = X.float(), B.float()
+    ruled = explain(STEPS[name], x, b)
+    assert ruled.error.max() < 1e-4
+    assert not ruled.unruled
+    assert explain(STEPS[name], b, b).values.count_nonzero() == 0
+    remove(name, monkeypatch)
+    assert explain(STEPS[name], x, b).unruled == (name,)
 
 
 def remove(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -749,6 +784,20 @@ def test_weights_that_batch_norm_standardises_are_not_in_training_mode() -> None
 
 
 # --- what must not pass silently ---
+
+
+def test_what_no_gradient_passes_is_named() -> None:
+    found = explain(lambda a: a.relu() + (a > 0.3).to(a) * 2)
+    assert found.lost == ("gt",)
+    assert found.error.max() > 1e-3
+    with pytest.raises(AttributionError, match=r"by any way that a gradient can go, past gt"):
+        explain(lambda a: (a > 0.3).to(a))
+
+
+def test_an_output_of_parameters_alone_is_refused() -> None:
+    weight = nn.Parameter(torch.ones(4, 6, dtype=X.dtype))
+    with pytest.raises(AttributionError, match="does not depend on the activations"):
+        explain(lambda a: a.detach() * weight)
 
 
 def test_an_operation_without_a_rule_is_named() -> None:

@@ -18,12 +18,13 @@ from torch import nn
 from whyclass.errors import ClassError, ModelError, SettingsError, WeightsError
 from whyclass.models import described as describing
 from whyclass.models import sources
+from whyclass.models.checkpoints import read_weights
 from whyclass.models.class_names import read_class_names
 from whyclass.models.described import described
 from whyclass.models.loading import load
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import run, split
-from whyclass.models.weights import fingerprint, read_weights
+from whyclass.models.weights import fingerprint
 
 NAME = "torchvision:squeezenet1_1"  # the smallest with 1000 classes; 5 MB
 SMALL = """

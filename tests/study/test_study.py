@@ -474,7 +474,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(pictures, tm
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda data: data[:-40], lambda data: b"", lambda data: data.replace(b'"format": 2', b'"format": 9')],
+    [lambda data: data[:-40], lambda data: b"", lambda data: data.replace(b'"format": 3', b'"format": 9')],
     ids=["cut off", "empty", "another version"],
 )
 def test_a_damaged_record_of_the_store_is_made_anew_and_said(pictures, tmp_path, damage):

@@ -87,6 +87,8 @@ class Attribution:
     unruled
         names of operations that passed a gradient on but have no rule and are not known to be linear;
         the first to suspect when the error is large.
+    lost
+        names of operations that gave something which no gradient reaches, such as comparisons.
     """
 
     values: Tensor
@@ -94,6 +96,7 @@ class Attribution:
     difference: Tensor
     error: Tensor
     unruled: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def record(head: Head, baseline: Tensor, target: Target) -> Tape:
@@ -158,7 +161,9 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     with _gradients():
         a, output = _through(run, head, activations, target)
         run.check_finished()
-        (gradient,) = torch.autograd.grad(output.sum(), a)
+        (gradient,) = torch.autograd.grad(output.sum(), a, allow_unused=True)
+        if gradient is None:  # only the model's own parameters are behind the output
+            raise AttributionError(_independent(run))
         values = (a.detach() - tape.baseline).mul_(gradient)
     difference = output.detach().double() - tape.output.double()
     total = values.sum(tuple(range(1, values.ndim)), dtype=torch.float64)
@@ -166,7 +171,9 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
         raise AttributionError(_why_not_finite(activations, output, run))
     error = (total - difference).abs()
     error = torch.where(error == 0, 0.0, error / difference.abs())
-    return Attribution(values, output.detach(), difference, error, tuple(sorted(run.unruled)))
+    return Attribution(
+        values, output.detach(), difference, error, tuple(sorted(run.unruled)), tuple(sorted(run.lost))
+    )
 
 
 @contextmanager
@@ -189,8 +196,17 @@ def _through(run: _Run, head: Head, activations: Tensor, target: Target) -> tupl
             f"needed is one number each"
         )
     if not output.requires_grad:
-        raise AttributionError("the target does not depend on the activations")
+        raise AttributionError(_independent(run))
     return a, output
+
+
+def _independent(run: _Run) -> str:
+    """What is said where no path leads from the output back to the activations."""
+    by = f", past {', '.join(sorted(run.lost))}" if run.lost else ""
+    return (
+        f"the target does not depend on the activations by any way that a gradient can go{by}; choose a "
+        "later layer, or a model that computes in torch's differentiable operations"
+    )
 
 
 def _why_not_finite(activations: Tensor, output: Tensor, run: _Run) -> str:
@@ -215,6 +231,7 @@ class _Run(TorchFunctionMode):
         self.seen: list[Entry] = []
         self.count = 0
         self.unruled: set[str] = set()
+        self.lost: set[str] = set()
 
     def __torch_function__(
         self, func: Operation, types: object, args: Args = (), kwargs: Named | None = None

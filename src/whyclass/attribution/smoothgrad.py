@@ -22,9 +22,10 @@ from torch import Tensor
 
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
-from whyclass.models.split import Split, run
+from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
+from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
 
 BATCH = 32
@@ -39,12 +40,14 @@ class Scores:
 
     ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
     attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
-    completeness error of each noisy copy, shape (n, m).
+    completeness error of each noisy copy, shape (n, m); where they are large, ``unruled`` names the
+    operations that have no rule.
     """
 
     cells: np.ndarray = field(repr=False)
     signed: np.ndarray = field(repr=False)
     errors: np.ndarray = field(repr=False)
+    unruled: tuple[str, ...] = ()
 
 
 class Method(Protocol):
@@ -154,7 +157,20 @@ def smoothgrad(
         signed.append(attribution.mean(0).cpu().numpy())
         errors.append(torch.cat(worst).double().numpy())
         advance(1)
-    return Scores(np.stack(cells), np.stack(signed), np.stack(errors))
+    found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
+    if settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
+        return _with_suspects(found, _attributed(split, activations, copies, against, wanted), split.layer)
+    return found
+
+
+def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
+    """Scores that miss much, with the operations that may be why, by an attribution of copies."""
+    if not found.signed.any():
+        raise AttributionError(
+            f"no gradient of the class comes back to layer {layer!r}, though it changes with the cells; "
+            f"operations that pass none: {', '.join(last.lost or last.unruled) or 'unknown'}"
+        )
+    return replace(found, unruled=tuple(sorted({*last.unruled, *last.lost})))
 
 
 def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
@@ -199,8 +215,8 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
 def _confident(split: Split, image: Tensor, target: int) -> Target:
     """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
     with torch.no_grad():
-        output = run(split.model, image[None].to(split.example))
-    inside = class_map(output, target)[0]
+        output = split.whole(image[None].to(split.example))
+    inside = class_map(output, target, split.link)[0]
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
     return logit_within(target, inside)
@@ -209,6 +225,13 @@ def _confident(split: Split, image: Tensor, target: int) -> Target:
 def _deeplift(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> tuple[Tensor, Tensor]:
+    found = _attributed(split, activations, images, baseline, target)
+    return found.values, found.error
+
+
+def _attributed(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
+) -> deeplift.Attribution:
     def head(a: Tensor) -> Tensor:
         return split.head(a, images)
 
@@ -216,8 +239,7 @@ def _deeplift(
     if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
         rows = baseline.activations.expand_as(activations) if split.bypassed else baseline.activations
         tape = deeplift.record(head, rows, target)
-    found = deeplift.attribute(head, activations, tape, target)
-    return found.values, found.error
+    return deeplift.attribute(head, activations, tape, target)
 
 
 def _gradient(
@@ -227,7 +249,7 @@ def _gradient(
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
         output = target(split.head(leaf, images))
-        (gradient,) = torch.autograd.grad(output.sum(), leaf)
+        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
     with torch.no_grad():
         rows = baseline.activations.expand_as(activations)
         reference = target(split.head(rows, images))

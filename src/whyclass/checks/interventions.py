@@ -51,7 +51,9 @@ def shift(
             few = split.together(len(x))
             parts = [slice(at, at + few) for at in range(0, len(x), few)]
             # where nothing bypasses the layer the head looks at no image
-            scores = np.concatenate([scores_of(split.head(x[part], theirs[part])) for part in parts])
+            scores = np.concatenate(
+                [scores_of(split.head(x[part], theirs[part]), split.link) for part in parts]
+            )
             found.append(scores.reshape(len(steps), len(block), -1))
     return np.concatenate(found, 1)
 

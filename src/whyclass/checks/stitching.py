@@ -51,7 +51,9 @@ LAYOUTS: dict[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = {
 """How crops become one test image, by name."""
 
 
-def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout: str = "auto") -> Stitched:
+def stitch(
+    model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout: str = "auto", link: str = ""
+) -> Stitched:
     """Feed the concepts' best crops back to the model as one image.
 
     Parameters
@@ -62,6 +64,8 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
         (S, T) of the model's input, for the mosaic.
     layout
         ``"stacked"``, ``"mosaic"``, or ``"auto"``: stacked unless the model cannot take that size.
+    link
+        What the model's output went through before these logits (`Task.link`).
 
     Raises
     ------
@@ -72,7 +76,7 @@ def stitch(model: Model, crops: Sequence[Tensor], size: tuple[int, int], layout:
     for name in names:
         image = LAYOUTS[name](crops, size)
         try:
-            scores = scores_of_images(model, image[None])[0]
+            scores = scores_of_images(model, image[None], link)[0]
         except ModelError:
             if name == names[-1]:
                 raise
@@ -87,7 +91,7 @@ are, to its last bit, but not on which others."""
 
 
 def scores_of_sets(
-    model: Model, sets: Sequence[Sequence[Tensor]], size: tuple[int, int], layout: str
+    model: Model, sets: Sequence[Sequence[Tensor]], size: tuple[int, int], layout: str, link: str = ""
 ) -> np.ndarray:
     """Scores (n, C) of the test images of many sets of crops, all of one number and size, in one layout."""
     images = [LAYOUTS[layout](crops, size) for crops in sets]
@@ -95,14 +99,14 @@ def scores_of_sets(
     for start in range(0, len(images), TOGETHER):
         block = images[start : start + TOGETHER]
         padded = torch.stack([*block, *[block[-1]] * (TOGETHER - len(block))])
-        found.append(scores_of_images(model, padded)[: len(block)])
+        found.append(scores_of_images(model, padded, link)[: len(block)])
     return np.concatenate(found)
 
 
-def scores_of_images(model: Model, images: Tensor) -> np.ndarray:
+def scores_of_images(model: Model, images: Tensor, link: str = "") -> np.ndarray:
     """Scores (n, C), float64, of images (n, 3, S, T)."""
     with torch.no_grad():
-        scores = scores_of(model(images))
+        scores = scores_of(model(images), link)
     if not np.isfinite(scores).all():
         raise ModelError(f"the model's output for an image of {tuple(images.shape[2:])} pixels is not finite")
     return np.asarray(scores)

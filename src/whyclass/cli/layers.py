@@ -86,7 +86,7 @@ def layers(
 def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
     from whyclass.models import loading
     from whyclass.models.setup import example_image
-    from whyclass.models.split import survey
+    from whyclass.models.survey import survey
     from whyclass.records import codec
 
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result

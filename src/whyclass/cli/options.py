@@ -35,7 +35,10 @@ Model = Annotated[
     str,
     typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
 ]
-Weights = Annotated[Path | None, typer.Option(help="safetensors or weights_only checkpoint")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
+]
 Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
 Labels = Annotated[
     Path | None,

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from whyclass.errors import ClassError, ModelError
+from whyclass.models.forward import run
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
-from whyclass.models.split import run
+from whyclass.models.refusals import check_kind
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,18 @@ class Loaded:
         From a picture to its input.
     class_names
         By class index; empty where unknown.
+    notes
+        What was chosen for the user when it was loaded, in sentences.
     """
 
     name: str
     model: nn.Module = field(repr=False)
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = field(repr=False, default=())
+    notes: tuple[str, ...] = field(repr=False, default=())
 
 
-def described(name: str, model: nn.Module) -> Loaded:
+def described(name: str, model: nn.Module, notes: tuple[str, ...] = ()) -> Loaded:
     """A module with what it says about itself; ImageNet's preprocessing where it says nothing.
 
     Read are ``model.preprocessing``, where it is a ``Preprocessing``, else ``model.pretrained_cfg``, a
@@ -50,6 +54,7 @@ def described(name: str, model: nn.Module) -> Loaded:
     ClassError
         If ``class_names`` is anything else.
     """
+    check_kind(model)
     own = getattr(model, "preprocessing", None)  # a layer of that name is the model's own affair
     config = getattr(model, "pretrained_cfg", None)
     if isinstance(own, Preprocessing):
@@ -60,7 +65,7 @@ def described(name: str, model: nn.Module) -> Loaded:
     names = getattr(model, "class_names", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(label, str) for label in names):
         raise ClassError(f"class_names of {name} must be a list or tuple of strings, one for each class")
-    return Loaded(name, model, preprocessing, tuple(names))
+    return Loaded(name, model, preprocessing, tuple(names), notes)
 
 
 def changed(preprocessing: Preprocessing, changes: dict[str, Any]) -> Preprocessing:
@@ -105,10 +110,11 @@ def _first_channels(model: nn.Module) -> int | None:
 
 def _takes(model: nn.Module, preprocessing: Preprocessing) -> bool:
     """Whether the model runs on an image of this preprocessing: one may change the channels itself."""
-    where = next(model.parameters(), torch.empty(0)).device
+    first = next(model.parameters(), torch.empty(0))
+    like = first if first.is_floating_point() else torch.empty(0, device=first.device)
     try:
         with torch.no_grad():
-            run(model, preprocessing.constant("ones").to(where))
+            run(model, preprocessing.constant("ones").to(like))
     except ModelError:
         return False
     return True

@@ -15,6 +15,8 @@ from whyclass.grid import Crops
 from whyclass.models.layer_layouts import Form, form_of, is_attention, within
 from whyclass.settings import Settings
 
+NO_MAP = "needed is (n, c, h, w)"
+
 
 @dataclass(frozen=True)
 class LayerInfo:
@@ -71,6 +73,11 @@ def _refused(info: LayerInfo, problem: str) -> LayerInfo:
     return LayerInfo(info.name, info.kind, info.shape, None, problem)
 
 
+def unplaced(info: LayerInfo) -> bool:
+    """Whether a layer has tokens for one image whose places its shape alone does not tell."""
+    return len(info.shape) == 3 and info.shape[0] == 1 and (not info.problem or NO_MAP in info.problem)
+
+
 def called_once(infos: list[LayerInfo]) -> LayerInfo:
     """The layer's entry, with a problem noted where it is called several times."""
     last = infos[-1]
@@ -92,8 +99,9 @@ def describe(name: str, module: nn.Module, output: Any, image: tuple[int, int]) 
             kind,
             shape,
             None,
-            f"its output has shape {shape}, needed is (n, c, h, w) with h and w in the proportions "
-            "of the image, or tokens of a grid",
+            f"its output has shape {shape}, {NO_MAP} with h and w in the proportions of the image, or "
+            "tokens of a grid",
+            signed=bool(output.is_floating_point() and output.min() < 0),
         )
     crop = Crops(form.shape[1:], at=Settings().crop_at).size(image)
     if not torch.isfinite(output).all():

@@ -3,7 +3,8 @@
 Notation
 --------
 ``(n, c, h, w)``
-    a map of ``c`` channels; ``T`` tokens of a transformer, of which the first ``p`` stand for no place.
+    a map of ``c`` channels; ``T`` tokens of a transformer, of which some, mostly the first ``p``, stand for
+    no place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import torch
 from torch import Tensor
 
 MOST = 16
-"""Tokens that may stand for no place: a class token, one for distillation, some registers."""
+"""Tokens that may stand for no place by the shape alone: a class token, one for distillation, registers."""
+
+FURTHEST = 100
+"""Tokens that may stand for no place where the others are found by their reactions to the image."""
 
 MARGIN = 2
 """Cells by which a map may miss the image's proportions: strides round, and convolutions cut edges."""
@@ -28,31 +32,45 @@ class Form:
     ----------
     name
         ``"map"``: (n, c, h, w). ``"channels last"``: (n, h, w, c). ``"tokens"``: (n, T, c), ``T = p + h*w``.
+        ``"tokens last"``: (n, c, T).
     shape
         (c, h, w) of the map.
     prefix
-        ``p``, the tokens before those on the grid; they are set apart, and stay as each image has them.
+        ``p``, the tokens that stand for no place; they are set apart, and stay as each image has them.
+    places
+        The token of each cell, row by row; empty where they are all those after the first ``p``, in order.
     """
 
     name: str
     shape: tuple[int, int, int]
     prefix: int = 0
+    places: tuple[int, ...] = ()
 
     def to_map(self, output: Tensor) -> Tensor:
         """The map (n, c, h, w) of the layer's output."""
         if self.name == "channels last":
             return output.permute(0, 3, 1, 2)
         if self.name == "tokens":
-            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.shape[1:])
+            tokens = output[:, list(self.places)] if self.places else output[:, self.prefix :]
+            return tokens.transpose(1, 2).unflatten(2, self.shape[1:])
+        if self.name == "tokens last":
+            last = output[:, :, list(self.places)] if self.places else output[:, :, self.prefix :]
+            return last.unflatten(2, self.shape[1:])
         return output
 
     def to_output(self, activations: Tensor, own: Tensor) -> Tensor:
         """The layer's output with ``activations`` (n, c, h, w) as its map; ``own`` is what it gave itself."""
         if self.name == "channels last":
             return activations.permute(0, 2, 3, 1)
-        if self.name == "tokens":
-            grid = activations.flatten(2).transpose(1, 2)
-            return torch.cat([own[:, : self.prefix], grid], 1) if self.prefix else grid
+        if self.name in ("tokens", "tokens last"):
+            axis = 1 if self.name == "tokens" else 2
+            grid = activations.flatten(2)
+            grid = grid.transpose(1, 2) if axis == 1 else grid
+            if self.places:
+                at = torch.tensor(self.places, device=grid.device)
+                whole = own.expand(len(grid), *own.shape[1:])
+                return whole.to(grid.dtype).index_copy(axis, at, grid)
+            return torch.cat([own.narrow(axis, 0, self.prefix), grid], axis) if self.prefix else grid
         return activations
 
 
@@ -79,6 +97,18 @@ def form_of(shape: tuple[int, ...], image: tuple[int, int]) -> Form | None:
     return None
 
 
+def forms_of(shape: tuple[int, ...], image: tuple[int, int], usual: Form | None) -> list[Form]:
+    """Forms of an output (n, a, b) that may be tokens of a grid: the usual one, then by their other tokens.
+
+    At most as many stand for no place as for one.
+    """
+    found: list[Form] = []
+    for name, tokens, channels in (("tokens", shape[1], shape[2]), ("tokens last", shape[2], shape[1])):
+        grids = [(prefix, _grid(tokens - prefix, image)) for prefix in range(min(tokens // 2 + 1, FURTHEST))]
+        found += [Form(name, (channels, *grid), prefix) for prefix, grid in grids if grid is not None]
+    return sorted(found, key=lambda form: (form != usual, form.prefix, form.name != "tokens"))
+
+
 def is_attention(output: Tensor, form: Form) -> bool:
     """Whether an output of that form is attention: weights over places that sum to one along its rows."""
     across = form.name == "map" or output.shape[1] == output.shape[2]
@@ -94,7 +124,7 @@ def within(shape: tuple[int, ...], form: Form, tokens: tuple[int, int]) -> str:
     channels in the place of the tokens, as where a layer mixes tokens.
     """
     count, channels = tokens
-    if form.name == "tokens":
+    if form.name in ("tokens", "tokens last"):
         return "is that of tokens transposed" if shape[1] == channels != count else ""
     return f"is that of attention between {count} tokens" if count in form.shape[1:] else ""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from whyclass.errors import ModelError
+from whyclass.models import checkpoints
 from whyclass.models.class_names import read_class_names
 from whyclass.models.described import Loaded, changed, suited
 from whyclass.models.sources import SOURCES, Request, from_file, made_by_factory
@@ -34,7 +35,9 @@ def load(
         ``timm:NAME`` (the extra ``timm``), ``smp:ARCHITECTURE:ENCODER`` (the extra ``smp``), or
         ``path/to/file.py:factory``, where ``factory()`` returns the module.
     weights
-        A safetensors or ``weights_only`` checkpoint.
+        A safetensors or ``weights_only`` checkpoint; ``FILE:KEY`` for one of several in it, such as
+        ``run.pth:state_dict``. Left to itself a running average (``state_dict_ema``, ``model_ema``) is taken
+        before the raw weights, as timm does, and the model's ``notes`` say so.
     class_names
         A text file, one name a line, or a JSON list.
     resize, crop, mean, std
@@ -53,7 +56,7 @@ def load(
     """
     kind, _, rest = name.partition(":")
     build = SOURCES.get(kind, from_file)
-    loaded = build(Request(name, rest, None if weights is None else Path(weights), pretrained))
+    loaded = build(Request(name, rest, None if weights is None else checkpoints.opened(weights), pretrained))
     sizes = {"resize": resize, "crop": None if crop is None else (crop, crop)}
     preprocessing = suited(loaded.model, changed(loaded.preprocessing, sizes))
     numbers = {"mean": mean, "std": std}
@@ -88,4 +91,4 @@ def decoder(name: str, weights: str | Path | None = None) -> nn.Module:
     """
     if not name.rpartition(":")[0].endswith(".py"):
         raise ModelError(f"decoder {name!r} is not understood; give path/to/file.py:factory")
-    return made_by_factory(name, None if weights is None else Path(weights)).eval()
+    return made_by_factory(name, None if weights is None else checkpoints.opened(weights))[0].eval()

@@ -16,6 +16,7 @@ from whyclass.errors import ModelError, SettingsError
 from whyclass.models import class_names as models_class_names
 from whyclass.models import described, loading
 from whyclass.models.preprocessing import Preprocessing
+from whyclass.models.refusals import check_kind, in_single_precision
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, task_of
 
@@ -42,6 +43,9 @@ def opened(
         loaded = held if device == "auto" else dataclasses.replace(held, model=_moved(held.model, where))
     else:
         raise ModelError(f"model came as {type(model).__name__}; needed is a name or a torch.nn.Module")
+    check_kind(loaded.model)
+    wide, notes = in_single_precision(loaded.model)
+    loaded = dataclasses.replace(loaded, model=wide, notes=tuple(dict.fromkeys(loaded.notes + notes)))
     if preprocessing is not None:
         loaded = dataclasses.replace(loaded, preprocessing=preprocessing)
     if class_names is not None:
@@ -67,7 +71,7 @@ def example_of(loaded: described.Loaded) -> Tensor:
 def task_at(cut: Split, names: tuple[str, ...]) -> Task:
     """What the model that is cut there does."""
     with torch.no_grad():
-        return task_of(cut.head(cut.trunk(cut.example), cut.example), names)
+        return task_of(cut.head(cut.trunk(cut.example), cut.example), names, cut.link)
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,18 +17,19 @@ import torchvision
 from torch import nn
 
 from whyclass.errors import ModelError, WeightsError
+from whyclass.models.checkpoints import Checkpoint
 from whyclass.models.described import Loaded, described
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from whyclass.models.weights import built, fit, read_weights
+from whyclass.models.weights import built, fit
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be loaded: the whole name, what follows its first colon, the weights file."""
+    """What is to be loaded: the whole name, what follows its first colon, the weights."""
 
     name: str
     rest: str
-    weights: Path | None
+    weights: Checkpoint | None
     pretrained: bool
 
 
@@ -40,11 +42,12 @@ def _from_torchvision(request: Request) -> Loaded:
     """``torchvision:NAME`` or ``torchvision:NAME:WEIGHTS``: classifiers and segmentation nets."""
     architecture, _, wanted = request.rest.partition(":")
     entry = _entry(architecture, wanted)
-    model = _net(request, architecture, entry)
+    model, notes = _net(request, architecture, entry, wanted)
     meta = entry if wanted or request.weights is None else None
     preprocessing = _from_metadata(meta) if meta is not None else Preprocessing()
     names = tuple(entry.meta.get("categories", ())) if entry is not None else ()
-    return Loaded(request.name, model, preprocessing, names if len(names) == _outputs(model, names) else ())
+    names = names if len(names) == _outputs(model, names) else ()
+    return Loaded(request.name, model, preprocessing, names, notes)
 
 
 def _segmentation_nets() -> list[str]:
@@ -65,17 +68,45 @@ def _entry(architecture: str, wanted: str) -> Any:
     return entries[wanted] if wanted else next(iter(entries), None)
 
 
-def _net(request: Request, architecture: str, entry: Any) -> nn.Module:
-    """The architecture with the weights of the request's file, or else with those of the entry."""
+def _net(request: Request, architecture: str, entry: Any, wanted: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """The architecture with the weights of the request's file, or else with those of the entry; and notes."""
     builder = torchvision.models.get_model_builder(architecture)
     # a segmentation net would fetch its backbone's weights of its own accord
     fixed: dict[str, Any] = {"weights_backbone": None} if architecture in _segmentation_nets() else {}
-    if request.weights is None:
-        return built(lambda: builder(weights=entry if request.pretrained else None, **fixed), request.name)
-    state = read_weights(request.weights)
-    if any("aux_classifier." in key for key in state):
+    given, notes = request.weights, tuple[str, ...]()
+    if given is None:
+        entry = entry if request.pretrained else None
+        return built(lambda: builder(weights=entry, **fixed), request.name), ()
+    if any("aux_classifier." in key for key in given.state):
         fixed["aux_loss"] = True
-    return fit(lambda **kw: builder(weights=None, **fixed, **kw), request.weights, request.name, state)
+    if architecture in AUXILIARY:
+        more, notes = _inception(given, entry, wanted, request.name)
+        fixed |= more
+        given = replace(given, state={k: v for k, v in given.state.items() if not AUXILIARY_HEAD.search(k)})
+    model, chosen = fit(lambda **kw: builder(weights=None, **fixed, **kw), given, request.name)
+    return model, notes + chosen
+
+
+AUXILIARY = ("googlenet", "inception_v3")
+"""Torchvision's nets with heads that only training uses, and whose published weights need inputs turned from
+ImageNet's statistics to those of the library that they come from."""
+
+AUXILIARY_HEAD = re.compile(r"(^|\.)(aux1|aux2|AuxLogits)\.")
+
+
+def _inception(
+    weights: Checkpoint, entry: Any, wanted: str, name: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """How to build such a net for weights of a file, which are published ones if they are named so."""
+    published = bool(wanted) or weights.path.name == entry.url.rpartition("/")[2]
+    settings = {"aux_logits": False, "init_weights": False, "transform_input": published}
+    if published:
+        return settings, ()
+    told = (
+        f"{weights.path.name} is taken as trained on inputs of ImageNet's statistics; weights that come from "
+        f"torchvision's own need transform_input: name them {name}:{entry.name}"
+    )
+    return settings, (told,)
 
 
 def _outputs(model: nn.Module, names: tuple[str, ...]) -> int:
@@ -104,17 +135,17 @@ def from_file(request: Request) -> Loaded:
             f"model {request.name!r} is not understood; give torchvision:NAME, such as torchvision:resnet50, "
             "or path/to/file.py:factory"
         )
-    return described(request.name, made_by_factory(request.name, request.weights))
+    return described(request.name, *made_by_factory(request.name, request.weights))
 
 
-def made_by_factory(name: str, weights: Path | None) -> nn.Module:
-    """What the factory of ``path/to/file.py:factory`` builds, with weights."""
+def made_by_factory(name: str, weights: Checkpoint | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """What the factory of ``path/to/file.py:factory`` builds, with weights; and what was chosen of them."""
     file, _, factory = name.rpartition(":")
     with _on_path(Path(file).parent):
         build = getattr(_module(Path(file)), factory, None)
         if not callable(build):
             raise ModelError(f"{file} has no function {factory!r}")
-        return built(build, name) if weights is None else fit(build, weights, name)
+        return (built(build, name), ()) if weights is None else fit(build, weights, name)
 
 
 def _module(path: Path) -> Any:
@@ -159,13 +190,14 @@ def _from_timm(request: Request) -> Loaded:
         raise ModelError(f"timm has no model {architecture!r}; did you mean {near}?")
     if request.weights is None:
         model = built(lambda: timm.create_model(request.rest, pretrained=request.pretrained), request.name)
+        notes: tuple[str, ...] = ()
     else:
-        model = fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
+        model, notes = fit(lambda **kw: timm.create_model(request.rest, **kw), request.weights, request.name)
     subset = infer_imagenet_subset(model)
     info = ImageNetInfo(subset) if subset else None
     names = tuple(info.index_to_description(k) for k in range(info.num_classes())) if info else ()
     return replace(
-        described(request.name, model), class_names=names if len(names) == model.num_classes else ()
+        described(request.name, model, notes), class_names=names if len(names) == model.num_classes else ()
     )
 
 
@@ -192,16 +224,16 @@ def _from_smp(request: Request) -> Loaded:
         return nets[architecture](encoder, encoder_weights=None, classes=num_classes)
 
     if request.weights is not None:
-        model = fit(build, request.weights, request.name)
+        model, notes = fit(build, request.weights, request.name)
     elif request.pretrained:
         raise WeightsError(
             f"{request.name} has weights for its encoder only, and all else would be random; give the "
             "trained model's file"
         )
     else:
-        model = built(build, request.name)
+        model, notes = built(build, request.name), ()
     mean, std = _smp_statistics(encoder)
-    return Loaded(request.name, model, Preprocessing(mean=mean, std=std))
+    return Loaded(request.name, model, Preprocessing(mean=mean, std=std), notes=notes)
 
 
 def _smp_statistics(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

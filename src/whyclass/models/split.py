@@ -1,77 +1,25 @@
-"""Cut a model in two at a layer: ``head(trunk(images))`` is ``model(images)``, bit for bit.
-
-The only file with hooks. Each lives inside a ``with`` and the model is given back as it came:
-its hooks, its training flags, its gradients; also after an error.
-"""
+"""Cut a model in two at a layer: ``head(trunk(images))`` is ``model(images)``, bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from whyclass.errors import LayerError, ModelError, WhyclassError
-from whyclass.models.layer_info import (
-    LayerInfo,
-    beside,
-    called_once,
-    describe,
-    get_layer,
-    of_images,
-    of_places,
-)
+from whyclass.errors import LayerError, ModelError
+from whyclass.models.forward import Following, Outputs, borrowed, call, run, until
+from whyclass.models.layer_info import beside, get_layer
 from whyclass.models.layer_layouts import Form
-
-Hook = Callable[[nn.Module, Any, Any], Any]
-Outputs = dict[nn.Module, tuple[Any, ...]]
-
+from whyclass.models.outputs import LINKS
+from whyclass.models.refusals import check_kind, check_repeats
+from whyclass.models.survey import survey
 
 OUTPUT_BYTES = 256 << 20
 """Of the model's output for images that are finished together: a map of logits may be very large."""
-
-
-class _Reached(Exception):  # noqa: N818 - a signal that stops the trunk early, not an error
-    """Carries the layer's output out of the model."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
-
-
-@contextmanager
-def _borrowed(
-    model: nn.Module, hooks: Mapping[nn.Module, Hook], known: Outputs | None = None
-) -> Iterator[None]:
-    """Evaluation mode, these forward hooks, and ``known`` outputs instead of calls, while the block runs."""
-    modes = [(module, module.training) for module in model.modules()]
-    with ExitStack() as stack:
-        for module, hook in hooks.items():
-            stack.callback(module.register_forward_hook(hook).remove)
-        for module, outputs in (known or {}).items():
-            stack.enter_context(_answering(module, outputs))
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-
-
-@contextmanager
-def _answering(module: nn.Module, outputs: tuple[Any, ...]) -> Iterator[None]:
-    """The module gives these outputs, call by call, instead of computing."""
-    before = module.__dict__.get("forward")
-    answers = iter(outputs)
-    module.__dict__["forward"] = lambda *_, **__: next(answers)
-    try:
-        yield
-    finally:
-        del module.__dict__["forward"]
-        if before is not None:
-            module.__dict__["forward"] = before
 
 
 @dataclass(frozen=True)
@@ -88,6 +36,8 @@ class Split:
         Whether its activations can be negative, as before a ReLU, or after GELU or SiLU.
     form
         How the layer's output is a map; None where it is one.
+    link
+        What the model's output went through, a row of `outputs.LINKS`; the head gives logits.
     outputs
         Numbers that the model gives for one image.
     bypassed
@@ -109,6 +59,7 @@ class Split:
     signed: bool = False
     form: Form | None = None
     outputs: int = 1
+    link: str = ""
 
     def together(self, most: int) -> int:
         """For how many images at most the model is finished at a time, so that its output stays small."""
@@ -141,8 +92,12 @@ class Split:
                 "head() needs the images its activations came from"
             )
         if images is None or not self.bypassed:
-            return _head(self, activations, self.example, self.known)
-        return _head(self, activations, images, {})
+            return LINKS[self.link](_head(self, activations, self.example, self.known))
+        return LINKS[self.link](_head(self, activations, images, {}))
+
+    def whole(self, images: Tensor) -> Tensor:
+        """The logits of the whole model, untouched, for ``images`` (n, channels, S, T)."""
+        return LINKS[self.link](run(self.model, images))
 
 
 def split(model: nn.Module, layer: str, example: Tensor) -> Split:
@@ -165,104 +120,64 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     ModelError
         If the model fails, or its output is no tensor or not finite.
     """
+    check_kind(model)
     get_layer(model, layer)
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(2, *example.shape[1:], generator=generator).to(example)
     # not the example: a constant image may hide that a layer's output can be negative
-    infos = {info.name: info for info in survey(model, probe[:1])}
+    infos = {info.name: info for info in survey(model, probe[:1], layer)}
     info = infos.get(layer)
     problem = "the model does not call it" if info is None else info.problem
     if info is None or problem:
         raise LayerError(f"layer {layer!r} cannot be explained: {problem}.{beside(model, layer, infos)}")
     assert info.form is not None  # else there is a problem
     form = None if info.form.name == "map" else info.form
-    one = example[:1].detach()
+    # sums are taken in an order of their own by a GPU, and where tokens were moved to their places and back
+    moved = form is not None and (form.name == "tokens last" or bool(form.places))
+    exact, one = example.device.type == "cpu" and not moved, example[:1].detach()
     cut = Split(model, layer, info.form.shape, False, one, _before(model, layer, one), info.signed, form)
     with torch.no_grad():
         whole, activations = _finite(run(model, probe)), cut.trunk(probe)
+        check_repeats(model, probe, whole)
         cut = replace(cut, outputs=whole[0].numel())
-        if _agrees(lambda: cut.head(activations), whole):
+        if _agrees(lambda: cut.head(activations), whole, exact):
             return cut
         cut = replace(cut, bypassed=True, known={})
-        if _agrees(lambda: cut.head(activations, probe), whole):
+        if _agrees(lambda: cut.head(activations, probe), whole, exact):
             return cut
     raise LayerError(
-        f"finishing the model from layer {layer!r} does not give the model's own output; "
-        "is it random, or does it keep state between calls?"
+        f"finishing the model from layer {layer!r} does not give the model's own output; is it random, or "
+        "does it keep state between calls? What is random must be so only where self.training is set: "
+        "dropout as a module or with training=self.training, augmentation outside the model"
     )
 
 
-def run(model: nn.Module, images: Tensor) -> Tensor:
-    """``model(images)`` in evaluation mode; the model's training flags are restored."""
-    with evaluating(model):
-        return _call(model, images)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the block runs; training flags are restored."""
-    with _borrowed(model, {}):
-        yield
-
-
-def survey(model: nn.Module, example: Tensor) -> list[LayerInfo]:
-    """Every layer the model calls, in the order in which they finish, from two forward passes.
-
-    The second is of the image twice: what has not twice as many rows then is no output for images, such
-    as windows of an image or a table of positions.
-
-    Parameters
-    ----------
-    example
-        One image, shape (1, channels, S, T); of several the first is taken.
-    """
-    names = {module: name for name, module in model.named_modules() if name}
-    calls: dict[str, list[LayerInfo]] = {}
-    rows: dict[str, int] = {}
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        info = describe(names[module], module, output, (example.shape[2], example.shape[3]))
-        calls.setdefault(info.name, []).append(info)
-
-    def count(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim:
-            rows[names[module]] = len(output)
-
-    one = example[:1]
-    with torch.no_grad():
-        for images, hook in ((one, note), (torch.cat([one, one]), count)):
-            with _borrowed(model, dict.fromkeys(names, hook)):
-                _call(model, images)
-    infos = {name: of_images(called_once(found), rows.get(name, 0)) for name, found in calls.items()}
-    return [of_places(info, infos) for info in infos.values()]
-
-
 def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:
-    def stop(_: nn.Module, __: Any, output: Any) -> None:
-        raise _Reached(output)
-
-    with _borrowed(model, {get_layer(model, layer): stop}):
-        try:
-            _call(model, images)
-        except _Reached as reached:
-            return reached.output  # type: ignore[no-any-return]
-    raise LayerError(f"the model finished without calling layer {layer!r}")
+    try:
+        return until(model, get_layer(model, layer), images)  # type: ignore[no-any-return]
+    except LookupError as error:
+        raise LayerError(f"the model finished without calling layer {layer!r}") from error
 
 
 def _head(cut: Split, activations: Tensor, images: Tensor, known: Outputs) -> Tensor:
     wants_grad = torch.is_grad_enabled()
+    with ExitStack() as stack:
 
-    def replace(_: nn.Module, __: Any, own: Any) -> Tensor:
-        torch.set_grad_enabled(wants_grad)
-        if cut.form is not None:
-            return cut.form.to_output(activations, own).clone()
-        # a copy: an in-place operation right after the layer may write neither into the caller's
-        # tensor nor into a leaf of the graph
-        return activations.clone()
+        def replace(_: nn.Module, __: Any, own: Any) -> Tensor:
+            if wants_grad:
+                torch.set_grad_enabled(True)
+                stack.enter_context(Following())
+            given = activations if activations.dtype == own.dtype else activations.to(own.dtype)
+            if cut.form is not None:
+                return cut.form.to_output(given, own).clone()
+            # a copy: an in-place operation right after the layer may write neither into the caller's
+            # tensor nor into a leaf of the graph
+            return given.clone()
 
-    # What lies before the layer needs no graph; leaving the block restores the caller's mode.
-    with torch.no_grad(), _borrowed(cut.model, {get_layer(cut.model, cut.layer): replace}, known):
-        return _call(cut.model, images)
+        # What lies before the layer needs no graph; leaving the block restores the caller's mode.
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(borrowed(cut.model, {get_layer(cut.model, cut.layer): replace}, known))
+        return call(cut.model, images)
 
 
 def _before(model: nn.Module, layer: str, example: Tensor) -> Outputs:
@@ -282,36 +197,12 @@ def _before(model: nn.Module, layer: str, example: Tensor) -> Outputs:
         else:
             early.setdefault(module, []).append(output)
 
-    with torch.no_grad(), _borrowed(model, dict.fromkeys(names, note)):
-        _call(model, example)
+    with torch.no_grad(), borrowed(model, dict.fromkeys(names, note)):
+        call(model, example)
     done = {names[module]: module for module in early if module not in late}
     inside = {name for name in done if any(name.startswith(f"{other}.") for other in done)}
     # a container that also holds the layer ends after it, so none of these holds the layer
     return {module: tuple(early[module]) for name, module in done.items() if name not in inside}
-
-
-def _call(model: nn.Module, images: Tensor) -> Tensor:
-    try:
-        output = model(images)
-    except (_Reached, WhyclassError):
-        raise
-    except Exception as error:  # somebody's model may raise anything, such as an assertion on sizes
-        raise ModelError(
-            f"the model failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
-        ) from error
-    return tensor_of(output)  # type: ignore[no-any-return]
-
-
-def tensor_of(output: Any) -> Any:
-    """The logits of a model's output: a tensor as it is, or what libraries keep under a name of theirs.
-
-    torchvision's segmentation nets give a mapping with ``"out"``, transformers' an object with ``logits``.
-    Anything else comes back as it is.
-    """
-    if isinstance(output, Tensor):
-        return output
-    found = output.get("out", output.get("logits")) if isinstance(output, Mapping) else None
-    return output if (found := getattr(output, "logits", found)) is None else found
 
 
 def _finite(output: Any) -> Tensor:
@@ -322,12 +213,12 @@ def _finite(output: Any) -> Tensor:
     return output
 
 
-def _agrees(call: Callable[[], Tensor], whole: Tensor) -> bool:
-    """Whether the finished output is the model's, up to what a GPU's free order of sums may change."""
+def _agrees(call: Callable[[], Tensor], whole: Tensor, exact: bool) -> bool:
+    """Whether the finished output is the model's, up to what another order of sums may change."""
     try:
         output = call()
     except ModelError:  # rows of the one image meet rows of two: a bypass that cannot broadcast
         return False
-    if whole.device.type == "cpu":
+    if exact:
         return torch.equal(output, whole)
     return output.shape == whole.shape and torch.allclose(output, whole, rtol=1e-4, atol=1e-5)

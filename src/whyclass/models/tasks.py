@@ -46,11 +46,14 @@ class Task:
     background
         The class of a segmentation net that says that there is nothing: an image is called so only where no
         other class is in it.
+    link
+        What the model's own output went through, a row of `outputs.LINKS`; empty where that gives logits.
     """
 
     classes: int
     dense: bool = False
     background: int | None = None
+    link: str = ""
 
     @property
     def name(self) -> str:
@@ -64,7 +67,7 @@ class Task:
 
     def from_logits(self, logits: np.ndarray) -> np.ndarray:
         """Scores, float64, from what `summary` gave."""
-        return logits.astype(np.float64) if self.dense else softmax(logits)
+        return logits.astype(np.float64) if self.dense or self.link else softmax(logits)
 
     def winner(self, scores: np.ndarray) -> np.ndarray:
         """The class that an image is called, by scores (..., columns).
@@ -105,13 +108,13 @@ class Task:
         return rank
 
 
-def task_of(output: Any, names: tuple[str, ...] = ()) -> Task:
+def task_of(output: Any, names: tuple[str, ...] = (), link: str = "") -> Task:
     """The task of a model with such an output; anything but logits or a map of them is a ``ModelError``."""
     checked = _checked(output)
     dense = checked.dim() == 4
     plain = [name.strip().lower() for name in names]
     found = next((plain.index(name) for name in NOTHING if name in plain), None) if dense else None
-    return Task(checked.shape[1], dense, found)
+    return Task(checked.shape[1], dense, found, link)
 
 
 def class_logits(output: Any) -> Tensor:
@@ -120,24 +123,28 @@ def class_logits(output: Any) -> Tensor:
     return checked.mean((2, 3)) if checked.dim() == 4 else checked
 
 
-def summary(output: Any) -> Tensor:
-    """What is kept of an output (n, columns): a classifier's logits, or a segmentation net's scores."""
+def summary(output: Any, link: str = "") -> Tensor:
+    """What is kept of logits (n, columns): a classifier's own output, or a segmentation net's scores."""
     checked = _checked(output)
     if checked.dim() == 2:
-        return checked
-    scores = checked.softmax(1)
+        return _probabilities(checked, link) if link else checked
+    scores = _probabilities(checked, link)
     return torch.cat([scores.amax((2, 3)), scores.mean((2, 3))], 1)
 
 
-def scores_of(output: Any) -> np.ndarray:
+def scores_of(output: Any, link: str = "") -> np.ndarray:
     """Scores (n, columns), float64, of the output."""
-    found = summary(output).double()
-    return np.asarray((found.softmax(1) if output.dim() == 2 else found).cpu().numpy())
+    found = summary(output.double(), link) if link else summary(output).double()
+    return np.asarray((found.softmax(1) if output.dim() == 2 and not link else found).cpu().numpy())
 
 
-def class_map(output: Tensor, target: int) -> Tensor:
+def class_map(output: Tensor, target: int, link: str = "") -> Tensor:
     """Where a class is, by the output (n, K, S, T) of a segmentation net: (n, S, T), bool."""
-    return output.softmax(1)[:, target] > HALF
+    return _probabilities(output, link)[:, target] > HALF
+
+
+def _probabilities(logits: Tensor, link: str) -> Tensor:
+    return logits.sigmoid() if link == "sigmoid" else logits.softmax(1)
 
 
 def logit(target: int) -> Target:

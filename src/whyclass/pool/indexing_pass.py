@@ -152,13 +152,18 @@ def plan(
     **facts: Any,
 ) -> Plan:
     """Plan an index of ``pool``; ``facts`` name what else it depends on (weights, precision)."""
-    known = {
+    known: dict[str, Any] = {
         "layer": split.layer,
         "channels": split.shape[0],
         "grid": list(pooled_shape(*split.shape[1:], side)),
         "preprocessing": preprocessing.describe(),
         "pool": pool.digest,
     }
+    form = split.form
+    if form is not None and (form.places or form.name == "tokens last"):
+        known["places"] = [form.name, *form.places]
+    if split.link:
+        known["outputs"] = split.link
     return Plan(split, task, trunk, pool, preprocessing, side, known | facts)
 
 
@@ -285,7 +290,7 @@ def _compute(plan: Plan, trunk: Trunk, block: list[Sample | DataError]) -> tuple
         with torch.no_grad():
             activations, few = trunk(images), split.together(BATCH)
             found = [
-                summary(split.head(a, own)).float().cpu()
+                summary(split.head(a, own), split.link).float().cpu()
                 for a, own in zip(activations.split(few), images.split(few), strict=True)
             ]
             outputs[rows] = torch.cat(found).numpy()

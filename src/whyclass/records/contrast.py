@@ -39,6 +39,8 @@ class Evidence(Record):
     vectors, image
         Cells that speak for the class, shape (m, c), clean and unscaled, and which of the images each
         is of, shape (m,) (paper, 5.1.1).
+    unruled
+        Operations of the model that have no rule, where the errors are large.
     """
 
     target: int
@@ -47,6 +49,7 @@ class Evidence(Record):
     errors: np.ndarray
     vectors: np.ndarray
     image: np.ndarray
+    unruled: tuple[str, ...] = ()
     format: int = FORMAT
 
 

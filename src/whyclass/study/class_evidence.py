@@ -95,7 +95,9 @@ class ClassEvidence:
         scores = self.scored()
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
-        made = Evidence(self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image)
+        made = Evidence(
+            self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
+        )
         context.store.keep(made, file)
         return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +22,14 @@ from whyclass.models.class_names import check_count, name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
+from whyclass.models.outputs import link_of
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.setup import example_of, task_at, versions
-from whyclass.models.split import Split, split, survey
+from whyclass.models.split import Split, split
+from whyclass.models.survey import survey
 from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
+from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
@@ -48,6 +51,14 @@ from whyclass.store import Store, key_in, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
+
+PROBABILITIES = {
+    "softmax": "The model gives probabilities (softmax), not logits. Their logarithm is what is attributed; "
+    "the score told is the model's own probability.",
+    "sigmoid": "The model gives probabilities (a sigmoid for each class), not logits. Their logit is what is "
+    "attributed; the score told is the model's own probability, and those of all classes need not add to 1.",
+}
+"""What a reader must know of a model that gives probabilities, by `Split.link`."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,12 @@ class Context:
     def task(self) -> Task:
         """What the model does."""
         return self.index.task
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of the model, whatever is asked of it."""
+        own = [PROBABILITIES[self.split.link]] if self.split.link else []
+        return own + [f"Of the model: {note}." for note in self.loaded.notes]
 
     @property
     def clipped(self) -> bool:
@@ -186,7 +203,7 @@ class Context:
         trunk, found = self.trunk(torch.float32), []
         with torch.no_grad():
             for block in self._blocks(images):
-                found.append(scores_of(self.split.head(trunk(block), block)))
+                found.append(scores_of(self.split.head(trunk(block), block), self.split.link))
                 advance(len(block))
         return np.concatenate(found)
 
@@ -218,6 +235,7 @@ class Context:
             model=self.loaded.name,
             pool=self.pool.name,
             **({"left_out": self.pool.left_out} if self.pool.left_out else {}),
+            **({"notes": list(self.loaded.notes)} if self.loaded.notes else {}),
         )
 
     @property
@@ -272,8 +290,10 @@ class OpenedModel:
     ) -> None:
         self.loaded, self.pool, self.settings, self.progress = loaded, pool, settings, progress
         self.decoder: nn.Module | None = None
-        self.fingerprint = fingerprint(loaded.model)
-        self.split = split(loaded.model, layer, example_of(loaded))
+        example = example_of(loaded)
+        self.written = written(loaded.model, example)
+        self.fingerprint = fingerprint(loaded.model, self.written)
+        self.split = replace(split(loaded.model, layer, example), link=link_of(loaded.model, example))
         self.task = task_at(self.split, loaded.class_names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)

@@ -276,6 +276,7 @@ def _warnings(context: Context, plane: Hyperplane, sides: Sequence[Side]) -> Ite
     names = [side.explanation.target.name for side in sides]
     if context.task.dense:
         yield SEGMENTS.format(outlines=f"“{names[0]}” in white and of “{names[1]}” in yellow")
+    yield from context.warnings
     yield from _unsure(plane, names)
     for side, name, other in zip(sides, names, names[::-1], strict=True):
         yield from _shared(context, side, sides)

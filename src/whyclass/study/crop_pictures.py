@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from whyclass.models.preprocessing import Sample
-from whyclass.models.split import run
 from whyclass.models.tasks import class_map
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import ClassImage, Crop, Picture
@@ -101,9 +100,11 @@ class Pictures:
         if not self._outline:
             return shown
         with torch.no_grad():
-            output = run(self.context.split.model, sample.tensor[None].to(self.context.split.example))
+            output = self.context.split.whole(sample.tensor[None].to(self.context.split.example))
         for target, colour in zip(self._outline, OUTLINES, strict=False):
-            shown = outlined(shown, class_map(output, target)[0].cpu().numpy(), colour)
+            shown = outlined(
+                shown, class_map(output, target, self.context.split.link)[0].cpu().numpy(), colour
+            )
         return shown
 
     def sample(self, position: int) -> Sample:

@@ -173,10 +173,17 @@ def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
     """What a reader must see beside an explanation."""
     if own.context.task.dense:
         yield SEGMENTS.format(outlines=f"“{own.context.name(own.target)}” in white")
+    yield from own.context.warnings
     if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
+        suspects = ", ".join(own.evidence.unruled)
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "
             "the concepts rest on it and may be off."
+            + (
+                f" Operations of the model without a rule, the first to suspect: {suspects}."
+                if suspects
+                else ""
+            )
         )
     yield from few(len(own.chosen), len(own.predicted), "this class")
     if own.context.split.signed:

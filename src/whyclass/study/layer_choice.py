@@ -23,8 +23,10 @@ from whyclass.models.class_names import resolve
 from whyclass.models.layer_info import LayerInfo
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import example_of, opened, versions
-from whyclass.models.split import split, survey
+from whyclass.models.split import split
+from whyclass.models.survey import survey
 from whyclass.models.weights import fingerprint as fingerprint_of
+from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
@@ -234,7 +236,8 @@ def _chosen(
     progress: Progress,
 ) -> LayerChoice:
     """The choice from the store, or made and kept."""
-    fingerprint, example = fingerprint_of(loaded.model), example_of(loaded)
+    example = example_of(loaded)
+    fingerprint = fingerprint_of(loaded.model, written(loaded.model, example))
     key = key_of(
         model=loaded.name,
         weights=fingerprint,

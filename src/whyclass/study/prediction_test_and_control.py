@@ -11,7 +11,6 @@ from torch import Tensor
 from whyclass import intervals
 from whyclass.checks import stitching
 from whyclass.models.preprocessing import Sample
-from whyclass.models.split import run
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import ClassImage, Control, PredictionTest, PredictionTests
 from whyclass.settings import seed_of
@@ -104,7 +103,7 @@ class Controls:
                 for places in sets[start : start + BLOCK]
             ]
             yield from stitching.scores_of_sets(
-                asked(context), pieces, context.preprocessing.crop, self._layout
+                asked(context), pieces, context.preprocessing.crop, self._layout, context.split.link
             )
 
 
@@ -114,7 +113,7 @@ BLOCK = 64
 
 def asked(context: Context) -> stitching.Model:
     """The context's model, for test images of any size."""
-    return lambda images: run(context.split.model, images.to(context.split.example.device))
+    return lambda images: context.split.whole(images.to(context.split.example.device))
 
 
 def stitched(context: Context, places: Sequence[Place], read: Reader) -> stitching.Stitched:
@@ -124,7 +123,8 @@ def stitched(context: Context, places: Sequence[Place], read: Reader) -> stitchi
 
 def stitched_pieces(context: Context, pieces: Sequence[Tensor]) -> stitching.Stitched:
     """Pieces (C, u, v) as one test image, and what the model says of it."""
-    return stitching.stitch(asked(context), pieces, context.preprocessing.crop, context.settings.layout)
+    settings, link = context.settings, context.split.link
+    return stitching.stitch(asked(context), pieces, context.preprocessing.crop, settings.layout, link)
 
 
 Places = dict[str, list[list[Place]]]

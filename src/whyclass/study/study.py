@@ -108,6 +108,8 @@ class Study(OpenedModel):
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with progress.step("load"):
             loaded = opened(model, weights, class_names, preprocessing, device)
+            for note in loaded.notes:
+                progress.note(note)
             pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
             if layer != AUTO:
                 super().__init__(loaded, layer, pool, folder, settings, progress)
@@ -369,7 +371,7 @@ class Study(OpenedModel):
         return resolve(wanted, self.loaded.class_names, self.task.classes)
 
     def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model) != self.fingerprint:
+        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
             raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whyclass.errors import ModelError
+from whyclass.models.forward import evaluating
 from whyclass.models.preprocessing import Preprocessing
-from whyclass.models.split import evaluating
 
 COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
 """Root of the covariance of red, green and blue in photographs (Olah et al. 2017, the code beside it)."""

@@ -18,6 +18,7 @@ class Run(Protocol):
     """The run of a head, on images or on the baseline, as a rule sees it."""
 
     unruled: set[str]
+    lost: set[str]
 
     def baseline(self, name: str, *xs: Tensor) -> list[Tensor] | None:
         """What the baseline's run had where this one has ``xs``; None in the baseline's own run."""
@@ -104,8 +105,11 @@ def substituted(tree: Any, new: Iterator[Tensor]) -> Any:
 
 
 def without_rule(run: Run, func: Operation, args: Args, kwargs: Named) -> Any:
-    """The plain operation with its plain gradient; its name is kept, as a suspect."""
+    """The plain operation with its plain gradient; its name is kept, as a suspect or a loss."""
     result = func(*args, **kwargs)
-    if any(map(depends, tensors(result))):
+    found = list(tensors(result))
+    if any(map(depends, found)):
         run.unruled.add(getattr(func, "__name__", str(func)).strip("_"))
+    elif found:
+        run.lost.add(getattr(func, "__name__", str(func)).strip("_"))
     return result

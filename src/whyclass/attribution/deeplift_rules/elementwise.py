@@ -171,7 +171,7 @@ def elementwise_rule(slope: Slope, plain: Operation, inplace: bool) -> Rule:
     def rule(run: Run, func: Operation, args: Args, kwargs: Named) -> Any:
         x, *settings = args
         named = {key: value for key, value in kwargs.items() if key != "inplace"}
-        if any(map(depends, tensors((settings, named)))):
+        if x.is_complex() or any(map(depends, tensors((settings, named)))):
             return without_rule(run, func, args, kwargs)
 
         def f(z: Tensor) -> Tensor:

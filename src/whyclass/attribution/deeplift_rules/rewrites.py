@@ -47,6 +47,11 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
     return signal * torch.sigmoid(gate)
 
 
+def _abs(x: Tensor) -> Any:
+    """Only of complex numbers."""
+    return torch.view_as_real(x).square().sum(-1).sqrt() if x.is_complex() else NotImplemented
+
+
 # Largest and smallest
 
 
@@ -221,6 +226,8 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "addcdiv": _addcdiv,
     "pow": _pow,
     "glu": _glu,
+    "abs": _abs,
+    "absolute": torch.abs,
     "clamp": _clamp,
     "clip": _clamp,
     "clamp_min": _clamp,

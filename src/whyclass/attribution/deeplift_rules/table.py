@@ -16,6 +16,7 @@ from whyclass.attribution.deeplift_rules.max_pooling import max_pool_rules, max_
 from whyclass.attribution.deeplift_rules.products import PRODUCTS, QUADRATIC, midpoint_rule
 from whyclass.attribution.deeplift_rules.rewrites import REWRITES
 from whyclass.attribution.deeplift_rules.softmax import SOFTMAX, softmax_rule
+from whyclass.attribution.deeplift_rules.steps import STEPS, quotient
 from whyclass.errors import AttributionError
 
 
@@ -55,6 +56,7 @@ def _forms(name: str) -> list[tuple[Operation, bool]]:
 def _rows() -> Iterator[tuple[str, Callable[[Operation, bool], Rule]]]:
     """The name of each operation, and what makes the rule of a form from its plain form."""
     yield from ((name, partial(elementwise_rule, slope)) for name, slope in ELEMENTWISE.items())
+    yield from ((name, partial(elementwise_rule, quotient)) for name in STEPS)
     yield from ((name, partial(midpoint_rule, 2)) for name in PRODUCTS)
     yield from ((name, partial(midpoint_rule, 1)) for name in QUADRATIC)
     yield from ((name, partial(softmax_rule, pull)) for name, pull in SOFTMAX.items())
@@ -112,6 +114,23 @@ LINEAR = frozenset(
         *("masked_fill", "masked_select", "clone", "contiguous", "to", "type", "type_as", "float", "double"),
         *("half", "bfloat16", "cpu", "cuda", "copy", "fill", "zero", "detach", "alias", "dropout"),
         *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+        *(
+            "real",
+            "imag",
+            "conj",
+            "resolve_conj",
+            "resolve_neg",
+            "view_as_real",
+            "view_as_complex",
+            "complex",
+        ),
+        *(
+            f"fft_{way}{kind}{dims}"
+            for way in ("", "i")
+            for kind in ("fft", "rfft", "hfft")
+            for dims in ("", "2", "n")
+        ),
+        *("fft_fftshift", "fft_ifftshift"),
     )
 )
 """Names of operations that are linear in the activations: their own gradient is exact."""
