@@ -55,9 +55,9 @@ def set_line(explanation: Explanation) -> str:
         return cells
     if test.smallest is None:
         return f"{cells} No subset of them is predicted in 75% of random fillings."
-    few = word(len(test.smallest)).capitalize()
+    few, suffice = word(len(test.smallest)).capitalize(), "suffices" if len(test.smallest) == 1 else "suffice"
     names = ", ".join(str(number + 1) for number in test.smallest)
-    return f"{cells} {few} of them (concept {names}) suffice: predicted in 75% of random fillings."
+    return f"{cells} {few} of them (concept {names}) {suffice}: predicted in 75% of random fillings."
 
 
 def null_line(null: Null) -> str:

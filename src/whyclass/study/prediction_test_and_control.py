@@ -90,8 +90,9 @@ class Controls:
         missing = [places for places in dict.fromkeys(sets) if places not in self._scores]
         if missing and not self._layout:
             self._layout = stitched(context, missing[0], read).layout
-        for places, found in zip(missing, self._made(missing, read), strict=True):
-            self._scores[places] = found
+        for length in sorted({len(places) for places in missing}):  # of other concepts there may be fewer
+            mine = [places for places in missing if len(places) == length]
+            self._scores |= zip(mine, self._made(mine, read), strict=True)
         return np.stack([self._scores[places] for places in sets])
 
     def _made(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> Iterator[np.ndarray]:
