@@ -240,7 +240,9 @@ def test_shared_random_crops_of_other_images_hold_none_of_the_class(pictures):
     mask = scene.index.usable & (scene.index.predicted != HAWK)
     seen = []
     controls = Controls(scene)
-    controls.of(HAWK, range(6), mask, lambda position: seen.append(position) or scene.read([position])[0])
+    controls.of(
+        HAWK, range(6), mask, lambda position: seen.append(position) or scene.read([position])[0], 0.5
+    )
     assert seen
     assert mask[seen].all()
 

@@ -142,8 +142,8 @@ def test_random_crops_repeat_as_the_explanation_does(asked):
     controls = Controls(context)
     places = controls.draws(1, 3, mask)[0]
     assert alike([places[0], places[1], places[0]]) == [0, 1, 0]
-    repeated = controls.of(HAWK, [0, 0, 0], mask, pictures.sample)
-    assert repeated.mean != controls.of(HAWK, [0, 1, 2], mask, pictures.sample).mean
+    repeated = controls.of(HAWK, [0, 0, 0], mask, pictures.sample, 0.5)
+    assert repeated.mean != controls.of(HAWK, [0, 1, 2], mask, pictures.sample, 0.5).mean
 
 
 def test_rank_p_counts_ties_and_itself():

@@ -221,7 +221,8 @@ class Control(Part):
 
     Over ``n`` draws ``mean`` is the class's mean score, ``low`` and ``high`` its 2.5 % and 97.5 % quantiles
     rounded outwards to a draw (of forty or fewer the least and the largest), and ``predicted`` the share of
-    stitched images predicted as the class.
+    stitched images predicted as the class. ``p`` is the rank p-value of the test's score among the draws,
+    ``(1 + reached) / (n + 1)``; None where they were made for another test.
     """
 
     n: int
@@ -229,6 +230,7 @@ class Control(Part):
     low: float
     high: float
     predicted: float
+    p: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest, Trial
-from whyclass.report.verdict_checks import Check, checks, summed
+from whyclass.report.verdict_checks import ALPHA, Check, checks, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
 Level = Literal["trust", "careful", "distrust"]
@@ -72,15 +72,17 @@ def tests_level(explanation: Explanation) -> Level:
 def outcome(test: PredictionTest | Trial) -> Outcome:
     """What one prediction test says: passed, failed, no better than chance, or unchecked.
 
-    It passes when the class is predicted, its score lies above the 97.5 % quantile of random
-    crops, and fewer than half of the random draws are predicted as the class.
+    It passes when the class is predicted, few enough random draws reach its score (rank p-value), and
+    fewer than half of them are predicted as the class. Where only the draws' range is known, the score
+    has to lie above it.
     """
     control = test.control
     if not test.predicted:
         return "failed"
     if control is None or control.n < FEWEST_DRAWS:
         return "unchecked"
-    return "passed" if test.score > control.high and control.predicted < 0.5 else "chance"
+    above = test.score > control.high if control.p is None else control.p <= ALPHA["random crops"]
+    return "passed" if above and control.predicted < 0.5 else "chance"
 
 
 def not_run(explanation: Explanation) -> str:
@@ -188,6 +190,6 @@ def _remark(test: PredictionTest) -> str:
         return f"there were {drawn} to compare with, so it is not known whether any crops would do"
     if found != "chance" or control is None:
         return ""
-    if test.score <= control.high:
+    if test.score <= control.high or control.predicted < 0.5:
         return f"random crops reach up to {score(control.high)} as well, so nothing follows"
     return "at least half of the random draws are called so as well, so nothing follows"

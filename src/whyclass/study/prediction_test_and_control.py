@@ -10,6 +10,7 @@ from torch import Tensor
 
 from whyclass import intervals
 from whyclass.checks import stitching
+from whyclass.checks.statistics import log_odds, rank_p
 from whyclass.models.preprocessing import Sample
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import ClassImage, Control, PredictionTest, PredictionTests
@@ -57,8 +58,10 @@ class Controls:
         self._scores: dict[tuple[Place, ...], np.ndarray] = {}
         self._layout = ""
 
-    def of(self, target: int, alike: Sequence[int], mask: np.ndarray, read: Reader) -> Control | None:
-        """The class's scores for stitched random crops of the images of a mask (N,).
+    def of(
+        self, target: int, alike: Sequence[int], mask: np.ndarray, read: Reader, score: float
+    ) -> Control | None:
+        """The class's scores for stitched random crops of a mask's images (N,), beside its own ``score``.
 
         ``alike`` names for each crop of the explanation the first one that is of the same cell: random crops
         repeat as they do.
@@ -75,6 +78,7 @@ class Controls:
             low=low,
             high=high,
             predicted=float(self._context.task.counts(scores, target).mean()),
+            p=rank_p(float(log_odds(np.array(score))), log_odds(scores[:, target])),
         )
 
     def draws(self, n: int, count: int, mask: np.ndarray) -> list[tuple[Place, ...]]:
@@ -180,7 +184,8 @@ class Tester:
         test = stitched(self.pictures.context, places, read)
         sources = () if self.lean else tuple(self._source(target, place.position) for place in places)
         same = alike(places)
-        known = control or self.controls.of(target, same, mask, read)
+        score = float(test.scores[target])
+        known = replace(control, p=None) if control else self.controls.of(target, same, mask, read, score)
         found = recorded(self.pictures.context, target, test, self.lean)
         distinct = len(set(same))
         return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
