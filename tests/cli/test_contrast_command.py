@@ -36,7 +36,7 @@ def test_contrast_prints_one_object_and_makes_a_page(given):
     assert (ran.code, ran.err) == (0, "")
     found = ran.json
     assert (found["class"]["name"], found["against"]["name"]) == ("hawk", "owl")
-    assert set(found["hyperplane"]) == {"bias", "training", "held_out"}
+    assert set(found["hyperplane"]) == {"bias", "training", "held_out", "trust"}
     for side in (found, found["mirrored"]):
         for name in ("shifting", "masking"):
             assert len(side[name]["steps"]) == 10
@@ -45,7 +45,7 @@ def test_contrast_prints_one_object_and_makes_a_page(given):
             assert side[name]["controls"]["random"]["n"] == 2
             assert isinstance(side[name]["swapped"], bool)
         assert len(side["insertion"]) == len(side["concepts"]) == 6
-        assert set(side["prediction_test"]) == {"including", "excluding"}
+        assert set(side["prediction_test"]) == {"including", "excluding", "unlabelled"}
     assert set(found["alone"]) == {"hawk", "owl"}
     page = Path(found["page"])
     assert page.name.startswith("hawk-against-owl-")

@@ -24,6 +24,7 @@ from whyclass.planted import world
 from whyclass.pool import images as data
 from whyclass.pool import indexing_pass as index
 from whyclass.pool import nearest_crops as crops
+from whyclass.pool import reading
 from whyclass.records import codec
 from whyclass.report import verdict
 from whyclass.study import context
@@ -67,7 +68,7 @@ def press() -> None:
 
 POINTS = {
     "while the model loads": (context, "fingerprint", 1),
-    "while the files are hashed": (data, "_file_digest", 50),
+    "while the files are hashed": (reading, "file_digest", 50),
     "while the layer is looked for": (split, "survey", 1),
     "while the store is claimed": (os, "replace", 1),
     "before the first block": (index, "_compute", 1),

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -32,6 +33,9 @@ from whyclass.settings import Settings, seed_of
 
 SWEEPS = 5
 """Of the embeddings' coordinates, for each time that semi-NMF solves for the concepts."""
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 Found = tuple[float, np.ndarray, np.ndarray, bool]
 """One start's error, W, H, and whether it converged."""
@@ -73,6 +77,15 @@ def factorise(
     embeddings = np.zeros((weights.size, len(H)), np.float32)
     embeddings[kept] = W
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
+
+
+def side_by_side(make: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
+    """What is made of each item, such as a factorisation on one thread; as many at a time as processors."""
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        # each factorisation changes the filters and puts them back, in any order: this one stays
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(make, items))
 
 
 def _scored(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:

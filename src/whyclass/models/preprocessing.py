@@ -35,6 +35,13 @@ MODES = {1: "L", 3: "RGB"}
 """Channels that a picture can give, with Pillow's name of such pictures; other numbers come as arrays."""
 
 
+def _check_sides(resize: int | None, crop: tuple[int, int]) -> None:
+    if (resize is not None and resize < 1) or min(crop) < 1:
+        raise SettingsError(f"resize {resize} and crop {crop} must be at least 1 pixel")
+    if max(resize or 1, *crop) > LONGEST_SIDE:
+        raise SettingsError(f"resize {resize} and crop {crop} must be at most {LONGEST_SIDE} pixels")
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """From a picture to the model's input.
@@ -63,12 +70,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Refuse sizes and deviations that no image can have."""
-        if (self.resize is not None and self.resize < 1) or min(self.crop) < 1:
-            raise SettingsError(f"resize {self.resize} and crop {self.crop} must be at least 1 pixel")
-        if max(self.resize or 1, *self.crop) > LONGEST_SIDE:
-            raise SettingsError(
-                f"resize {self.resize} and crop {self.crop} must be at most {LONGEST_SIDE} pixels"
-            )
+        _check_sides(self.resize, self.crop)
         alike = len(self.mean) == len(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std)))
         if not alike or min(self.std) <= 0:
             raise SettingsError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from whyclass.checks.statistics import log_odds, rank_p
-from whyclass.concepts.nmf import factorise
+from whyclass.concepts.nmf import factorise, side_by_side
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import Null
 from whyclass.settings import Settings, seed_of
@@ -36,7 +36,7 @@ def null_sets(own: ClassEvidence, cells: int, scores: int) -> list[NullSet]:
     """So many sets of random cells of a class's images, and of concepts of shuffled scores."""
     count = len(own.factors.concepts)
     made = [_of_cells(own, count, draw) for draw in range(cells)]
-    return made + [_of_shuffled(own, draw) for draw in range(scores)]
+    return made + side_by_side(lambda draw: _of_shuffled(own, draw), range(scores))
 
 
 def _of_cells(own: ClassEvidence, count: int, draw: int) -> NullSet:

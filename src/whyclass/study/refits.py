@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from whyclass.concepts.nmf import factorise
+from whyclass.concepts.nmf import factorise, side_by_side
 from whyclass.errors import AttributionError
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import Factors, Refits, Stability
@@ -36,16 +36,15 @@ def halves(own: ClassEvidence, factors: Factors) -> list[Half]:
     context, n = own.context, len(own.chosen)
     if n < FEWEST:
         return []
-    found = []
+    asked = []
     for refit in range(context.settings.refits):
         lots = [
             seed_of(f"half {refit}", context.settings.seed, context.index.items[p].digest) for p in own.chosen
         ]
         order = np.argsort(lots, kind="stable")
-        for number, rows in enumerate((order[: n // 2], order[n // 2 :])):
-            made = _half(own, factors, np.sort(rows), f"{refit} {number}")
-            found += [made] if made else []
-    return found
+        asked += [(rows, f"{refit} {part}") for part, rows in enumerate((order[: n // 2], order[n // 2 :]))]
+    made = side_by_side(lambda one: _half(own, factors, np.sort(one[0]), one[1]), asked)
+    return [half for half in made if half is not None]
 
 
 def _half(own: ClassEvidence, factors: Factors, rows: np.ndarray, name: str) -> Half | None:
