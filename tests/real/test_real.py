@@ -32,6 +32,10 @@ IMAGENETTE = [
 ]
 
 
+BARE = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
+"""Without nulls, members and refits, which take minutes a class here; they are tested on the planted world."""
+
+
 @pytest.fixture(scope="module")
 def resnet50():
     return whyclass.load("torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224)
@@ -48,8 +52,7 @@ def study(resnet50, tmp_path_factory):
     torch.set_num_threads(2)
     many = sorted(SHARED.glob("imagenette/val/*/*"))[::3]
     pool = [*many, *sorted(SHARED.glob("imagenet_sample/val/*/*"))]
-    bare = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
-    settings = whyclass.Settings(copies=5, starts=2, null_crops=20, **bare)
+    settings = whyclass.Settings(copies=5, starts=2, null_crops=20, **BARE)
     yield whyclass.Study(resnet50, "layer4.2", pool, tmp_path_factory.mktemp("real") / "store", settings)
     torch.set_num_threads(threads)
 
@@ -166,7 +169,7 @@ def test_half_precision_finds_the_concepts_of_full_precision(resnet50, layer, tm
             layer,
             pool,
             tmp_path / precision,
-            whyclass.Settings(images=10, precision=precision, controls=0, null_crops=0),
+            whyclass.Settings(images=10, precision=precision, controls=0, null_crops=0, **BARE),
         ).explain("French horn")
         for precision in ("auto", "float32")
     }
