@@ -33,7 +33,7 @@ IMAGENETTE = [
 
 
 BARE = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
-"""Without nulls, members and refits, which take minutes a class here; they are tested on the planted world."""
+"""Without nulls, members and refits, which take a minute a class; the planted world tests them."""
 
 
 @pytest.fixture(scope="module")
