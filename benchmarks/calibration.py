@@ -64,7 +64,11 @@ def _nonsense(count: int) -> Spoil:
 
 
 def _keep(own: ClassEvidence, factors: Factors) -> None:
-    factors.save(own.factors_file)
+    own.context.store.keep(factors, own.factors_file)
+
+
+def _keep_scores(own: ClassEvidence, scores: np.ndarray) -> None:
+    own.context.store.keep(replace(own.evidence, scores=scores), own.evidence_file)
 
 
 def _shuffled(own: ClassEvidence, seed: int) -> list[int]:
@@ -73,7 +77,7 @@ def _shuffled(own: ClassEvidence, seed: int) -> list[int]:
     scores = own.evidence.scores.reshape(len(own.evidence.scores), -1).copy()
     for row in scores:
         generator.shuffle(row)
-    replace(own.evidence, scores=scores.reshape(own.evidence.scores.shape)).save(own.evidence_file)
+    _keep_scores(own, scores.reshape(own.evidence.scores.shape))
     return []
 
 
@@ -81,7 +85,7 @@ def _other_logit(own: ClassEvidence, seed: int) -> list[int]:
     """The attribution of another class's logit on the images of this one."""
     other = (own.target + 1 + seed % 7) % len(CLASSES)
     strange = ClassEvidence(own.context, other, own.predicted, own.chosen)
-    replace(own.evidence, scores=strange.scored().cells).save(own.evidence_file)
+    _keep_scores(own, strange.scored().cells)
     return []
 
 

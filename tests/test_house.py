@@ -152,9 +152,6 @@ def test_there_is_no_circle_of_files():
     assert "models.split" in graph["study.context"]
 
 
-TORCHLESS = "errors progress grid settings files views records store report cli.main cli.options"
-
-
 @pytest.mark.parametrize(
     ("place", "forbidden"),
     [

@@ -15,7 +15,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.report import verdict as report_verdict
-from whyclass.report import words
+from whyclass.report import verdict_checks, words
 from whyclass.report.verdict import FEWEST_DRAWS, Level, Outcome, Verdict
 
 LABELS: dict[Level, str] = {
@@ -197,7 +197,7 @@ def _level(found: Contrast) -> Level:
         return "distrust"
     agree = all(by_test[test] == "passed" for test in NEEDED)
     shown = any(by_test[test] == "passed" for test in ONE_OF) and "unchecked" not in by_test.values()
-    exact = all(report_verdict.adds_up(side.explanation.completeness) for side in (found.a, found.b))
+    exact = all(verdict_checks.adds_up(side.explanation.completeness) for side in (found.a, found.b))
     return "trust" if agree and shown and exact else "careful"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import COMPLETENESS_BOUND, Completeness, Control, Explanation, PredictionTest, Trial
-from whyclass.report.verdict_checks import ALPHA, Check, checks, summed
+from whyclass.records import Control, Explanation, PredictionTest, Trial
+from whyclass.report.verdict_checks import ALPHA, Check, adds_up, checks, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
 Level = Literal["trust", "careful", "distrust"]
@@ -97,11 +97,6 @@ def _level(first: Outcome, second: Outcome | None, found: tuple[Check, ...]) -> 
     if first == second == "passed":
         return "trust" if all(check.result == "passed" for check in found) else "careful"
     return "careful" if {first, second} & {"passed", "unchecked"} else "distrust"
-
-
-def adds_up(completeness: Completeness) -> bool:
-    """Whether the attribution is exact enough to be what it claims; not a number is a no."""
-    return completeness.mean <= COMPLETENESS_BOUND
 
 
 def _opening(first: Outcome, second: Outcome | None, explanation: Explanation) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import COMPLETENESS_BOUND, Explanation, Null, PredictionTest
+from whyclass.records import COMPLETENESS_BOUND, Completeness, Explanation, Null, PredictionTest
 from whyclass.report.words import count, plural, score
 
 Result = Literal["passed", "failed", "not run"]
@@ -98,8 +98,12 @@ def _images(explanation: Explanation) -> Iterator[Check]:
 
 
 def _completeness(explanation: Explanation) -> Iterator[Check]:
-    exact = explanation.completeness.mean <= COMPLETENESS_BOUND  # not a number is a no
-    yield Check("completeness", "passed" if exact else "failed", "")
+    yield Check("completeness", "passed" if adds_up(explanation.completeness) else "failed", "")
+
+
+def adds_up(completeness: Completeness) -> bool:
+    """Whether the attribution is exact enough to be what it claims; not a number is a no."""
+    return completeness.mean <= COMPLETENESS_BOUND
 
 
 TABLE: tuple[Callable[[Explanation], Iterator[Check]], ...] = (
