@@ -17,7 +17,10 @@ from whyclass.cli.options import app
 
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensors", "jinja2"}
 
-NAMES = ("demo", "explain", "contrast", "insert", "pairs", "layers", "audit", "tables", "report", "merge")
+NAMES = (
+    *("demo", "explain", "contrast", "insert", "pairs", "layers", "audit", "tables", "report", "merge"),
+    *("settings", "init"),
+)
 """Every command, in the order of the help."""
 
 STOPPED = "stopped; what was finished is kept: run the same command again to go on\n"
@@ -84,8 +87,12 @@ def test_help_names_every_command_in_order():
     assert {path.stem for path in folder.glob("*.py")} == {
         "__init__",
         "consoles",
+        "gate",
         "main",
         "options",
+        "panels",
+        "project",
+        "reading",
         *COMMANDS,
     }
     named = [one.name or one.callback.__name__ for one in app.registered_commands]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -13,7 +12,8 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
-from whyclass.cli.consoles import err, out
+from whyclass.cli import gate
+from whyclass.cli.consoles import err, out, say
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS, told
@@ -46,10 +46,12 @@ def audit(
     budget: Annotated[
         str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
     ] = None,
+    fail_on: gate.FailOn = None,
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
     from whyclass.report import json_objects, paper_tables, table_formats
 
+    gate.check(fail_on)
     if pairs not in ("drawn", "all"):
         raise SettingsError(f"--pairs is {told(pairs)}; choose drawn or all")
     if not (named := split_list(layers)):
@@ -67,11 +69,12 @@ def audit(
             )
         found.append(made)
     if opened.as_json:
-        print(json.dumps(json_objects.audits_as_object(found), indent=2, allow_nan=False))
-        return
-    out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
-    folder = escape(str(study.store.folder))
-    out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+        say("audit", json_objects.audits_as_object(found))
+    else:
+        out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
+        folder = escape(str(study.store.folder))
+        out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+    gate.close(fail_on, [gate.level_of(one) for audit in found for one in audit.classes])
 
 
 @app.command("tables")
@@ -82,10 +85,12 @@ def show_tables(
     per_class: Annotated[
         Path | None, typer.Option(help="write every class's numbers as .parquet or .csv")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print tables 1 to 3 from the store of an audit, each beside the paper's own rows."""
     if form not in TABLE_FORMATS:
         raise SettingsError(f"--format is {told(form)}; choose one of {', '.join(TABLE_FORMATS)}")
+    from whyclass.records import codec
     from whyclass.report import audits_in_store, paper_tables, table_formats
     from whyclass.store import find_store
 
@@ -93,7 +98,10 @@ def show_tables(
         raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
     found = audits_in_store.collect(find_store(store), _noted)
     chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
-    print(table_formats.FORMATS[form](chosen))
+    if as_json:
+        say("tables", {"tables": [codec.to_json(table) for table in chosen]})
+    else:
+        print(table_formats.FORMATS[form](chosen))
     if per_class is not None:
         files.write(per_class, table_formats.per_class(found, per_class.suffix))
         err.print(f"written: {escape(str(per_class))}", highlight=False)
@@ -103,6 +111,7 @@ def show_tables(
 def show_report(
     store: Stored,
     to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a site of static pages from the store of an audit: every class, failures first."""
@@ -120,7 +129,11 @@ def show_report(
             opened.check()
             files.write(folder / name, data)
             total += len(data)
-    out.print(f"[bold]page[/]  {escape(str(folder / 'index.html'))}  ({total / 1e6:.0f} MB)", highlight=False)
+    index = str(folder / "index.html")
+    if as_json:
+        say("report", {"page": index, "bytes": total, "classes": sum(len(one.classes) for one in found)})
+    else:
+        out.print(f"[bold]page[/]  {escape(index)}  ({total / 1e6:.0f} MB)", highlight=False)
 
 
 @app.command()
@@ -140,7 +153,7 @@ def merge(
         # what was left out is there only where there is such
         plain = {name: codec.to_json(one) for name, one in merged.items()}
         said = {name: {k: v for k, v in one.items() if v != []} for name, one in plain.items()}
-        print(json.dumps(said, indent=2))
+        say("merge", {"stores": said})
     else:
         _tell_merged(merged)
     refused = [name for one in merged.values() for name in one.refused]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from whyclass.cli.consoles import out
+from whyclass.cli.consoles import out, say
+from whyclass.cli.gate import FELL_SHORT
 from whyclass.cli.options import AsJson, Quiet, app, shown_unless
 from whyclass.settings import Settings
 
@@ -35,12 +35,12 @@ def show_demo(
     if result.contrasted:
         pages["contrast"] = result.contrasted.page
     if as_json:
-        print(json.dumps(_as_object(result, pages), indent=2))
+        say("demo", _as_object(result, pages))
     else:
         _tell(result, pages)
     contrasted = result.contrasted is None or result.contrasted.shortcut == (True, False)
     if result.found < result.planted or result.invented or not contrasted:
-        raise typer.Exit(3)
+        raise typer.Exit(FELL_SHORT)
 
 
 def _as_object(result: DemoResult, pages: dict[str, Path]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyclass import intervals
+from whyclass.models.class_labels import are_imagenets
 from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report import pool_text
 from whyclass.report.paper_tables import LEAST
@@ -100,7 +101,7 @@ def swaps(pair: PairShift, least: float) -> bool:
 
 
 def lines(found: Pairs) -> list[list[str]]:
-    """Rows of the printed table: a heading, the pairs of the record, its controls, the paper's rows."""
+    """Rows of the printed table: heading, the record's pairs, controls; the paper's where it is ImageNet."""
     own = table(found)
     row = own.hyperplane
     made = [
@@ -110,8 +111,13 @@ def lines(found: Pairs) -> list[list[str]]:
     if own.random:
         made.append(["random directions", "", _told(own.random), "", "", ""])
     made.append(["normal reversed", "", _told(own.reversed), "", "", ""])
-    made += [_paper(model, values) for model, _, values in PAPER_SHIFTS]
+    if _of_imagenet(found):
+        made += [_paper(model, values) for model, _, values in PAPER_SHIFTS]
     return made
+
+
+def _of_imagenet(found: Pairs) -> bool:
+    return are_imagenets((one.index, one.name) for one in found.classes)
 
 
 def notes(found: Pairs) -> list[str]:
@@ -130,10 +136,9 @@ def notes(found: Pairs) -> list[str]:
             f"{own.held_out[1]} pairs."
         )
     counts = [pair.shifting.n for pair in found.pairs]
-    said.append(
-        f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs. The "
-        "paper's rows are of 10,000 pairs of 1,000 classes at layer3.5, five times."
-    )
+    said.append(f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs.")
+    if _of_imagenet(found):
+        said.append("The paper's rows are of 10,000 pairs of 1,000 classes at layer3.5, five times.")
     return said
 
 

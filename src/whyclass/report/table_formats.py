@@ -20,7 +20,7 @@ from whyclass.report.paper_tables import Row, Table
 from whyclass.report.published_numbers import Value
 from whyclass.report.words import clean
 
-WIDTH = 150
+WIDTH = 80
 """Characters of a line of the text form."""
 
 
@@ -31,7 +31,7 @@ def text(tables: Sequence[Table]) -> str:
     for table in tables:
         drawn = Drawn(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
         for name in heading(table):
-            drawn.add_column(name, overflow="fold", no_wrap=name not in ("model", "layer"))
+            drawn.add_column(name, overflow="fold")
         for row in table.rows:
             drawn.add_row(*map(Text, cells(table, row)))
         console.print(Text(title(table)))
