@@ -23,6 +23,13 @@ def show_demo(
         "runs/demo"
     ),
     seed: Annotated[int, typer.Option(help="of the pictures and of everything drawn")] = 0,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="explain nothing, but write pictures, network and weights there, to try other commands on",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,6 +37,9 @@ def show_demo(
     from whyclass.planted import demo
 
     Settings(seed=seed)  # which refuses what can be no seed, before any picture is drawn
+    if write is not None:
+        _written(write, seed, as_json)
+        return
     result = demo.run(store, progress=shown_unless(quiet), seed=seed)
     pages = {judged.explanation.target.name: judged.page for judged in result.judged}
     if result.contrasted:
@@ -41,6 +51,17 @@ def show_demo(
     contrasted = result.contrasted is None or result.contrasted.shortcut == (True, False)
     if result.found < result.planted or result.invented or not contrasted:
         raise typer.Exit(FELL_SHORT)
+
+
+def _written(folder: Path, seed: int, as_json: bool) -> None:
+    from whyclass.planted.project import write_project
+
+    write_project(folder, seed=seed)
+    if as_json:
+        say("demo-files", {"folder": str(folder)})
+    else:
+        out.print(f"written: {escape(str(folder))}", highlight=False)
+        out.print("next:  go there, then: whyclass init --layer stage3", highlight=False)
 
 
 def _as_object(result: DemoResult, pages: dict[str, Path]) -> dict[str, Any]:

@@ -187,5 +187,5 @@ def _stem(model: str) -> str:
     """A folder's name for a model: ``resnet50`` of ``torchvision:resnet50``, ``net`` of ``net.py:build``."""
     from whyclass.store import safe_name
 
-    source, _, name = model.partition(":")
-    return safe_name(Path(source).stem if source.endswith(".py") else name, "model")
+    file = model.rpartition(":")[0]
+    return safe_name(Path(file).stem if file.endswith(".py") else model.split(":")[1], "model")

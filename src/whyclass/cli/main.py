@@ -54,8 +54,6 @@ def main() -> None:
     if heard or code == STOPPED:
         print(SAID, file=sys.stderr)
         code = 128 + heard[-1] if heard else STOPPED
-        if "whyclass.cli.consoles" in sys.modules:  # else nothing was loaded yet that could say it
-            _as_json("Stopped", SAID, code)
     sys.exit(code)
 
 

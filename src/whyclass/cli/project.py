@@ -159,13 +159,13 @@ def _read(key: str, kind: str, value: Any, folder: Path) -> Any:
     several = value if isinstance(value, list) and kind in (PLACES, NUMBERS) else [value]
     if any(not isinstance(one, TAKEN[kind]) or isinstance(one, bool) for one in several):
         raise SettingsError(f"{key} is {shown(value)}; needed is {kind}")
-    if kind == NUMBERS:
-        return _listed(value)
-    if kind == PLACES:
-        return [folder / one for one in several]
-    if kind == PLACE:
-        return folder / value
-    return str(folder / value) if key == "model" and FACTORY in value else value
+    placed: dict[str, Any] = {
+        NUMBERS: _listed,
+        PLACES: lambda _: [folder / one for one in several],
+        PLACE: lambda one: folder / one,
+        TEXT: lambda one: str(folder / one) if key == "model" and FACTORY in one else one,
+    }
+    return placed.get(kind, lambda one: one)(value)
 
 
 def _missing(values: dict[str, Any], given: dict[str, Any], line: frozenset[str]) -> dict[str, Any]:
