@@ -8,7 +8,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 project = "whyclass"
 author = PROJECT["authors"][0]["name"]
-copyright = author  # noqa: A001
+copyright = author
 version = release = PROJECT["version"]
 
 extensions = [

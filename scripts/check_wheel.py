@@ -61,7 +61,9 @@ def check_contents(wheel: Path, sdist: Path) -> None:
     with tarfile.open(sdist) as opened:
         inside = {name.partition("/")[2] for name in opened.getnames()}
     assert {"pyproject.toml", "README.md", "CITATION.cff", "tests/test_house.py"} <= inside
-    print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB; {sdist.name}: {len(inside)}")
+    print(
+        f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB; {sdist.name}: {len(inside)}"
+    )
 
 
 def installed(folder: Path, wheel: Path) -> Path:
@@ -69,7 +71,9 @@ def installed(folder: Path, wheel: Path) -> Path:
     venv.create(folder, with_pip=True)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     run(programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
-    place = Path(run(programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    place = Path(
+        run(programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    )
     # a path in a .pth file is searched last, and .pth files within it (such as an editable install's) are not
     (place / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return programs
@@ -82,7 +86,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         programs = installed(folder / "bare", wheel)
-        where = run(programs / "python", "-c", "import whyclass; print(whyclass.__file__)", cwd=folder).strip()
+        where = run(
+            programs / "python", "-c", "import whyclass; print(whyclass.__file__)", cwd=folder
+        ).strip()
         assert Path(where).is_relative_to(folder.resolve()), f"{where} is not of the wheel"
         said = run(programs / "whyclass", "--version", cwd=folder).strip()
         wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -90,7 +96,9 @@ def main() -> None:
         if "--no-demo" not in sys.argv:
             found = json.loads(run(programs / "whyclass", "demo", "--json", "--quiet", cwd=folder))
             assert (folder / found["pages"]["hawk"]).is_file()
-            print(f"demo from the wheel: {found['found']} of {found['planted']} parts in {found['seconds']:.0f} s")
+            print(
+                f"demo from the wheel: {found['found']} of {found['planted']} parts in {found['seconds']:.0f} s"
+            )
 
 
 if __name__ == "__main__":

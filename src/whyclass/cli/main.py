@@ -57,7 +57,8 @@ def main() -> None:
     sys.exit(code)
 
 
-def _place(command: Any) -> int:
+def place(command: Any) -> int:
+    """Where a command stands in the help."""
     name = command.name or command.callback.__name__
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
@@ -82,7 +83,7 @@ def _run() -> int | None:
         import_module(f"whyclass.cli.{name}")
     from whyclass.cli.options import app
 
-    app.registered_commands.sort(key=_place)  # whatever was imported first
+    app.registered_commands.sort(key=place)  # whatever was imported first
     try:
         # gives the code of an Exit back instead of leaving
         code = app(prog_name="whyclass", standalone_mode=False)
