@@ -1,7 +1,8 @@
 """Build wheel and sdist, check both, and run the demonstration from the wheel in a bare environment.
 
 The environment holds the wheel alone; its dependencies are looked up where this Python has them, so that
-no gigabytes are downloaded, and nothing of this folder is reached. ``--no-demo`` leaves the demonstration out.
+no gigabytes are downloaded, and nothing of this folder is reached. ``--no-demo`` leaves the demonstration
+out.
 """
 
 from __future__ import annotations
@@ -96,9 +97,8 @@ def main() -> None:
         if "--no-demo" not in sys.argv:
             found = json.loads(run(programs / "whyclass", "demo", "--json", "--quiet", cwd=folder))
             assert (folder / found["pages"]["hawk"]).is_file()
-            print(
-                f"demo from the wheel: {found['found']} of {found['planted']} parts in {found['seconds']:.0f} s"
-            )
+            parts = f"{found['found']} of {found['planted']} parts"
+            print(f"demo from the wheel: {parts} in {found['seconds']:.0f} s")
 
 
 if __name__ == "__main__":

@@ -79,8 +79,9 @@ def _escaped(text: str) -> str:
 def settings() -> Iterator[str]:
     """Every setting with its value in each preset, and the paper's."""
     yield from ("# Settings", "")
-    yield "`--set NAME=VALUE`, `whyclass.toml` under `[settings]`, or `whyclass.Settings(NAME=VALUE)`; `whyclass"
-    yield "settings` prints this list. A dash: not in the paper. Numbers in brackets are its sections."
+    yield "Changed by `--set NAME=VALUE`, in `whyclass.toml` under `[settings]`, or in Python by"
+    yield "`whyclass.Settings(NAME=VALUE)`. `whyclass settings` prints this list. A dash: not in the paper,"
+    yield "whose sections are the numbers in brackets."
     yield from ("", f"| setting | {' | '.join(PRESETS)} | the paper | what it does |")
     yield "|---" * (len(PRESETS) + 3) + "|"
     for row in settings_table.rows(Settings()):
@@ -125,8 +126,9 @@ def _directive(name: str) -> list[str]:
 def objects() -> Iterator[str]:
     """Every kind of object that ``--json`` prints, with what it always holds."""
     yield from ("# JSON", "")
-    yield "With `--json` a command prints one object, and nothing else, on standard output. `schema` names its kind"
-    yield "and version. Keys may be added within a version; one that goes or means something else raises it."
+    yield "With `--json` a command prints one object, and nothing else, on standard output. `schema` names"
+    yield "its kind and version. Keys may be added within a version; one that goes or means something else"
+    yield "raises it."
     yield "Errors are objects too (`whyclass/error/1`), beside the exit code and the line on standard error."
     yield from ("", "The schemas (JSON Schema 2020-12) come with the package:", "", "```python")
     yield from ("from whyclass.report import schemas", "", "schemas.names()")

@@ -298,9 +298,8 @@ def test_layers_are_listed_with_the_size_of_their_crops(model):
 
 
 def test_layers_of_a_known_library_need_no_weights():
-    found = {
-        layer["name"]: layer for layer in whyclass("layers", "torchvision:resnet18", "--json").json["layers"]
-    }
+    listed = whyclass("layers", "torchvision:resnet18", "--json").json["layers"]
+    found = {layer["name"]: layer for layer in listed}
     assert (found["layer4.1"]["shape"], found["layer4.1"]["crop"]) == ([1, 512, 7, 7], [74, 74])
 
 

@@ -40,7 +40,7 @@ def test_every_object_is_as_its_schema_says_and_holds_no_key_that_it_lacks(made)
     for kind, ran in made:
         assert ran.code in CODES.get(kind, (0,)), (kind, ran)
         assert ran.json["schema"] == f"whyclass/{kind}/1"
-        assert list(ran.json)[0] == "schema"
+        assert next(iter(ran.json)) == "schema"
         jsonschema.validate(ran.json, strict(schemas.read(kind)))
 
 
