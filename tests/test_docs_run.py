@@ -33,8 +33,8 @@ TINY.pop("precision")
 
 def commands(text: str) -> list[str]:
     """The lines of a document's blocks of commands."""
-    found = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [line for block in found for line in block.splitlines() if line.strip()]
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [line for kind, block in found if not kind for line in block.splitlines() if line.strip()]
 
 
 def hurried(place: Path) -> None:
