@@ -157,7 +157,8 @@ def test_every_method_gives_values_and_their_true_errors(method, model, layer):
     own, x = cut(model, layer), nets.images(3)
     baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(TARGET))
     activations = own.trunk(x).detach()
-    values, errors = METHODS[method](own, activations, x, baseline, logit(TARGET))
+    found = METHODS[method](own, activations, x, baseline, logit(TARGET))
+    values, errors = found.values, found.error
     assert values.shape == activations.shape
     assert errors.shape == (3,)
     with torch.no_grad():
