@@ -113,7 +113,7 @@ def test_gains_are_those_of_the_plain_way(asked):
     """Each test image by itself, stitched as the prediction test does."""
     context = asked.context()
     mask, pictures = masks_of(context, HAWK)["excluding"], Pictures(context, [HAWK])
-    fill = fillings(context, Controls(context), pictures.sample, HAWK, 3, mask)
+    fill = fillings(context, Controls(context), pictures.sample, HAWK, mask, (8, 3))
     crop = fill.sets[0][2]
     found = fill.gains([crop], [1, 2])[0]
     for number, gain in zip((1, 2), found, strict=True):

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from whyclass.checks.statistics import rank_p
 from whyclass.records import ClassResult, Null, Trial
+
+TIE = 1e-6
+"""Log-odds that differ by less are equal."""
 
 FEWEST = 2
 """Null sets of a class without which none of them has others to be compared with."""
@@ -55,7 +57,8 @@ def _of_kind(nulls: Sequence[Null | None], tests: Sequence[Trial | None]) -> lis
         if one is None or test is None or test.backing is None or len(one.reached) < FEWEST:
             continue  # random crops have a rank of their own
         real = test.backing - float(np.mean(one.reached))
-        told[number] = replace(one, n=len(every), p=rank_p(real, every))
+        reached = int((every >= real - TIE).sum())
+        told[number] = replace(one, n=len(every), p=(1 + reached) / (len(every) + 1))
     having = [number for number, one in enumerate(told) if one is not None]
     q = q_values([one.p for one in told if one is not None])
     for number, value in zip(having, q, strict=True):

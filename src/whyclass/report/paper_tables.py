@@ -88,9 +88,7 @@ def verdicts(audits: Sequence[Audit]) -> Table:
             found = [standing(one) for one in own]
             levels = {JUDGED[key]: share(one == key for one in found) for key in LEVELS}
             rows.append(Row(label, audit.model.layer, len(own), levels | dict(_beaten(own))))
-    notes = (
-        "q is Benjamini and Hochberg's over the classes; each class's few nulls are compared over all.",
-    )
+    notes = ("q is Benjamini and Hochberg's over the classes; each class's few nulls are compared over all.",)
     return Table(0, "Verdicts", (*(JUDGED[key] for key in LEVELS), *map(_beats, ALPHA)), tuple(rows), notes)
 
 

@@ -29,7 +29,7 @@ from whyclass.records import (
 from whyclass.report import page_pictures, paper_tables, sources_text, verdict
 from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
-from whyclass.report.standings import JUDGED, STANDINGS, Standing, judged, standing
+from whyclass.report.standings import JUDGED, STANDINGS, Standing, judged, names_of, standing
 from whyclass.store import Store, safe_name
 
 BINS = 20
@@ -305,8 +305,8 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
         {
             "a": audit,
             "lines": sorted(lines, key=rank),
-            "standings": JUDGED if any(judged(one) for one in audit.classes) else STANDINGS,
-            "judged": any(judged(one) for one in audit.classes),
+            "standings": names_of(audit),
+            "judged": names_of(audit) is JUDGED,
             "counts": {key: sum(line.standing == key for line in lines) for key in STANDINGS},
             "tables": [(table, tabular) for table in paper_tables.made([audit])],
             "histograms": [(name, histogram(found), len(found)) for name, found in scores.items() if found],

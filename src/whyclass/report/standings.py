@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from whyclass.records import ClassResult, Finding
+from whyclass.records import Audit, ClassResult, Finding
 from whyclass.report import audits_in_store, verdict
 
 Standing = Literal["unexplained", "distrust", "careful", "trust"]
@@ -38,3 +38,8 @@ def standing(found: Finding | ClassResult) -> Standing:
 def judged(found: ClassResult) -> bool:
     """Whether there are nulls that a verdict can rest on."""
     return any(one.reached for test in (found.including, found.excluding) if test for one in test.nulls)
+
+
+def names_of(audit: Audit) -> dict[Standing, str]:
+    """What the standings of its classes are called."""
+    return JUDGED if any(judged(one) for one in audit.classes) else STANDINGS

@@ -21,21 +21,31 @@ from whyclass.study.class_evidence import ClassEvidence
 FEWEST = 4
 """Images of a class without two of which a half holds nothing to compare."""
 
-AUDITED_DIRECTIONS = 9
-"""Directions of nonsense for each class of an audit: the fewest among which a concept stands out at 0.1."""
+DIRECTIONS, AUDITED_DIRECTIONS = 29, 9
+"""Of nonsense: for an explanation, and for each class of an audit the fewest that allow p = 0.1."""
 
-DIRECTIONS = 29
-"""The same of an explanation."""
+AUDITED_FILLINGS = 4
+"""Random crops that concepts are shown among in an audit, at most so many draws."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many sets of random cells, of shuffled scores, pairs of halves, and directions of nonsense."""
+    """How much an explanation is compared with.
+
+    Attributes
+    ----------
+    cells, scores, refits, directions
+        Sets of random cells and of shuffled scores, pairs of halves, and directions of nonsense.
+    fillings, shown
+        Draws of random crops that crops are shown among, and in how many of them each is shown alone.
+    """
 
     cells: int
     scores: int
     refits: int
     directions: int
+    fillings: int
+    shown: int
 
     @property
     def any(self) -> bool:
@@ -46,15 +56,17 @@ class Counts:
 def of_explanation(settings: Settings) -> Counts:
     """What an explanation is compared with."""
     directions = DIRECTIONS if settings.fillings else 0
-    return Counts(settings.null_cells, settings.null_scores, settings.refits, directions)
+    sets = (settings.null_cells, settings.null_scores, settings.refits)
+    return Counts(*sets, directions, settings.fillings, shown=2)
 
 
 def of_audit(settings: Settings) -> Counts:
     """What each class of an audit is compared with: little by itself, and much over all classes."""
     if not settings.audit_nulls:
-        return Counts(0, 0, 0, 0)
+        return Counts(0, 0, 0, 0, 0, 0)
     directions = AUDITED_DIRECTIONS if settings.fillings else 0
-    return Counts(settings.audit_nulls, settings.audit_nulls, settings.refits, directions)
+    sets = (settings.audit_nulls, settings.audit_nulls, settings.refits)
+    return Counts(*sets, directions, min(settings.fillings, AUDITED_FILLINGS), shown=1)
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,6 @@ from whyclass.study.prediction_test_and_control import Controls, Reader
 TRIED = 4
 """Of a concept's nearest crops, so many are shown alone: one of them may be a chance find."""
 
-SHOWN = 2
-"""A crop is shown alone in so many fillings."""
-
 NEEDED = 0.1
 """A concept whose crops gain what more than this part of nonsense gains does nothing by itself."""
 
@@ -46,6 +43,8 @@ class Fillings:
     ----------
     sets
         ``F`` draws of ``k`` places: the first of the control's.
+    shown
+        In so many of them each crop is shown alone.
     """
 
     context: Context = field(repr=False)
@@ -54,6 +53,7 @@ class Fillings:
     target: int
     mask: np.ndarray = field(repr=False)
     sets: tuple[tuple[Place, ...], ...] = field(repr=False)
+    shown: int = 2
 
     def scores(self, sets: Sequence[tuple[Place, ...]]) -> np.ndarray:
         """The class's scores (n,) for sets of places."""
@@ -71,7 +71,7 @@ class Fillings:
         """
         item, count = self.context.index.items[crop.position], len(self.sets)
         first = seed_of("filling", self.context.settings.seed, f"{item.digest} {crop.cell}")
-        return sorted({(first + turn * count // SHOWN) % count for turn in range(SHOWN)})
+        return sorted({(first + turn * count // self.shown) % count for turn in range(self.shown)})
 
     def gain(self, nearest: Sequence[Place]) -> float:
         """Mean gain of a concept's nearest crops, each in fillings of its own."""
@@ -91,10 +91,15 @@ class Fillings:
 
 
 def fillings(
-    context: Context, controls: Controls, read: Reader, target: int, count: int, mask: np.ndarray
+    context: Context,
+    controls: Controls,
+    read: Reader,
+    target: int,
+    mask: np.ndarray,
+    size: tuple[int, int],
 ) -> Fillings:
-    """The fillings of a class whose explanation has so many concepts."""
-    drawn = controls.draws(max(2, context.settings.fillings), count, mask)
+    """Of a class: for a ``size`` (F, k) so many fillings of as many crops as its explanation has concepts."""
+    drawn = controls.draws(max(2, size[0]), size[1], mask)
     return Fillings(context, controls, read, target, mask, tuple(drawn))
 
 

@@ -29,7 +29,8 @@ class Checked:
 
     nulls: tuple[NullSet, ...]
     halves: tuple[Half, ...]
-    nonsense: np.ndarray | None = None
+    nonsense: np.ndarray | None
+    counts: Counts
 
     def queries(self, context: Context, masks: dict[str, np.ndarray]) -> list[Query]:
         """What is searched for: for the nulls the decisive test's images alone."""
@@ -74,7 +75,7 @@ def checks_of(own: ClassEvidence, counts: Counts) -> Checked | None:
     sets = tuple(NullSet(one.kind, one.concepts[:most], one.shares[:most]) for one in found.sets)
     seed = seed_of("nonsense", own.context.settings.seed, "")
     directions = nonsense(concepts, seed, counts.directions) if counts.directions else None
-    return Checked(sets, tuple(matched(own.factors, half) for half in found.halves), directions)
+    return Checked(sets, tuple(matched(own.factors, half) for half in found.halves), directions, counts)
 
 
 def judged(
@@ -88,7 +89,9 @@ def judged(
     name = decisive_of(found.masks)
     places = [nearest for nearest in found.places[name] if nearest]
     controls, read = found.tester.controls, found.tester.pictures.sample
-    fill = fillings(own.context, controls, read, own.target, len(places), found.masks[name])
+    size = (checked.counts.fillings, len(places))
+    fill = fillings(own.context, controls, read, own.target, found.masks[name], size)
+    fill = replace(fill, shown=checked.counts.shown)
     tests = _with_next_crops(own, tests, found)
     test = tests.excluding if tests.excluding and name == "excluding" else tests.including
     test = _measured(own, fill, test, places, checked, found)
