@@ -16,7 +16,7 @@ from whyclass.models.described import Loaded
 from whyclass.planted import demo, nets, world
 from whyclass.records import Factors
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.comparisons import comparisons_file, of_explanation
+from whyclass.study.comparisons import comparisons, comparisons_file, of_explanation
 from whyclass.study.context import Context
 
 IMAGES = 60
@@ -33,8 +33,11 @@ def spoilt(
     context: Context, target: int, spoil: Spoil, seed: int
 ) -> Iterator[tuple[ClassEvidence, list[int]]]:
     """A class with what is kept of it spoilt; afterwards all is kept again as it was."""
-    own = evidence_of(context, target)
-    files = [own.evidence_file, own.factors_file, comparisons_file(own, of_explanation(context.settings))]
+    own, counts = evidence_of(context, target), of_explanation(context.settings)
+    assert len(own.factors.concepts)  # made here, and kept in the store, with what they are compared with
+    if counts.any:
+        comparisons(own, counts)
+    files = [own.evidence_file, own.factors_file, comparisons_file(own, counts)]
     before = {file: file.read_bytes() for file in files if file.exists()}
     try:
         which = spoil(own, seed)
