@@ -99,12 +99,11 @@ def _worth(loaded: described.Loaded, layer: str, options: argparse.Namespace) ->
             settings = whyclass.Settings(images=options.images, **changes)
             fresh = whyclass.Study(loaded, layer, folders, store, settings, progress=False)
             fresh.context()
-            before = time.perf_counter()
+            before, busy = time.perf_counter(), time.process_time()
             found = fresh.explain(TARGET)
-            seconds = time.perf_counter() - before
-            print(
-                f"  {name:17s} {seconds:6.1f} s  {found.n_images} images, {verdict(found).level}", flush=True
-            )
+            seconds, busy = time.perf_counter() - before, time.process_time() - busy
+            took = f"{seconds:6.1f} s, {busy:6.1f} s of processors"
+            print(f"  {name:17s} {took}  {found.n_images} images, {verdict(found).level}", flush=True)
 
 
 def _compare(model: nn.Module, layer: str, images: list[tuple[Tensor, str]], plain: bool) -> None:
