@@ -146,7 +146,8 @@ class Settings:
         clusters of cells), and the one that reconstructs best is kept. The paper is silent; one start
         often ends in a minimum that a breath of other noise leaves, many mostly agree.
     iterations, tolerance
-        Where the NMF stops: after so many rounds, or when a round improves less than this part.
+        Where the NMF stops: after so many rounds, or when a round improves less than this part. The default
+        lets it end by itself; the presets stop where scikit-learn, which the authors use, stops.
     crops
         Nearest crops shown of each concept; the first is used in the test (4.2).
     pool
@@ -228,7 +229,7 @@ class Settings:
     method: str = "deeplift"
     concepts: int = 6
     starts: int = 8
-    iterations: int = 200
+    iterations: int = 2000
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
@@ -290,8 +291,8 @@ class Settings:
 
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(baseline="white", relu="after", starts=1, crop_at="paper"),
-    "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
+    "paper": Settings(baseline="white", relu="after", starts=1, iterations=200, crop_at="paper"),
+    "authors": Settings(baseline="ones", relu="before", starts=1, iterations=200, crop_at="paper"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells."""

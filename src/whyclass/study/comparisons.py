@@ -24,6 +24,9 @@ FEWEST = 4
 DIRECTIONS, AUDITED_DIRECTIONS = 29, 9
 """Of nonsense: for an explanation, and for each class of an audit the fewest that allow p = 0.1."""
 
+ROUNDS = 200
+"""Of the factorisations here at most: as good as all of them are to be compared with, and half the time."""
+
 AUDITED_FILLINGS = 4
 """Random crops that concepts are shown among in an audit, at most so many draws."""
 
@@ -167,7 +170,8 @@ def _factorised(given: Material, one: int | _Half) -> NullSet | HalfConcepts | N
 
 
 def _fit(given: Material, activations: np.ndarray, scores: np.ndarray, seed: int) -> Factors:
-    settings: Settings = replace(given.settings, starts=1, seed=seed % 2**31)
+    rounds = min(given.settings.iterations, ROUNDS)
+    settings: Settings = replace(given.settings, starts=1, iterations=rounds, seed=seed % 2**31)
     return factorise(activations, scores, settings, 1)
 
 
