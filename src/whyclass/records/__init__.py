@@ -25,6 +25,7 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
@@ -84,6 +85,7 @@ __all__ = [
     "ChosenScore",
     "ClassImage",
     "ClassResult",
+    "Comparisons",
     "Completeness",
     "Concept",
     "Contrast",
@@ -97,6 +99,7 @@ __all__ = [
     "Factors",
     "Finding",
     "Fit",
+    "HalfConcepts",
     "HeatMap",
     "Hyperplane",
     "Insertion",
@@ -107,6 +110,7 @@ __all__ = [
     "ModelInfo",
     "Moved",
     "Null",
+    "NullSet",
     "PairShift",
     "Pairs",
     "Part",
