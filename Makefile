@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test campaign lint types format docs tutorials wheel spelling test-oldest clean
+.PHONY: demo test campaign lint types format docs wheel spelling test-oldest clean
 
 demo: $(STAMP)
 	$(BIN)/whyclass demo --store runs/demo
@@ -30,9 +30,6 @@ docs: $(STAMP)
 	$(BIN)/python scripts/write_docs.py
 	$(BIN)/python -m sphinx -W --keep-going --nitpicky -q -b html docs build/site
 	@echo "build/site/index.html"
-
-tutorials: $(STAMP)
-	$(BIN)/python -m pytest -s tests/test_tutorials.py
 
 # Wheel and sdist, checked; the demonstration from the wheel in an environment that has nothing of this folder.
 wheel: $(STAMP)
