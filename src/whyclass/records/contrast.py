@@ -54,6 +54,33 @@ class Evidence(Record):
 
 
 @dataclass(frozen=True)
+class EvidenceAgainst(Record):
+    """What speaks in the images of a class for it against another; kept in a store.
+
+    Attributes
+    ----------
+    target, against
+        Indexes of both classes.
+    images
+        Content hashes of the images predicted as the class that were attributed.
+    scores, signed
+        Shape (n, h, w): what the images' cells are weighted with, zero or above, and the attribution's mean
+        over channels, negatives kept.
+    errors, unruled
+        As of `Evidence`, for the difference of both classes' logits.
+    """
+
+    target: int
+    against: int
+    images: tuple[str, ...]
+    scores: np.ndarray
+    signed: np.ndarray
+    errors: np.ndarray
+    unruled: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
 class Agreement(Part):
     """Cosines of a normal to those of ``n`` other fits: their median and the least."""
 

@@ -17,7 +17,7 @@ from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
 from whyclass.models.preprocessing import Sample
-from whyclass.models.tasks import HALF, logit
+from whyclass.models.tasks import HALF, difference, logit
 from whyclass.records import Evidence, Factors
 from whyclass.settings import seed_of
 from whyclass.study.context import Context
@@ -92,13 +92,17 @@ class ClassEvidence:
         context, file = self.context, self.evidence_file
         if (kept := context.kept(Evidence, file)) is not None:
             return kept
-        scores = self.scored()
+        return self.keep(self.scored())
+
+    def keep(self, scores: smoothgrad.Scores) -> Evidence:
+        """The evidence that scores of the images' cells make, kept."""
+        context = self.context
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
         made = Evidence(
             self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
         )
-        context.store.keep(made, file)
+        context.store.keep(made, self.evidence_file)
         return made
 
     @cached_property
@@ -123,13 +127,17 @@ class ClassEvidence:
         """Where the evidence is kept."""
         return self._file("evidence", DEPENDS + self._dense)
 
+    def evidence_against(self, other: int) -> Path:
+        """Where the evidence for the class against another one is kept."""
+        return self._file("evidence", DEPENDS + self._dense, other)
+
     @property
     def _dense(self) -> tuple[str, ...]:
         return ("target",) if self.context.task.dense else ()
 
-    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
+    def _file(self, kind: str, depends: tuple[str, ...], *others: int) -> Path:
         settings = {name: getattr(self.context.settings, name) for name in depends}
-        return self.context.store.record(kind, self.context.key(self.target, settings=settings))
+        return self.context.store.record(kind, self.context.key(self.target, *others, settings=settings))
 
     @property
     def cells(self) -> Cells:
@@ -138,20 +146,28 @@ class ClassEvidence:
 
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
+        return self.scored_against(None)[0]
+
+    def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
+        """Scores of the cells for the class against each of others, None for it alone; computed now."""
         context, settings, samples = self.context, self.context.settings, self.samples
         digests = [context.pool.items[int(position)].digest for position in self.chosen]
         reference = context.preprocessing.constant(settings.baseline)
         with context.progress.step("attribution", len(samples)) as advance:
             trunk = context.trunk(noisy_precision(settings.precision, context.split))
-            baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
-            return smoothgrad.smoothgrad(
+            return smoothgrad.smoothgrad_each(
                 context.split,
                 trunk,
                 [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
-                smoothgrad.Question(self.target, baseline, context.task.dense),
+                [self._question(reference, other) for other in others],
                 settings,
                 advance,
             )
+
+    def _question(self, reference: Tensor, other: int | None) -> smoothgrad.Question:
+        wanted = logit(self.target) if other is None else difference(logit(self.target), logit(other))
+        baseline = smoothgrad.prepare(self.context.split, reference, wanted)
+        return smoothgrad.Question(self.target, baseline, self.context.task.dense, other)
 
 
 def evidence_of(context: Context, target: int) -> ClassEvidence:
