@@ -27,7 +27,15 @@ TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
 CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 """Where a layer is chosen: classes tested, and images searched for crops, unless others are asked for."""
 
+PLANES = ("paper", "zero", "balanced", "converged", "mean", "pattern")
+CONTRASTS = ("plane", "attribution", "both")
+UNITS = ("distance", "normal")
+
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
+"""The paper's steps, on the normal as it is."""
+
+STEPS_APART = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
+"""Steps in units of the distance between both classes' mean cells."""
 
 OF_NULLS = ("null_cells", "null_scores", "fillings", "refits")
 """Settings of what an explanation is worth, which no audit asks."""
@@ -47,6 +55,9 @@ CHOICES = {
     "target": TARGETS,
     "pictures": PICTURES,
     "picture_start": STARTS,
+    "plane": PLANES,
+    "contrast_by": CONTRASTS,
+    "shift_unit": UNITS,
 }
 """Settings that are one of a few words."""
 
@@ -63,6 +74,7 @@ MOST: dict[str, float] = {
     "epochs": 10**7,
     "picture_steps": 10**6,
     "rate": 100.0,
+    "finer": 1000,
     "budget": 2.0**20,
     "controls": 10**5,
     "examples": 10**4,
@@ -183,6 +195,15 @@ class Settings:
     cut
         A cell speaks for its class, and hyperplanes are fitted to it, where its score exceeds this part
         of its image's largest (5.1.1).
+    plane
+        How a hyperplane is laid between the cells of two classes: ``"paper"``, descent from a random start
+        (5.1.1); ``"zero"``, the same from zero; ``"balanced"``, from zero with classes, and images of a class,
+        that weigh the same; ``"converged"``, logistic regression to its optimum, its penalty chosen by
+        cross-validation over images; ``"mean"``, the difference of the mean cells; ``"pattern"``, covariance
+        of the cells times the balanced filter.
+    contrast_by
+        What says which cells of A's images speak for A against B: ``"plane"``, their distance from the
+        hyperplane (5.1.2), ``"attribution"`` of the difference of both logits, or ``"both"``, the product.
     epochs, rate
         Gradient descent of a hyperplane: rounds and learning rate (5.1.1).
     held_out
@@ -197,8 +218,10 @@ class Settings:
         changes no result but by rounding.
     tests
         Which tests of a contrast are run: of ``"shifting"``, ``"masking"``, ``"insertion"``.
-    shifts
-        Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
+    shifts, shift_unit, finer
+        Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0. They are multiples
+        of the ``"normal"`` as it is, as in the paper, or of the ``"distance"`` between both classes' mean
+        cells along it. ``finer`` more steps lie around the best of them.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
         parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
@@ -247,7 +270,7 @@ class Settings:
     held_out: float = 0.2
     budget: float = 2.0
     tests: tuple[str, ...] = TESTS
-    shifts: tuple[float, ...] = SHIFTS
+    shifts: tuple[float, ...] = STEPS_APART
     fill: str = "zero"
     signed: str = "split"
     target: str = "map"
@@ -257,6 +280,10 @@ class Settings:
     plane_starts: int = 5
     plane_bootstraps: int = 20
     plane_permutations: int = 99
+    plane: str = "balanced"
+    contrast_by: str = "plane"
+    shift_unit: str = "distance"
+    finer: int = 6
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
@@ -275,7 +302,7 @@ class Settings:
         _check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
             raise SettingsError(f"tests has {told(sorted(unknown)[0])}; choose of {', '.join(TESTS)}")
-        for name in ("controls", "examples", "seed", "null_crops", *OF_NULLS, *OF_PLANES):
+        for name in ("controls", "examples", "seed", "null_crops", "finer", *OF_NULLS, *OF_PLANES):
             _check(self, name, int, 0)
         _check(self, "noise", float, 0.0)
         _check(self, "tolerance", float, 0.0)
@@ -284,16 +311,34 @@ class Settings:
         _check_choices(self)
 
 
+PAPER = {
+    "starts": 1,
+    "crop_at": "paper",
+    "plane": "paper",
+    "contrast_by": "plane",
+    "shifts": SHIFTS,
+    "shift_unit": "normal",
+    "finer": 0,
+}
+"""What the paper and its code have in common, and the default has not."""
+
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(baseline="white", relu="after", starts=1, crop_at="paper"),
-    "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
+    "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
+    "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells."""
 
 
-OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
+OF_STEPS = ("shifts", "shift_unit", "finer")
+"""Settings of the shifting test."""
+
+OF_PAIRS = (
+    *OF_PLANES,
+    *OF_STEPS,
+    *("plane", "contrast_by", "control_images", "epochs", "rate", "held_out", "tests", "fill", "budget"),
+)
 """Settings that only matter where two classes are compared."""
 
 OF_PICTURES = ("pictures", "picture_steps", "picture_start")

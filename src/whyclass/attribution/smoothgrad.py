@@ -154,21 +154,17 @@ def smoothgrad_each(
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[Scores]:
     """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
-    method, found = METHODS[settings.method], [_Found() for _ in questions]
+    found = [_Found() for _ in questions]
     for image, drawn in with_copies(images, settings, split.example.device):
         asked = [_asked(split, image, question, settings) for question in questions]
-        totals = [torch.zeros(split.shape, device=split.example.device) for _ in questions]
-        worst: list[list[Tensor]] = [[] for _ in questions]
         for copies in drawn.split(split.together(BATCH)):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
-            for total, errors, (against, wanted) in zip(totals, worst, asked, strict=True):
-                values, error = method(split, activations, copies, against, wanted)
-                total += values.sum(0)
-                errors.append(error.cpu())
-        for own, question, total, errors in zip(found, questions, totals, worst, strict=True):
-            own.take(question, total / settings.copies, torch.cat(errors), settings)
+            for own, (against, wanted) in zip(found, asked, strict=True):
+                own.add(*METHODS[settings.method](split, activations, copies, against, wanted))
+        for own, question in zip(found, questions, strict=True):
+            own.finish(question, settings)
         advance(1)
     scores = [own.scores() for own in found]
     if settings.method != "deeplift":
@@ -182,13 +178,24 @@ def smoothgrad_each(
 
 
 class _Found:
-    """Scores of the images that have been, for one question."""
+    """Scores of the images that have been, for one question, and of the image that is being attributed."""
 
     def __init__(self) -> None:
         self._parts: tuple[list[np.ndarray], ...] = ([], [], [])
+        self._total: Tensor | None = None
+        self._errors: list[Tensor] = []
 
-    def take(self, question: Question, attribution: Tensor, errors: Tensor, settings: Settings) -> None:
-        """The attribution (c, h, w) of one more image, with the errors (m,) of its copies."""
+    def add(self, values: Tensor, errors: Tensor) -> None:
+        """Attribution (n, c, h, w) and errors (n,) of more copies of the image."""
+        own = torch.zeros_like(values[0]) if self._total is None else self._total
+        self._total = own + values.sum(0)
+        self._errors.append(errors.cpu())
+
+    def finish(self, question: Question, settings: Settings) -> None:
+        """Take the image's mean over its copies."""
+        assert self._total is not None
+        attribution, errors = self._total / settings.copies, torch.cat(self._errors)
+        self._total, self._errors = None, []
         if not attribution.isfinite().all():
             raise AttributionError(
                 f"the attribution of class {question.target} is not finite; does the model hold NaN?"
@@ -199,7 +206,8 @@ class _Found:
 
     def scores(self) -> Scores:
         """Of all of them."""
-        return Scores(*(np.stack(part) for part in self._parts))
+        cells, signed, errors = map(np.stack, self._parts)
+        return Scores(cells, signed, errors)
 
 
 def _asked(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:

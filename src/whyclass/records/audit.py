@@ -121,13 +121,14 @@ class Finding(Record):
 class Planes(Record):
     """Hyperplanes of some pairs of classes, kept while an audit needs them.
 
-    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``training`` and ``held_out`` one
-    for each pair.
+    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``apart`` (P,) is the distance of both
+    mean cells along each normal; ``training`` and ``held_out`` are one for each pair.
     """
 
     pairs: np.ndarray
     weights: np.ndarray
     biases: np.ndarray
+    apart: np.ndarray
     training: tuple[Separation, ...]
     held_out: tuple[Separation | None, ...]
     format: int = FORMAT

@@ -172,9 +172,9 @@ class Concept(Part):
         What it does for the test of all concepts; None where that was not asked for.
     stability
         How it comes out from halves of the images; None where that was not asked for.
-    unlabelled
-        The nearest crop over images that are neither predicted nor labelled as the class; none where no image
-        is known to be labelled as it.
+    unlabelled, neither
+        The nearest crop over images neither predicted nor labelled as the class, where any are known to be
+        labelled as it; and, of a contrast, over images predicted as neither class.
     """
 
     vector: np.ndarray
@@ -186,6 +186,7 @@ class Concept(Part):
     contribution: Contribution | None = None
     stability: Stability | None = None
     unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
+    neither: tuple[Crop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -297,11 +298,13 @@ class PredictionTests(Part):
 
     ``excluding`` is None when every image of the pool is predicted as the class. ``unlabelled`` is without
     images that are predicted or labelled as the class; None where no image is known to be labelled as it.
+    ``neither`` is, of a contrast, without images that are predicted as either class.
     """
 
     including: PredictionTest
     excluding: PredictionTest | None
     unlabelled: PredictionTest | None = None
+    neither: PredictionTest | None = None
 
 
 @dataclass(frozen=True)

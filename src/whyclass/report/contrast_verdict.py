@@ -145,7 +145,7 @@ def inserted_outcome(found: Insertion) -> Outcome:
         return "failed"
     if found.third is None or found.third.n < FEWEST_DRAWS:
         return "unchecked"
-    others = max(found.third.high, found.blank.target)
+    others = max(found.third.high, found.blank.target, found.theirs.target if found.theirs else 0.0)
     return "passed" if found.pasted.target - others > TIE else "chance"
 
 
@@ -197,7 +197,11 @@ def _level(found: Contrast) -> Level:
         return "distrust"
     agree = all(by_test[test] == "passed" for test in NEEDED)
     shown = any(by_test[test] == "passed" for test in ONE_OF) and "unchecked" not in by_test.values()
-    exact = all(verdict_checks.adds_up(side.explanation.completeness) for side in (found.a, found.b))
+    sides = (found.a, found.b)
+    sums = [side.explanation.completeness for side in sides] + [
+        s.completeness for s in sides if s.completeness
+    ]
+    exact = all(map(verdict_checks.adds_up, sums))
     return "trust" if agree and shown and exact else "careful"
 
 

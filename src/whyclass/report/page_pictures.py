@@ -70,7 +70,7 @@ def box_style(box: Box, picture: Picture) -> str:
 
 
 def best(
-    explanation: Explanation, pool: Literal["including", "excluding", "unlabelled"]
+    explanation: Explanation, pool: Literal["including", "excluding", "unlabelled", "neither"]
 ) -> list[Crop | None]:
     """The crop that stands for each concept in a test: its nearest, or None where there is none."""
     return [next(iter(getattr(concept, pool)), None) for concept in explanation.concepts]

@@ -129,7 +129,7 @@ class ClassEvidence:
 
     def evidence_against(self, other: int) -> Path:
         """Where the evidence for the class against another one is kept."""
-        return self._file("evidence", DEPENDS + self._dense, other)
+        return self._file("evidence_against", DEPENDS + self._dense, other)
 
     @property
     def _dense(self) -> tuple[str, ...]:

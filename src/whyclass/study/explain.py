@@ -103,11 +103,12 @@ def show(
     """The concepts' nearest crops and heat maps, and the prediction test with and without the class's images.
 
     ``controls`` are those of both tests, where they are known from as many concepts of the same class. Of a
-    segmentation net the classes to ``outline`` are those on whole images; the class itself unless told.
+    segmentation net the classes to ``outline`` are those on whole images; the class itself unless told. Of a
+    contrast they are both its classes, and one more test is without images of either.
     ``checked`` is searched in the same pass over the pool, and tells what the concepts are worth.
     """
     index, settings = context.index, context.settings
-    masks = masks_of(context, own.target)
+    masks = masks_of(context, own.target, [k for k in outline if k != own.target])
     with context.progress.step("crops", len(index.items)) as advance:
         asked = [query(context, factors, masks), *(checked.queries(context, masks) if checked else ())]
         places, *others = nearest_crops.nearest(index, asked, settings.crops, advance)
@@ -143,16 +144,17 @@ def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictu
             share=float(factors.shares[k]),
             including=tuple(pictures.crop(place) for place in places["including"][k]),
             excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
-            unlabelled=tuple(pictures.crop(best[k][0]) for best in _unlabelled(places)),
+            unlabelled=tuple(pictures.crop(best[k][0]) for best in _besides(places, "unlabelled")),
+            neither=tuple(pictures.crop(best[k][0]) for best in _besides(places, "neither")),
             heat_maps=tuple(HeatMap(values / largest) for values in maps),
         )
 
     return tuple(concept(k) for k in range(len(factors.concepts)))
 
 
-def _unlabelled(places: Places) -> Iterable[list[list[Place]]]:
-    """By concept, the nearest places of images not labelled as the class either, where that is asked."""
-    return [places["unlabelled"]] if places.get("unlabelled", [[]])[0] else []
+def _besides(places: Places, mask: str) -> Iterable[list[list[Place]]]:
+    """By concept, the nearest places within a mask that is not always asked, where it holds an image."""
+    return [places[mask]] if places.get(mask, [[]])[0] else []
 
 
 def rival(tests: PredictionTests, target: int) -> Prediction | None:

@@ -1,6 +1,6 @@
 """What speaks in a class's images for it against other classes: the difference of logits, attributed.
 
-One pass of the noisy copies through the trunk serves the class alone and all classes that it is contrasted with.
+One pass of the noisy copies through the trunk serves the class alone and all that it is contrasted with.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def evidence_against(own: ClassEvidence, others: Sequence[int]) -> list[Evidence
             own.keep(made.pop(0))
         digests = tuple(context.index.items[int(position)].digest for position in own.chosen)
         for other, scores in zip(missing, made, strict=True):
-            found = EvidenceAgainst(
+            new = EvidenceAgainst(
                 own.target, other, digests, scores.cells, scores.signed, scores.errors, scores.unruled
             )
-            context.store.keep(found, own.evidence_against(other))
-            kept[other] = found
+            context.store.keep(new, own.evidence_against(other))
+            kept[other] = new
     return [found for other in others if (found := kept[other]) is not None]

@@ -171,7 +171,8 @@ class Tester:
             for name, mask in masks.items()
             if mask.any()
         }
-        return PredictionTests(tests["including"], tests.get("excluding"), tests.get("unlabelled"))
+        told = (tests.get(name) for name in ("excluding", "unlabelled", "neither"))
+        return PredictionTests(tests["including"], *told)
 
     def one(
         self, target: int, places: Sequence[Place], mask: np.ndarray, control: Control | None = None
@@ -218,12 +219,18 @@ def recorded(context: Context, target: int, test: stitching.Stitched, lean: bool
     )
 
 
-def masks_of(context: Context, target: int) -> dict[str, np.ndarray]:
+def masks_of(context: Context, target: int, others: Sequence[int] = ()) -> dict[str, np.ndarray]:
     """Which images (N,) crops are drawn from: all, and those that do not count for the class.
 
-    Where images are known to be labelled as the class, also those that are not labelled as it either.
+    Where images are known to be labelled as the class, also those that are not labelled as it either; and
+    of a contrast with others, those that count for none of them.
     """
     usable = context.index.usable
     masks = {"including": usable, "excluding": usable & ~context.index.counting(target)}
     labelled = usable & (context.labels == target)
-    return masks | ({"unlabelled": masks["excluding"] & ~labelled} if labelled.any() else {})
+    if labelled.any():
+        masks["unlabelled"] = masks["excluding"] & ~labelled
+    if others:
+        either = np.any([context.index.counting(other) for other in others], axis=0)
+        masks["neither"] = masks["excluding"] & ~either
+    return masks
