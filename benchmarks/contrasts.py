@@ -11,6 +11,7 @@ done, and a run goes on where the last one stopped. ``--minutes`` begins no pair
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import contrast_tables
 import numpy as np
 import torch
 from contrast_pools import Tried
+from torch import Tensor
 
 from whyclass.checks import interventions, statistics
 from whyclass.concepts.hyperplane_training import Fitting, hyperplanes
@@ -31,12 +33,15 @@ from whyclass.concepts.nmf import factorise
 from whyclass.concepts.planes import PLANES
 from whyclass.errors import AttributionError
 from whyclass.pool import nearest_crops
-from whyclass.study import explain, sweeps
+from whyclass.pool.nearest_crops import Place
+from whyclass.records import Factors
+from whyclass.study import sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.contrast_scores import CONTRASTS
 from whyclass.study.contrast_tests import Attempt
 from whyclass.study.plane_trust import Plane
-from whyclass.study.prediction_test_and_control import masks_of, stitched
+from whyclass.study.context import Context
+from whyclass.study.prediction_test_and_control import masks_of, stitched_pieces
 
 RANDOM, ON = 5, 4
 """Random directions of each test, each on so many images."""
@@ -127,36 +132,72 @@ def _difference(tried: Tried, a: int, b: int) -> np.ndarray:
 
 
 def crop_rows(tried: Tried, pair: tuple[int, int], options: argparse.Namespace) -> Iterator[Row]:
-    """Both prediction tests of the concepts that every variant finds for A against B."""
+    """The prediction tests of the concepts that every variant finds for A against B, cut in every way."""
     a, b = pair
     own = {k: evidence_of(tried.context, k) for k in pair}
     cells = {k: one.cells for k, one in own.items()}
-    yield {"variant": "alone", **_crops(own[a], own[a].evidence.scores, b)}
-    for plane, by in SCORED:
+    for number, (plane, by) in enumerate((("balanced", "alone"), *SCORED)):
         found = hyperplanes(cells, [pair], Fitting(plane=plane, held_out=0.0))
         laid = Plane(found.weights[0], float(found.biases[0]), None)
-        scores = CONTRASTS[by].scores(own[a], b, laid)
-        variant = by if by == "attribution" else f"{plane}, {by}"
-        yield {"variant": variant, **_crops(own[a], scores, b)}
+        scores = own[a].evidence.scores if number == 0 else CONTRASTS[by].scores(own[a], b, laid)
+        variant = by if by in ("alone", "attribution") else f"{plane}, {by}"
+        started = time.perf_counter()
+        try:
+            factors = factorise(own[a].activations, scores, tried.context.settings)
+        except AttributionError:
+            continue
+        rows = list(_cut(own[a], factors, b, laid))
+        yield from ({"variant": variant, **row} for row in rows)
+        print(f"  {variant}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
-def _crops(own: ClassEvidence, scores: np.ndarray, other: int) -> Row:
-    context, started = own.context, time.perf_counter()
-    try:
-        factors = factorise(own.activations, scores, context.settings)
-    except AttributionError:
-        return {"including": 0.0, "excluding": 0.0, "neither": 0.0, "predicted": [], "problem": True}
+def _cut(own: ClassEvidence, factors: Factors, other: int, laid: Plane) -> Iterator[Row]:
+    """By how far the search leans to the normal, how many crops are taken of each concept, and their size."""
+    context = own.context
     masks = masks_of(context, own.target, [other])
-    (places,) = nearest_crops.nearest(context.index, [explain.query(context, factors, masks)], 1)
-    row: Row = {"predicted": []}
-    for name in masks:
-        best = [one[0] for one in places[name]]
-        test = stitched(context, best, lambda p: context.read([p])[0]).scores
-        row[name] = float(test[own.target])
-        row["predicted"] += [name] if context.task.counts(test, own.target) else []
-        row[f"{name} winner"] = int(test.argmax())
-        row[f"{name} places"] = [[p.position, p.cell] for p in best]
-    return row | {"seconds": time.perf_counter() - started}
+    unit = laid.w / np.linalg.norm(laid.w)
+    tilted = []
+    for tilt in TILTS:
+        leaning = factors.concepts + tilt * unit
+        leaning /= np.linalg.norm(leaning, axis=1, keepdims=True)
+        tilted.append(nearest_crops.Query(leaning.astype(np.float32), masks))
+    found = nearest_crops.nearest(context.index, tilted, max(COUNTS))
+    for tilt, places in zip(TILTS, found, strict=True):
+        for count, size in itertools.product(COUNTS, SIZES):
+            row: Row = {"tilt": tilt, "count": count, "size": size, "predicted": []}
+            for name in masks:
+                best = [place for one in places[name] for place in one[:count]]
+                pieces = [_piece(context, place, size) for place in best]
+                test = stitched_pieces(context, pieces).scores
+                row[name] = float(test[own.target])
+                row[f"{name}, other"] = float(test[other])
+                row["predicted"] += [name] if context.task.counts(test, own.target) else []
+                row[f"{name} winner"] = int(test.argmax())
+            yield row
+
+
+TILTS, COUNTS, SIZES = (0.0, 1.0), (1, 2), (1, 2, 3)
+"""How much of the unit normal is added to each concept before crops are searched; crops of each concept; their
+side in sides of the paper's."""
+
+
+def _piece(context: Context, place: Place, size: int) -> Tensor:
+    """The crop at a place, so many times as wide and high around the same middle, moved inside the image."""
+    image = _pixels(context, place.position)
+    left, top, right, bottom = place.box(context.crops, (image.shape[1], image.shape[2]))
+    height, width = min(size * (bottom - top), image.shape[1]), min(size * (right - left), image.shape[2])
+    y = min(max(0, (top + bottom - height) // 2), image.shape[1] - height)
+    x = min(max(0, (left + right - width) // 2), image.shape[2] - width)
+    return image[:, y : y + height, x : x + width]
+
+
+_READ: dict[int, Tensor] = {}
+
+
+def _pixels(context: Context, position: int) -> Tensor:
+    if position not in _READ:
+        _READ[position] = context.read([position])[0].tensor
+    return _READ[position]
 
 
 PARTS: dict[str, Callable[[Tried, tuple[int, int], argparse.Namespace], Iterator[Row]]] = {

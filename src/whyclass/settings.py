@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-CROPS = ("paper", "cell", "centred")
+CROPS = ("paper", "cell", "centred", "wide")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
@@ -57,6 +57,7 @@ CHOICES = {
     "picture_start": STARTS,
     "plane": PLANES,
     "contrast_by": CONTRASTS,
+    "pair_crop_at": CROPS,
     "shift_unit": UNITS,
 }
 """Settings that are one of a few words."""
@@ -69,6 +70,7 @@ MOST: dict[str, float] = {
     "starts": 10**4,
     "iterations": 10**7,
     "crops": 10**4,
+    "pair_crops": 10**4,
     "pool": 10**4,
     "control_images": 10**6,
     "epochs": 10**7,
@@ -165,8 +167,10 @@ class Settings:
         Side of the average pooling before crops are compared (4.2).
     crop_at
         Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels
-        of the pooled cell that was compared, or ``"centred"``, of the paper's size around their middle. They
-        differ where the pool does not divide the layer's grid.
+        of the pooled cell that was compared, ``"centred"``, of the paper's size around their middle, or
+        ``"wide"``, twice as high and wide. The first three differ where the pool does not divide the grid.
+    pair_crop_at, pair_crops
+        The same for the test image of a contrast, and how many crops of each of its concepts it is made of.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
@@ -197,7 +201,7 @@ class Settings:
         of its image's largest (5.1.1).
     plane
         How a hyperplane is laid between the cells of two classes: ``"paper"``, descent from a random start
-        (5.1.1); ``"zero"``, the same from zero; ``"balanced"``, from zero with classes, and images of a class,
+        (5.1.1); ``"zero"``, the same from zero; ``"balanced"``, from zero with classes and a class's images
         that weigh the same; ``"converged"``, logistic regression to its optimum, its penalty chosen by
         cross-validation over images; ``"mean"``, the difference of the mean cells; ``"pattern"``, covariance
         of the cells times the balanced filter.
@@ -282,6 +286,8 @@ class Settings:
     plane_permutations: int = 99
     plane: str = "balanced"
     contrast_by: str = "plane"
+    pair_crop_at: str = "wide"
+    pair_crops: int = 2
     shift_unit: str = "distance"
     finer: int = 6
 
@@ -289,7 +295,7 @@ class Settings:
         """Check every value at the edge, so that nothing inside has to."""
         for name in ("images", "copies", "concepts", "starts", "iterations", "crops", "pool"):
             _check(self, name, int, 1)
-        for name in ("control_images", "epochs", "picture_steps"):
+        for name in ("control_images", "pair_crops", "epochs", "picture_steps"):
             _check(self, name, int, 1)
         for name in ("cut", "rate", "held_out"):
             _check(self, name, float, 0.0)
@@ -316,6 +322,8 @@ PAPER = {
     "crop_at": "paper",
     "plane": "paper",
     "contrast_by": "plane",
+    "pair_crop_at": "paper",
+    "pair_crops": 1,
     "shifts": SHIFTS,
     "shift_unit": "normal",
     "finer": 0,
@@ -337,7 +345,8 @@ OF_STEPS = ("shifts", "shift_unit", "finer")
 OF_PAIRS = (
     *OF_PLANES,
     *OF_STEPS,
-    *("plane", "contrast_by", "control_images", "epochs", "rate", "held_out", "tests", "fill", "budget"),
+    *("plane", "contrast_by", "pair_crop_at", "pair_crops"),
+    *("control_images", "epochs", "rate", "held_out", "tests", "fill", "budget"),
 )
 """Settings that only matter where two classes are compared."""
 

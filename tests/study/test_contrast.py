@@ -250,8 +250,10 @@ def test_a_plane_of_which_nothing_was_asked_is_never_supported(pictures):
     assert "not run or without enough controls: masking, insertion of single crops" in judged.sentence
 
 
-def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(twins):
-    alone, against = twins.a.explanation.prediction_test, twins.a.prediction_test
+def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(pictures):
+    """Where a contrast is tested with as many crops of one size."""
+    found = study(pictures, tests=(), pair_crop_at="centred", pair_crops=1).contrast(*world.TWINS)
+    alone, against = found.a.explanation.prediction_test, found.a.prediction_test
     # the same draws, and no rank: that was of the other test's score
     assert against.including.control == replace(alone.including.control, p=None)
     assert against.excluding.control == replace(alone.excluding.control, p=None)

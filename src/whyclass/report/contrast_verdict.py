@@ -238,7 +238,8 @@ def shown_line(own: Side) -> str:
     """What the prediction test of the concepts says, in words."""
     if own.prediction_test is None:
         return f"no concept speaks for {name(own)}"
-    tests, crops = own.prediction_test, words.plural(len(own.concepts), "crop")
+    tests = own.prediction_test
+    crops = words.plural(len(tests.including.sources) or len(own.concepts), "crop")
     shown = f"shown only {crops} of what speaks for it, the model {_says(tests.including, own)}"
     if tests.excluding is None:
         return shown

@@ -19,7 +19,7 @@ PLANES = {
 
 BY = {
     "plane": "cells count by their distance from it",
-    "attribution": "cells count by the attribution of the difference of both logits; the plane is for shifting",
+    "attribution": "cells count by the attribution of the difference of both logits",
     "both": "cells count by their distance from it times the attribution of the difference of both logits",
 }
 """By `Settings.contrast_by`."""
@@ -31,6 +31,13 @@ def made_by(found: Contrast) -> str:
     strength = found.hyperplane.strength
     penalty = "" if strength is None else f" (penalty {strength:g} of the cells' variance)"
     return f"{PLANES[plane]}{penalty}; {BY[by]}"
+
+
+def pieces(found: Contrast) -> str:
+    """How the test of crops cuts and counts them."""
+    at, each = found.settings.get("pair_crop_at"), found.settings.get("pair_crops", 1)
+    size = "twice as high and wide as the crops shown" if at == "wide" else "as large as the crops shown"
+    return f"The test takes {words.plural(each, 'piece')} of each concept, {size}, around the same places."
 
 
 def unit(sweep: Sweep) -> str:

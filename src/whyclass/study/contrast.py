@@ -255,8 +255,10 @@ def _concepts(
             factors = factorise(own.activations, weights, context.settings)
         except AttributionError:  # no cell lies on its side, or those that do are all zero
             return (), (), None
-    known = alone.prediction_test
-    same = len(factors.concepts) == len(alone.concepts)  # then random crops of the class are known already
+    known, settings = alone.prediction_test, context.settings
+    # then random crops of the class are known already
+    same = len(factors.concepts) == len(alone.concepts) and settings.pair_crops == 1
+    same = same and settings.pair_crop_at == settings.crop_at
     controls = (known.including.control, known.excluding.control if known.excluding else None)
     found = show(context, own, factors, controls if same else (None, None), outline)
     return found.concepts, found.images, found.test

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,11 +117,11 @@ def show(
         pictures = Pictures(
             context, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
         )
-        tester = Tester(pictures, Controls(context))
+        tester = _tester(pictures, outline)
         tests = tester.both(own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
-        concepts = _concepts(factors, places, rows, pictures)
+        concepts = _concepts(factors, places, rows, pictures, tester.each)
     if checked is None:
         return Shown(concepts, shown, tests)
     with context.progress.step("nulls"):
@@ -129,13 +129,24 @@ def show(
     return Shown(worth.concepts, shown, worth.tests, worth.refits)
 
 
+def _tester(pictures: Pictures, outline: Sequence[int]) -> Tester:
+    """What tests a class; or a contrast, whose classes are both outlined, in crops of its own size."""
+    context, settings = pictures.context, pictures.context.settings
+    if not outline:
+        return Tester(pictures, Controls(context))
+    cut = replace(context, settings=replace(settings, crop_at=settings.pair_crop_at))
+    return Tester(pictures.of(cut), Controls(cut), each=settings.pair_crops)
+
+
 def query(context: Context, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
     """What is searched for a class's concepts."""
     return Query(factors.concepts, masks, context.clipped)
 
 
-def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictures) -> tuple[Concept, ...]:
-    """Each factor with its crops, and its heat maps on the images ``rows``."""
+def _concepts(
+    factors: Factors, places: Places, rows: list[int], pictures: Pictures, each: int
+) -> tuple[Concept, ...]:
+    """Each factor with its crops, ``each`` of them for a further test, and its heat maps on some images."""
 
     def concept(k: int) -> Concept:
         maps, largest = factors.embeddings[rows, :, :, k], float(factors.embeddings[..., k].max())
@@ -144,8 +155,10 @@ def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictu
             share=float(factors.shares[k]),
             including=tuple(pictures.crop(place) for place in places["including"][k]),
             excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
-            unlabelled=tuple(pictures.crop(best[k][0]) for best in _besides(places, "unlabelled")),
-            neither=tuple(pictures.crop(best[k][0]) for best in _besides(places, "neither")),
+            unlabelled=tuple(
+                pictures.crop(p) for best in _besides(places, "unlabelled") for p in best[k][:each]
+            ),
+            neither=tuple(pictures.crop(p) for best in _besides(places, "neither") for p in best[k][:each]),
             heat_maps=tuple(HeatMap(values / largest) for values in maps),
         )
 

@@ -148,11 +148,14 @@ class Tester:
         Random crops, shared by all classes.
     lean
         Records without the crops' whole images, and with the stitched one as JPEG.
+    each
+        So many crops of each concept are put together.
     """
 
     pictures: Pictures
     controls: Controls
     lean: bool = False
+    each: int = 1
 
     def both(
         self,
@@ -167,7 +170,7 @@ class Tester:
         """
         controls = dict(zip(("including", "excluding"), known, strict=True))
         tests = {
-            name: self.one(target, [best[0] for best in places[name]], mask, controls.get(name))
+            name: self.one(target, self._best(places[name]), mask, controls.get(name))
             for name, mask in masks.items()
             if mask.any()
         }
@@ -190,6 +193,9 @@ class Tester:
         found = recorded(self.pictures.context, target, test, self.lean)
         distinct = len(set(same))
         return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
+
+    def _best(self, places: Sequence[Sequence[Place]]) -> list[Place]:
+        return [place for nearest in places for place in nearest[: self.each]]
 
     def _source(self, target: int, position: int) -> ClassImage:
         """A whole image with the class's own score."""
