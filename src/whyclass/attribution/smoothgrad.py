@@ -187,8 +187,9 @@ class _Found:
 
     def add(self, values: Tensor, errors: Tensor) -> None:
         """Attribution (n, c, h, w) and errors (n,) of more copies of the image."""
-        own = torch.zeros_like(values[0]) if self._total is None else self._total
-        self._total = own + values.sum(0)
+        if self._total is None:
+            self._total = values.new_zeros(values.shape[1:])  # in the plain layout, which decides the rounding
+        self._total += values.sum(0)
         self._errors.append(errors.cpu())
 
     def finish(self, question: Question, settings: Settings) -> None:
