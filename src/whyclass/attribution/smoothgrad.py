@@ -188,7 +188,9 @@ class _Found:
     def add(self, values: Tensor, errors: Tensor) -> None:
         """Attribution (n, c, h, w) and errors (n,) of more copies of the image."""
         if self._total is None:
-            self._total = values.new_zeros(values.shape[1:])  # in the plain layout, which decides the rounding
+            self._total = values.new_zeros(
+                values.shape[1:]
+            )  # in the plain layout, which decides the rounding
         self._total += values.sum(0)
         self._errors.append(errors.cpu())
 

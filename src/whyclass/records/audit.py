@@ -128,9 +128,9 @@ class Planes(Record):
     pairs: np.ndarray
     weights: np.ndarray
     biases: np.ndarray
-    apart: np.ndarray
     training: tuple[Separation, ...]
     held_out: tuple[Separation | None, ...]
+    apart: np.ndarray | None = None
     format: int = FORMAT
 
 

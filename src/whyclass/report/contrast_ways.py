@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whyclass.records import Contrast, Sweep
+from whyclass.records import AuditedPair, Contrast, PairShift, Sweep
 from whyclass.report import words
 
 PLANES = {
@@ -61,3 +61,15 @@ def between(sweep: Sweep) -> Sequence[str]:
     """Names of what else wins at some step, in order."""
     known = (sweep.target.index, sweep.source.index)
     return list(dict.fromkeys(step.winner.name for step in sweep.steps if step.winner.index not in known))
+
+
+def at_chance(pairs: Sequence[PairShift | AuditedPair]) -> list[str]:
+    """How many of the planes are no better than chance, in a sentence; nothing where none is."""
+    trained = sum(pair.training.at_chance for pair in pairs)
+    held = sum(pair.held_out.at_chance for pair in pairs if pair.held_out)
+    if not trained and not held:
+        return []
+    return [
+        f"Of {len(pairs)} hyperplanes {trained} do not tell apart even the cells that they were fitted to, and "
+        f"{held} not those of images not seen; what is moved along them says nothing of their classes."
+    ]

@@ -17,7 +17,9 @@ from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
 from whyclass.models.preprocessing import Sample
+from whyclass.models.split import Split
 from whyclass.models.tasks import HALF, difference, logit
+from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import Evidence, Factors
 from whyclass.settings import seed_of
 from whyclass.study.context import Context
@@ -146,23 +148,25 @@ class ClassEvidence:
 
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
-        return self.scored_against(None)[0]
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            split, trunk, images, (question,) = self._asked(None)
+            return smoothgrad.smoothgrad(split, trunk, images, question, self.context.settings, advance)
 
     def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
         """Scores of the cells for the class against each of others, None for it alone; computed now."""
-        context, settings, samples = self.context, self.context.settings, self.samples
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            return smoothgrad.smoothgrad_each(*self._asked(*others), self.context.settings, advance)
+
+    def _asked(
+        self, *others: int | None
+    ) -> tuple[Split, Trunk, list[tuple[Tensor, str]], list[smoothgrad.Question]]:
+        """What is attributed, of which images."""
+        context = self.context
         digests = [context.pool.items[int(position)].digest for position in self.chosen]
-        reference = context.preprocessing.constant(settings.baseline)
-        with context.progress.step("attribution", len(samples)) as advance:
-            trunk = context.trunk(noisy_precision(settings.precision, context.split))
-            return smoothgrad.smoothgrad_each(
-                context.split,
-                trunk,
-                [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
-                [self._question(reference, other) for other in others],
-                settings,
-                advance,
-            )
+        images = [(sample.tensor, digest) for sample, digest in zip(self.samples, digests, strict=True)]
+        reference = context.preprocessing.constant(context.settings.baseline)
+        trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
+        return context.split, trunk, images, [self._question(reference, other) for other in others]
 
     def _question(self, reference: Tensor, other: int | None) -> smoothgrad.Question:
         wanted = logit(self.target) if other is None else difference(logit(self.target), logit(other))

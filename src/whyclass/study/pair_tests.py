@@ -145,7 +145,7 @@ def _pair(
     own: ClassEvidence, sampled: PairSample, planes: Planes, row: int, test: str, controlled: bool
 ) -> AuditedPair:
     target = int(planes.pairs[row, 0])
-    unit = contrast.unit_of(own.context, float(planes.apart[row]))
+    unit = None if planes.apart is None else contrast.unit_of(own.context, float(planes.apart[row]))
     attempt = Attempt(own, target, planes.weights[row], float(planes.biases[row]), unit)
     shift = test == "shift"
     moved, control = sweeps.best_shift(attempt, controlled) if shift else (sweeps.best_mask(attempt), None)
