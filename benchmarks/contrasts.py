@@ -37,10 +37,10 @@ from whyclass.pool.nearest_crops import Place
 from whyclass.records import Factors
 from whyclass.study import sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.context import Context
 from whyclass.study.contrast_scores import CONTRASTS
 from whyclass.study.contrast_tests import Attempt
 from whyclass.study.plane_trust import Plane
-from whyclass.study.context import Context
 from whyclass.study.prediction_test_and_control import masks_of, stitched_pieces
 
 RANDOM, ON = 5, 4
@@ -177,8 +177,7 @@ def _cut(own: ClassEvidence, factors: Factors, other: int, laid: Plane) -> Itera
 
 
 TILTS, COUNTS, SIZES = (0.0, 1.0), (1, 2), (1, 2, 3)
-"""How much of the unit normal is added to each concept before crops are searched; crops of each concept; their
-side in sides of the paper's."""
+"""Part of the unit normal added to each concept before crops are searched; crops of each; their side."""
 
 
 def _piece(context: Context, place: Place, size: int) -> Tensor:

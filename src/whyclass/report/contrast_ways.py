@@ -70,6 +70,6 @@ def at_chance(pairs: Sequence[PairShift | AuditedPair]) -> list[str]:
     if not trained and not held:
         return []
     return [
-        f"Of {len(pairs)} hyperplanes {trained} do not tell apart even the cells that they were fitted to, and "
+        f"Of {len(pairs)} hyperplanes {trained} do not tell apart even the cells they were fitted to, and "
         f"{held} not those of images not seen; what is moved along them says nothing of their classes."
     ]
