@@ -162,6 +162,11 @@ def logit_within(target: int, inside: Tensor) -> Target:
     return lambda output: (_checked(output)[:, target] * weights).sum((1, 2))
 
 
+def difference(first: Target, second: Target) -> Target:
+    """One target less another: why the one and not the other."""
+    return lambda output: first(output) - second(output)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax scores (n, K), float64, of logits (n, K)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))

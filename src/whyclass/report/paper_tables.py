@@ -15,6 +15,7 @@ from whyclass import intervals
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
 from whyclass.report import pool_text
 from whyclass.report.audits_in_store import labels
+from whyclass.report.contrast_ways import at_chance
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
 from whyclass.report.standings import JUDGED, Standing, judged, standing
 from whyclass.report.verdict_checks import ALPHA
@@ -278,6 +279,7 @@ def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
             f"mean lies above every one of {n} random directions (each on {images} images) in {above} of "
             f"{len(tried)} pairs."
         )
+    yield from (f"{audit.model.layer}: {said}" for said in at_chance(pairs))
     held = [pair.held_out.balanced for pair in pairs if pair.held_out]
     if held:
         yield (

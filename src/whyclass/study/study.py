@@ -33,6 +33,7 @@ from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import OpenedModel
 from whyclass.study.layer_choice import AUTO, choose_layer
+from whyclass.study.pair_evidence import evidence_against
 
 Made = TypeVar("Made", bound=Record)
 
@@ -187,6 +188,11 @@ class Study(OpenedModel):
 
         def make() -> Contrast:
             sides = evidence_of(context, a), evidence_of(context, b)
+            if (
+                self.settings.contrast_by != "plane"
+            ):  # before either alone, so that both share the noisy passes
+                evidence_against(sides[0], [b])
+                evidence_against(sides[1], [a])
             alone = self._explained(sides[0]), self._explained(sides[1])
             return study_contrast.contrast_of(context, sides, alone)
 
