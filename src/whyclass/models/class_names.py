@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,8 +104,35 @@ def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
     )
 
 
+def names_of(given: Any) -> tuple[str, ...]:
+    """Class names by index of a file's path, the names in order, or a mapping such as ``id2label``.
+
+    Raises
+    ------
+    ClassError
+        If a mapping leaves an index out.
+    """
+    if isinstance(given, (str, Path)):
+        return read_class_names(Path(given))
+    return _by_index(given) if isinstance(given, Mapping) else tuple(given)
+
+
+def _by_index(given: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Names by index, of a mapping from index to name or, as ``label2id``, from name to index."""
+    if given and all(isinstance(value, int) for value in given.values()):
+        given = {value: key for key, value in given.items()}
+    try:
+        by = {int(key): str(name) for key, name in given.items()}
+    except (TypeError, ValueError) as error:
+        raise ClassError("class names came as a mapping; needed is one from index to name") from error
+    if sorted(by) != list(range(len(given))):
+        missing = next((k for k in range(len(given)) if k not in by), len(given))
+        raise ClassError(f"class names by index lack {missing}; needed is a name for each index from 0 on")
+    return tuple(by[k] for k in range(len(by)))
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names by index from a text file, one a line, or a JSON list of strings."""
+    """Class names by index from a text file, one a line, or a JSON list of strings or ``id2label``."""
     import json
 
     try:
@@ -111,6 +140,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         names = json.loads(text) if path.suffix == ".json" else text.splitlines()
     except (OSError, ValueError) as error:
         raise ClassError(f"cannot read class names from {path}: {error}") from error
+    if isinstance(names, dict):  # a configuration of transformers holds it beside much else
+        names = list(_by_index(names.get("id2label", names)))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
     names = [name.strip() for name in names]

@@ -50,12 +50,14 @@ def link_of(model: nn.Module, example: Tensor) -> str:
             output: Any = run(model, images)
         except ModelError:  # it is told elsewhere what such a model lacks
             return ""
+    if isinstance(output, Tensor) and output.dim() == 1:
+        output = output[:, None]
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         return ""
     rows = output[output.flatten(1).isfinite().all(1)].float()
     if len(rows) < 2 or rows.min() < 0 or rows.max() > 1 + ROUNDED:
         return ""
-    if bool(((rows.sum(1) - 1).abs() < ROUNDED).all()):
+    if rows.shape[1] > 1 and bool(((rows.sum(1) - 1).abs() < ROUNDED).all()):
         return "softmax"
     return "sigmoid" if sigmoids.gave(output) or _saturated(rows) else ""
 
@@ -82,4 +84,7 @@ class _Sigmoids(TorchFunctionMode):
 
     def gave(self, output: Tensor) -> bool:
         """Whether the output is what the last sigmoid gave."""
-        return self.last is not None and self.last.shape == output.shape and torch.equal(self.last, output)
+        last = self.last
+        if last is None or last.numel() != output.numel() or len(last) != len(output):
+            return False
+        return torch.equal(last.reshape(output.shape), output)  # of one logit the second axis may be gone

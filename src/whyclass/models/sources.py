@@ -20,6 +20,7 @@ from whyclass.errors import ModelError, WeightsError
 from whyclass.models.checkpoints import Checkpoint
 from whyclass.models.described import Loaded, described
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from whyclass.models.refusals import DETECTION
 from whyclass.models.weights import built, fit
 
 
@@ -57,6 +58,8 @@ def _segmentation_nets() -> list[str]:
 def _entry(architecture: str, wanted: str) -> Any:
     """Torchvision's entry of the weights of that name, or of the first ones; None where it offers none."""
     known = torchvision.models.list_models(module=torchvision.models) + _segmentation_nets()
+    if architecture in torchvision.models.list_models(module=torchvision.models.detection):
+        raise ModelError(DETECTION.format(name=architecture))
     if architecture not in known:
         raise ModelError(
             f"torchvision has no classifier or segmentation net {architecture!r}; did you mean "

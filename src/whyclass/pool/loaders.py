@@ -1,0 +1,96 @@
+"""Loaders and iterable datasets: gone through once, and held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+
+from whyclass.errors import DataError
+from whyclass.pool.dataset_rows import file_of, image_of, label_of
+
+HELD = 2 << 30
+"""Bytes that images which can be read only once may take."""
+
+
+def is_loader(images: Any) -> bool:
+    """Whether it is a ``DataLoader``."""
+    return isinstance(images, DataLoader)
+
+
+def behind(loader: Any) -> Any:
+    """The dataset of a loader that only reads, shuffles and stacks; else None."""
+    plain = loader.collate_fn is default_collate or loader.batch_size is None
+    mapped = not isinstance(loader.dataset, IterableDataset)
+    return loader.dataset if plain and mapped and hasattr(loader.dataset, "__len__") else None
+
+
+def read_once(images: Any) -> tuple[list[Any], list[Any], list[str | None], str]:
+    """Images, labels and files of what can be gone through only once, and its name; all are held in memory.
+
+    Raises
+    ------
+    DataError
+        If they take more than ``HELD``.
+    """
+    held: list[Any] = []
+    labels: list[Any] = []
+    files: list[str | None] = []
+    size = 0
+    rows = _unbatched(images) if is_loader(images) else iter(images)
+    for row in rows:
+        image = _kept(image_of(row))
+        size += _bytes(image)
+        if size > HELD:
+            raise DataError(
+                f"{_kind(images)} holds more than {HELD >> 30} GiB of images, and can be read only once; "
+                "write "
+                "them to files, or give a dataset that has a length and takes an index"
+            )
+        held.append(image)
+        labels.append(label_of(row))
+        files.append(file_of(row))
+    return held, labels, files, f"{_kind(images)} of {len(held)} images"
+
+
+def _kind(images: Any) -> str:
+    return type(images.dataset if is_loader(images) else images).__name__
+
+
+def _unbatched(loader: Any) -> Iterator[Any]:
+    """Rows of a loader's batches."""
+    for batch in loader:
+        if loader.batch_size is None and loader.batch_sampler is None:
+            yield batch
+            continue
+        yield from _rows_of(batch)
+
+
+def _rows_of(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, Mapping):
+        count = len(next(iter(batch.values())))
+        for row in range(count):
+            yield {name: values[row] for name, values in batch.items() if hasattr(values, "__getitem__")}
+    elif isinstance(batch, (tuple, list)):
+        yield from zip(*batch, strict=False)
+    else:
+        yield from batch
+
+
+def _kept(image: Any) -> Any:
+    """A copy: a dataset may give the same memory again and again."""
+    if isinstance(image, Tensor):
+        return image.detach().cpu().clone()
+    return np.array(image) if isinstance(image, np.ndarray) else image
+
+
+def _bytes(image: Any) -> int:
+    if isinstance(image, Tensor):
+        return image.numel() * image.element_size()
+    if isinstance(image, np.ndarray):
+        return image.nbytes
+    return image.width * image.height * len(image.getbands()) if isinstance(image, Image.Image) else 0
