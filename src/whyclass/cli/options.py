@@ -33,16 +33,20 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Model = Annotated[
     str,
-    typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
+    typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, hf:NAME, smp:ARCH:ENCODER, file.py:factory"),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
 ]
-Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
+Names = Annotated[Path | None, typer.Option(help="class names: one a line, a JSON list, or id2label")]
 Labels = Annotated[
     Path | None,
     typer.Option(help="JSON object from a folder's name to a class, where folders are not named so"),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", help="binary, multilabel, regression, embedding:FILE or file.py:function"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
@@ -165,6 +169,7 @@ def _opened(
     precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
     device: Device = "auto",
     labels: Labels = None,
+    task: TaskOption = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Opened:
@@ -190,6 +195,10 @@ def _opened(
         std=_numbers(std, "std"),
     )
 
+    if task is not None:
+        from whyclass.models.task_options import named_task
+
+        loaded = replace(loaded, reading=named_task(task))
     meaning = read_meaning(labels) if labels else None
 
     def study(layer: str, **changes: Any) -> Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -133,20 +134,23 @@ def _by_index(given: Mapping[Any, Any]) -> tuple[str, ...]:
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Class names by index from a text file, one a line, or a JSON list of strings or ``id2label``."""
-    import json
-
     try:
         text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        names = _named_in(json.loads(text), path) if path.suffix == ".json" else text.splitlines()
     except (OSError, ValueError) as error:
         raise ClassError(f"cannot read class names from {path}: {error}") from error
-    if isinstance(names, dict):  # a configuration of transformers holds it beside much else
-        names = list(_by_index(names.get("id2label", names)))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
     names = [name.strip() for name in names]
     while names and not names[-1]:
         names.pop()
     if not names:
         raise ClassError(f"{path} holds no class name; needed is one a line")
     return tuple(names)
+
+
+def _named_in(held: Any, path: Path) -> list[str]:
+    """Names in what a JSON file holds; a configuration of transformers has them beside much else."""
+    if isinstance(held, dict):
+        return list(_by_index(held.get("id2label", held)))
+    if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
+        raise ClassError(f"{path} must hold a JSON list of strings, one for each class, or id2label")
+    return held

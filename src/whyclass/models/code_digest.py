@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -41,21 +42,36 @@ def _text(value: Any, depth: int) -> str:
 
 
 def _inside(value: Any, depth: int) -> str:
-    if isinstance(value, dict):
-        return str([(_text(key, depth), _text(one, depth)) for key, one in value.items()])
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return str([_text(one, depth) for one in value])
-    if inspect.ismethod(value):
-        return _text(value.__func__, depth) + _text(value.__self__, depth)
-    if inspect.isfunction(value):
-        return _code(value, depth)
-    if hasattr(value, "__dict__") and not isinstance(value, nn.Module):
-        kind = type(value)
-        return f"{kind.__module__}.{kind.__qualname__} {_source(kind)} {_text(vars(value), depth)}"
-    if isinstance(value, nn.Module) and not any(True for _ in value.children()):
-        kept = {key: one for key, one in vars(value).items() if not key.startswith("_")}
-        return f"{type(value).__qualname__} {_source(type(value))} {_text(kept, depth)} {_tensors(value)}"
-    return uuid4().hex
+    rows = ((test, way) for test, way in WAYS if test(value))
+    found = next(rows, None)
+    return uuid4().hex if found is None else found[1](value, depth)
+
+
+def _mapping(value: Any, depth: int) -> str:
+    return str([(_text(key, depth), _text(one, depth)) for key, one in value.items()])
+
+
+def _sequence(value: Any, depth: int) -> str:
+    return str([_text(one, depth) for one in value])
+
+
+def _method(value: Any, depth: int) -> str:
+    return _text(value.__func__, depth) + _text(value.__self__, depth)
+
+
+def _module(value: Any, depth: int) -> str:
+    kept = {key: one for key, one in vars(value).items() if not key.startswith("_")}
+    children = [(name, _text(one, depth)) for name, one in value.named_children()]
+    return f"{_kind(value)} {_text(kept, depth)} {_tensors(value)} {children}"
+
+
+def _object(value: Any, depth: int) -> str:
+    return f"{_kind(value)} {_text(vars(value), depth)}"
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__} {_source(kind)}"
 
 
 def _tensors(module: nn.Module) -> str:
@@ -71,11 +87,22 @@ def _source(kind: type) -> str:
 
 def _code(function: Any, depth: int) -> str:
     code = function.__code__
-    inner = [one for one in code.co_consts if inspect.iscode(one)]
-    names = {name for one in (code, *inner) for name in one.co_names}
+    codes = [code, *filter(inspect.iscode, code.co_consts)]
+    names = sorted({name for one in codes for name in one.co_names})
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    world = {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
-    constants = [one for one in code.co_consts if not inspect.iscode(one)]
-    parts = [code.co_code.hex(), repr(sorted(names)), repr(constants), *(one.co_code.hex() for one in inner)]
-    parts += [repr([c for c in one.co_consts if not inspect.iscode(c)]) for one in inner]
-    return "\n".join(parts + [_text(one, depth) for one in (*cells, *(function.__defaults__ or ()), world)])
+    world = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    written = [
+        (one.co_code.hex(), repr([c for c in one.co_consts if not inspect.iscode(c)])) for one in codes
+    ]
+    return f"{written} {names} {_text([cells, list(function.__defaults__ or ()), world], depth)}"
+
+
+WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, int], str]], ...] = (
+    (lambda value: isinstance(value, dict), _mapping),
+    (lambda value: isinstance(value, (list, tuple)), _sequence),
+    (inspect.ismethod, _method),
+    (inspect.isfunction, _code),
+    (lambda value: isinstance(value, nn.Module), _module),
+    (lambda value: hasattr(value, "__dict__"), _object),
+)
+"""How each kind of thing is looked into, the first that fits."""

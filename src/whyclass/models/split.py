@@ -146,7 +146,7 @@ def split(model: nn.Module, layer: str, example: Tensor, reading: Reading | None
     moved = form is not None and (form.name == "tokens last" or bool(form.places))
     exact, one = example.device.type == "cpu" and not moved, example[:1].detach()
     cut = Split(model, layer, info.form.shape, False, one, _before(model, layer, one), info.signed, form)
-    cut = cut if reading is None else replace(cut, reading=reading, link=reading.scores)
+    cut = _reading(cut, reading)
     with torch.no_grad():
         whole, activations = _finite(cut.whole(probe)), cut.trunk(probe)
         check_repeats(model, cut.whole, probe, whole)
@@ -161,6 +161,10 @@ def split(model: nn.Module, layer: str, example: Tensor, reading: Reading | None
         "does it keep state between calls? What is random must be so only where self.training is set: "
         "dropout as a module or with training=self.training, augmentation outside the model"
     )
+
+
+def _reading(cut: Split, reading: Reading | None) -> Split:
+    return cut if reading is None else replace(cut, reading=reading, link=reading.scores)
 
 
 def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:

@@ -137,27 +137,34 @@ def files_in(images: Any) -> list[str] | None:
     parent, indices = getattr(images, "dataset", None), getattr(images, "indices", None)
     if parent is not None and indices is not None and (whole := files_in(parent)) is not None:
         return [whole[int(position)] for position in indices]
-    for name in FILE_LISTS:
-        held: Any = getattr(images, name, None)
-        if isinstance(held, (list, tuple)) and len(held) == len(images):
-            files = [one[0] if isinstance(one, (tuple, list)) and one else one for one in held]
-            if all(isinstance(one, (str, os.PathLike)) for one in files):
-                return [os.fspath(one) for one in files]
-    return None
+    held = (_files(getattr(images, name, None), len(images)) for name in FILE_LISTS)
+    return next((files for files in held if files is not None), None)
+
+
+def _files(held: Any, count: int) -> list[str] | None:
+    """Files, where a list of so many holds them, alone or first of each tuple."""
+    if not isinstance(held, (list, tuple)) or len(held) != count:
+        return None
+    files = [one[0] if isinstance(one, (tuple, list)) and one else one for one in held]
+    return (
+        [os.fspath(one) for one in files] if all(isinstance(f, (str, os.PathLike)) for f in files) else None
+    )
 
 
 def apart(files: Sequence[str | None], count: int) -> tuple[str, ...]:
-    """Names of images that are unlike each other: of files below their common folder, else numbers."""
+    """Names of images that are unlike each other: files below their common folder; else their numbers too."""
     width = len(str(max(count - 1, 0)))
     numbers = [f"{position:0{width}d}" for position in range(count)]
-    known = [Path(file).as_posix() for file in files if file is not None]
-    if len(known) < count or not known:
-        return tuple(
-            number if file is None else f"{number} {Path(file).name}"
-            for number, file in zip(numbers, files, strict=True)
-        )
-    absolute = len({name.startswith("/") for name in known}) == 1 and known[0].startswith("/")
-    base = os.path.commonpath([os.path.dirname(name) for name in known]) if absolute else ""
-    short = [os.path.relpath(name, base) if base else name for name in known]
-    once = len(set(short)) == count
-    return tuple(short if once else [f"{number} {name}" for number, name in zip(numbers, short, strict=True)])
+    short = _below(files)
+    if len(set(short)) == count and "" not in short:
+        return tuple(short)
+    return tuple(f"{number} {name}".rstrip() for number, name in zip(numbers, short, strict=True))
+
+
+def _below(files: Sequence[str | None]) -> list[str]:
+    """Files below the folder that all share, where all are known by a whole path; "" for one that is not."""
+    plain = [Path(file).as_posix() if file else "" for file in files]
+    if not plain or not all(map(os.path.isabs, plain)):
+        return plain
+    base = os.path.commonpath([os.path.dirname(name) for name in plain])
+    return [os.path.relpath(name, base) for name in plain]

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from whyclass import store
 from whyclass.errors import DataError
@@ -137,10 +136,8 @@ def pool(images: Any) -> Pool:
         raise DataError(
             f"images came as a mapping of {', '.join(map(str, images))[:200]}; choose one of them"
         )
-    if loaders.is_loader(images) and (inner := loaders.behind(images)) is not None:
-        return _from_sequence(inner)
-    once = loaders.is_loader(images) or isinstance(images, IterableDataset)
-    if not once and hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+    images = loaders.behind(images)
+    if loaders.is_mapped(images):
         return _from_sequence(images)
     if hasattr(images, "__iter__"):
         return _from_once(images)
@@ -152,23 +149,17 @@ def pool(images: Any) -> Pool:
 
 def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
     """Of folders, files, patterns, tables and archives."""
-    many = [sources.matching(one) if sources.is_glob(one) else [Path(one)] for one in given]
-    paths = [path for found in many for path in found]
+    paths, single = sources.expanded(given)
     tables = [path for path in paths if sources.is_special(path)]
-    if tables and len(tables) == len(paths):
-        return _from_given([sources.special(path) for path in tables])
-    if tables:
+    if tables and len(tables) < len(paths):
         raise DataError(
             f"{tables[0]} holds images, and other paths were given beside it; give one kind alone"
         )
-    named = len(paths) > 1 or any(map(sources.is_glob, given))
-    if not named or not all(path.is_file() for path in paths):
+    if tables:
+        return _from_given([sources.special(path) for path in tables])
+    if single or not all(path.is_file() for path in paths):
         return _from_folders(paths)
-    return (
-        replace(_from_files(paths), name=", ".join(map(str, given)))
-        if len(given) == 1
-        else _from_files(paths)
-    )
+    return replace(_from_files(paths), name=str(given[0])) if len(given) == 1 else _from_files(paths)
 
 
 def _from_given(parts: Sequence[sources.Given]) -> Pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,11 +23,18 @@ def is_loader(images: Any) -> bool:
     return isinstance(images, DataLoader)
 
 
-def behind(loader: Any) -> Any:
-    """The dataset of a loader that only reads, shuffles and stacks; else None."""
-    plain = loader.collate_fn is default_collate or loader.batch_size is None
-    mapped = not isinstance(loader.dataset, IterableDataset)
-    return loader.dataset if plain and mapped and hasattr(loader.dataset, "__len__") else None
+def is_mapped(images: Any) -> bool:
+    """Whether images can be read by their position, again and again."""
+    once = isinstance(images, (DataLoader, IterableDataset))  # both of which have the methods' names
+    return not once and hasattr(images, "__getitem__") and hasattr(images, "__len__")
+
+
+def behind(images: Any) -> Any:
+    """The dataset of a loader that only reads, shuffles and stacks; anything else as it is."""
+    if not is_loader(images):
+        return images
+    plain = images.collate_fn is default_collate or images.batch_size is None
+    return images.dataset if plain and is_mapped(images.dataset) else images
 
 
 def read_once(images: Any) -> tuple[list[Any], list[Any], list[str | None], str]:
@@ -43,7 +51,7 @@ def read_once(images: Any) -> tuple[list[Any], list[Any], list[str | None], str]
     size = 0
     rows = _unbatched(images) if is_loader(images) else iter(images)
     for row in rows:
-        image = _kept(image_of(row))
+        image = _kept(image_of(row), images)
         size += _bytes(image)
         if size > HELD:
             raise DataError(
@@ -81,11 +89,18 @@ def _rows_of(batch: Any) -> Iterator[Any]:
         yield from batch
 
 
-def _kept(image: Any) -> Any:
+def _kept(image: Any, images: Any) -> Any:
     """A copy: a dataset may give the same memory again and again."""
     if isinstance(image, Tensor):
         return image.detach().cpu().clone()
-    return np.array(image) if isinstance(image, np.ndarray) else image
+    if isinstance(image, np.ndarray):
+        return np.array(image)
+    if isinstance(image, (Image.Image, str, os.PathLike)):
+        return image
+    raise DataError(
+        f"images came as {_kind(images)} of {type(image).__name__}; needed are pictures, arrays, tensors or "
+        "paths"
+    )
 
 
 def _bytes(image: Any) -> int:

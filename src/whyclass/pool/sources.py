@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ class Given:
 def is_glob(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a pattern, and no file or folder bears that very name."""
     return glob.has_magic(os.fspath(path)) and not os.path.lexists(path)
+
+
+def expanded(given: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], bool]:
+    """Paths with those that fit patterns in their place, and whether it is one path that is no pattern."""
+    found = [matching(one) if is_glob(one) else [Path(one)] for one in given]
+    return [path for several in found for path in several], len(given) == 1 and not is_glob(given[0])
 
 
 def matching(pattern: str | os.PathLike[str]) -> list[Path]:
@@ -147,18 +153,13 @@ def _archive(path: Path) -> Given:
     found: list[tuple[str, int, int]] = []
     beside: dict[str, str] = {}
     with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            stem, _, ending = _split(member.name)
-            if not member.isfile():
-                continue
-            if f".{ending.rpartition('.')[2].lower()}" in PICTURES:
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            stem, ending = _split(member.name)
+            if f".{ending.rpartition('.')[2]}" in PICTURES:
                 found.append((member.name, member.offset_data, member.size))
-            elif ending in ("cls", "label", "txt", "json") and member.size < 1 << 20:
-                data = archive.extractfile(member)
-                assert data is not None
-                label = _beside(ending, data.read())
-                if label is not None and (ending != "txt" or stem not in beside):
-                    beside[stem] = label
+            elif ending in BESIDE and member.size < LONGEST and (data := archive.extractfile(member)):
+                told = _beside(ending, data.read())
+                beside |= {} if told is None else {stem: told}
     folders = {Path(name).parent.name for name, _, _ in found}
 
     def read(position: int) -> Any:
@@ -168,21 +169,25 @@ def _archive(path: Path) -> Given:
             return decoded(file.read(size))
 
     def called(name: str) -> str | None:
-        return beside.get(_split(name)[0]) or (Path(name).parent.name if len(folders) > 1 else None) or None
+        own = Path(name).parent.name if len(folders) > 1 else ""
+        return beside.get(_split(name)[0], own) or None
 
     names = tuple(name for name, _, _ in found)
     return Given(str(path), read, names, tuple(called(name) for name in names))
 
 
+BESIDE, LONGEST = ("cls", "label", "json"), 1 << 20
+"""Endings of files of an archive that hold the label of the picture of their name, and bytes at most."""
+
 PICTURES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Endings of the pictures of an archive."""
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """What comes before the first dot of the file, the dot, and the ending, in small letters."""
+def _split(name: str) -> tuple[str, str]:
+    """What comes before the first dot of the file, and after it, in small letters."""
     folder, slash, file = name.rpartition("/")
-    stem, dot, ending = file.partition(".")
-    return folder + slash + stem, dot, ending.lower()
+    stem, _, ending = file.partition(".")
+    return folder + slash + stem, ending.lower()
 
 
 def _beside(ending: str, data: bytes) -> str | None:
