@@ -90,5 +90,8 @@ def _preprocessing(place: str, config: Any) -> tuple[Preprocessing, tuple[str, .
         raise
     except Exception:  # no such file, or one of another kind
         side = config.image_size if isinstance(getattr(config, "image_size", None), int) else 224
-        told = f"it comes without an image processor, so its images are normalised as ImageNet's, {side} x {side}"
+        told = (
+            "it comes without an image processor, so its images are normalised as ImageNet's, "
+            f"{side} x {side}"
+        )
         return Preprocessing(int(side / 0.875), (side, side)), (told,)
