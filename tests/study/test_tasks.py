@@ -27,8 +27,12 @@ def alike(one, other) -> None:
     assert one.n_predicted == other.n_predicted
     for a, b in zip(one.concepts, other.concepts, strict=True):
         assert [crop.image.path for crop in a.including] == [crop.image.path for crop in b.including]
-    assert one.prediction_test.including.score == pytest.approx(other.prediction_test.including.score, abs=1e-5)
-    assert one.prediction_test.including.control.mean == pytest.approx(other.prediction_test.including.control.mean, abs=1e-5)
+    assert one.prediction_test.including.score == pytest.approx(
+        other.prediction_test.including.score, abs=1e-5
+    )
+    assert one.prediction_test.including.control.mean == pytest.approx(
+        other.prediction_test.including.control.mean, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("target", [0, 1])
@@ -61,7 +65,7 @@ def test_one_sigmoid_is_noticed_and_read_as_binary():
 
 
 def test_one_number_without_a_task_is_refused_with_both():
-    with pytest.raises(ModelError, match="'binary'.*'regression'"):
+    with pytest.raises(ModelError, match=r"'binary'.*'regression'"):
         study(Colours(*REDNESS), PICTURES, class_names=None)
 
 
@@ -180,7 +184,7 @@ def test_torchvisions_detectors_are_refused_by_name_and_as_modules(name):
         load(f"torchvision:{name}", pretrained=False)
     if name.startswith("ssd"):
         net = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
-        with pytest.raises(ModelError, match="^SSD detects objects"):
+        with pytest.raises(ModelError, match=r"^SSD detects objects"):
             study(net, PICTURES)
 
 
@@ -189,7 +193,7 @@ def test_torchvisions_detectors_are_refused_by_name_and_as_modules(name):
     [
         ("softmin", "choose one of softmax, binary"),
         (7, "task came as int"),
-        (Colours, "failed on the model's output|gave"),
+        (Colours, r"failed on the model's output|gave"),
         (lambda output: output, r"gave \(\d, 3\)"),
         (lambda output: output[:, 7], "IndexError"),
         ("binary", "needs one logit for each image, or two"),

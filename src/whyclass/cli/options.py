@@ -155,7 +155,9 @@ class Opened:
 
 def _opened(
     model: Model,
-    images: Annotated[list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")],
+    images: Annotated[
+        list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")
+    ],
     store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
     weights: Weights = None,
     class_names: Names = None,

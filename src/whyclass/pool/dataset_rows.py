@@ -137,8 +137,26 @@ def files_in(images: Any) -> list[str] | None:
     parent, indices = getattr(images, "dataset", None), getattr(images, "indices", None)
     if parent is not None and indices is not None and (whole := files_in(parent)) is not None:
         return [whole[int(position)] for position in indices]
+    if (stored := _stored_paths(images)) is not None:
+        return stored
     held = (_files(getattr(images, name, None), len(images)) for name in FILE_LISTS)
     return next((files for files in held if files is not None), None)
+
+
+def _stored_paths(images: Any) -> list[str] | None:
+    """Paths beside the encoded images of a Hugging Face dataset, without decoding any."""
+    features, form = getattr(images, "features", None), getattr(images, "with_format", None)
+    column = named(features, IMAGE_NAMES) if isinstance(features, Mapping) else None
+    if column is None or form is None or type(features[column]).__name__ != "Image":  # type: ignore[index]
+        return None
+    table = form("arrow")
+    blocks = (table[start : start + BLOCK][column] for start in range(0, len(images), BLOCK))
+    found = [row for block in blocks for row in block.combine_chunks().field("path").to_pylist()]
+    return found if all(found) else None
+
+
+BLOCK = 1000
+"""Rows whose paths are read at a time: their images' bytes come with them."""
 
 
 def _files(held: Any, count: int) -> list[str] | None:
