@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -11,9 +13,12 @@ from uuid import uuid4
 import numpy as np
 from torch import Tensor, nn
 
-PLAIN = (int, float, str, bytes, bool, complex, type(None))
-DEPTH = 4
-"""So deep is looked into what a function holds."""
+PLAIN = (int, float, str, bytes, bool, complex, enum.Enum, type(None))
+MOST = 10_000
+"""So many things are looked at in what a function holds; what holds more is never known again."""
+
+Seen = dict[int, Any]
+"""What was looked at, by its address; held, so that none is given twice."""
 
 
 def digest_of(value: Any) -> str:
@@ -21,7 +26,10 @@ def digest_of(value: Any) -> str:
 
     What cannot be looked into gets a mark that nothing else has: results of it are never taken for another's.
     """
-    return hashed(_text(value, DEPTH).encode())
+    try:
+        return hashed(_text(value, {}).encode(errors="backslashreplace"))
+    except RecursionError:
+        return uuid4().hex
 
 
 def hashed(data: bytes) -> str:
@@ -29,7 +37,7 @@ def hashed(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-def _text(value: Any, depth: int) -> str:
+def _text(value: Any, seen: Seen) -> str:
     if isinstance(value, PLAIN):
         return repr(value)
     if isinstance(value, Tensor):
@@ -38,44 +46,53 @@ def _text(value: Any, depth: int) -> str:
         return hashed(f"{value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     if inspect.ismodule(value) or inspect.isbuiltin(value) or inspect.isclass(value):
         return f"{getattr(value, '__module__', '')}.{value.__name__}"
-    return _inside(value, depth - 1) if depth else uuid4().hex
+    if id(value) in seen:
+        return f"#{list(seen).index(id(value))}"
+    if len(seen) > MOST:
+        return uuid4().hex
+    seen[id(value)] = value
+    found = next(((test, way) for test, way in WAYS if test(value)), None)
+    return uuid4().hex if found is None else found[1](value, seen)
 
 
-def _inside(value: Any, depth: int) -> str:
-    rows = ((test, way) for test, way in WAYS if test(value))
-    found = next(rows, None)
-    return uuid4().hex if found is None else found[1](value, depth)
+def _mapping(value: Any, seen: Seen) -> str:
+    return str([(_text(key, seen), _text(one, seen)) for key, one in value.items()])
 
 
-def _mapping(value: Any, depth: int) -> str:
-    return str([(_text(key, depth), _text(one, depth)) for key, one in value.items()])
+def _sequence(value: Any, seen: Seen) -> str:
+    return str([_text(one, seen) for one in value])
 
 
-def _sequence(value: Any, depth: int) -> str:
-    return str([_text(one, depth) for one in value])
+def _method(value: Any, seen: Seen) -> str:
+    return _text(value.__func__, seen) + _text(value.__self__, seen)
 
 
-def _method(value: Any, depth: int) -> str:
-    return _text(value.__func__, depth) + _text(value.__self__, depth)
-
-
-def _module(value: Any, depth: int) -> str:
+def _module(value: Any, seen: Seen) -> str:
     kept = {key: one for key, one in vars(value).items() if not key.startswith("_")}
-    children = [(name, _text(one, depth)) for name, one in value.named_children()]
-    return f"{_kind(value)} {_text(kept, depth)} {_tensors(value)} {children}"
+    tensors = [(name, _text(one, seen)) for name, one in value.state_dict().items()]
+    children = [(name, _text(one, seen)) for name, one in value.named_children()]
+    return f"{_kind(value)} {_text(kept, seen)} {tensors} {children}"
 
 
-def _object(value: Any, depth: int) -> str:
-    return f"{_kind(value)} {_text(vars(value), depth)}"
+def _partial(value: Any, seen: Seen) -> str:
+    return _text([value.func, list(value.args), value.keywords], seen)
+
+
+def _own(value: Any) -> bool:
+    """Whether a thing is of a class that somebody wrote, which keeps all that it has by name."""
+    return hasattr(value, "__dict__") and all(
+        kind is object or kind.__module__ not in ("builtins", "functools", "collections")
+        for kind in type(value).__mro__
+    )
+
+
+def _object(value: Any, seen: Seen) -> str:
+    return f"{_kind(value)} {_text(vars(value), seen)}"
 
 
 def _kind(value: Any) -> str:
     kind = type(value)
     return f"{kind.__module__}.{kind.__qualname__} {_source(kind)}"
-
-
-def _tensors(module: nn.Module) -> str:
-    return str([(name, _text(one, 1)) for name, one in module.state_dict().items()])
 
 
 def _source(kind: type) -> str:
@@ -85,7 +102,7 @@ def _source(kind: type) -> str:
         return ""
 
 
-def _code(function: Any, depth: int) -> str:
+def _code(function: Any, seen: Seen) -> str:
     code = function.__code__
     codes = [code, *filter(inspect.iscode, code.co_consts)]
     names = sorted({name for one in codes for name in one.co_names})
@@ -94,15 +111,16 @@ def _code(function: Any, depth: int) -> str:
     written = [
         (one.co_code.hex(), repr([c for c in one.co_consts if not inspect.iscode(c)])) for one in codes
     ]
-    return f"{written} {names} {_text([cells, list(function.__defaults__ or ()), world], depth)}"
+    return f"{written} {names} {_text([cells, list(function.__defaults__ or ()), world], seen)}"
 
 
-WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, int], str]], ...] = (
+WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Seen], str]], ...] = (
     (lambda value: isinstance(value, dict), _mapping),
     (lambda value: isinstance(value, (list, tuple)), _sequence),
     (inspect.ismethod, _method),
     (inspect.isfunction, _code),
     (lambda value: isinstance(value, nn.Module), _module),
-    (lambda value: hasattr(value, "__dict__"), _object),
+    (lambda value: isinstance(value, functools.partial), _partial),
+    (_own, _object),
 )
 """How each kind of thing is looked into, the first that fits."""
