@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers.colours import AS_IS, LAYER, NAMES, Colours, colour_mean, single, study
+from helpers.hub_models import hub
 from helpers.planted_world import quick
 from whyclass import Study, load
 from whyclass.errors import ModelError
@@ -131,37 +132,6 @@ def test_a_model_with_adapters_is_the_model_they_are_merged_into(plain):
 
 
 # ---------------------------------------------------------------- transformers
-
-
-def hub(place: Path, kind: str, **changes) -> Path:
-    """A tiny classifier with random weights, as it would be downloaded."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    named = {"id2label": dict(enumerate(NAMES)), "label2id": {name: k for k, name in enumerate(NAMES)}}
-    config = {
-        "vit": lambda: transformers.ViTConfig(
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=24,
-            image_size=32,
-            patch_size=4,
-            **named | changes,
-        ),
-        "resnet": lambda: transformers.ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", **named | changes
-        ),
-    }[kind]()
-    model = transformers.AutoModelForImageClassification.from_config(config).eval()
-    with torch.no_grad():
-        for one in model.parameters():
-            if one.dim() > 1:
-                one.normal_(0, 0.2)
-    model.save_pretrained(place)
-    transformers.ViTImageProcessor(
-        size={"height": 32, "width": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3
-    ).save_pretrained(place)
-    return place
 
 
 @pytest.mark.parametrize(("kind", "layer"), [("vit", "vit.layers.0"), ("resnet", "resnet.encoder.stages.0")])

@@ -12,6 +12,7 @@ from helpers.colours import AS_IS, NAMES, Colours, colour_mean, picture, single,
 from whyclass import Reading
 from whyclass.errors import ClassError, ModelError, SettingsError
 from whyclass.models.readings import KINDS
+from whyclass.report import words
 
 PICTURES = [image for image, _ in single()]
 BOTH = [[0], [1], [2], [0, 1], [1, 2], [0, 2], [], [0, 1, 2], [0], [1], [2], [0, 1]]
@@ -88,6 +89,7 @@ def test_several_labels_are_counted_each_by_itself(end, tmp_path):
     assert any("whether it is in the image (multi-label)" in told for told in found.warnings)
     assert not any("softmax" in told for told in found.warnings)
     page = found.save(tmp_path / "page.html").read_text()
+    assert "multi-label classification: each class has a score of its own" in page
     assert "says of each class by itself whether it is in the image (multi-label)" in page
 
 
@@ -237,6 +239,7 @@ def test_results_of_one_task_are_not_taken_for_anothers(tmp_path):
 def test_every_kind_but_softmax_says_what_a_score_is():
     for kind, row in KINDS.items():
         assert bool(row.told) == (kind != "softmax")
+        assert row.name in words.TASKS
 
 
 def test_a_class_that_no_picture_has_is_refused_in_the_tasks_words():

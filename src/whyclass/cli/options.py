@@ -35,6 +35,7 @@ Model = Annotated[
     str,
     typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, hf:NAME, smp:ARCH:ENCODER, file.py:factory"),
 ]
+Images = Annotated[list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")]
 Weights = Annotated[
     Path | None,
     typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
@@ -155,9 +156,7 @@ class Opened:
 
 def _opened(
     model: Model,
-    images: Annotated[
-        list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")
-    ],
+    images: Images,
     store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
     weights: Weights = None,
     class_names: Names = None,
@@ -178,6 +177,7 @@ def _opened(
     """Load the model; a study of it is opened layer by layer."""
     from whyclass.models import loading
     from whyclass.models.class_labels import read_meaning
+    from whyclass.models.task_options import named_task
     from whyclass.store import Store
     from whyclass.study.layer_choice import choose_layer
     from whyclass.study.study import Study
@@ -197,26 +197,20 @@ def _opened(
         std=_numbers(std, "std"),
     )
 
-    if task is not None:
-        from whyclass.models.task_options import named_task
-
-        loaded = replace(loaded, reading=named_task(task))
+    loaded = loaded if task is None else replace(loaded, reading=named_task(task))
     meaning = read_meaning(labels) if labels else None
+    shared: dict[str, Any] = {"device": _placed(device), "progress": progress}
 
     def study(layer: str, **changes: Any) -> Study:
         changed = replace(settings, **changes)
-        given: dict[str, Any] = {"labels": meaning, "progress": progress}
-        found = Study(loaded, layer, images, store, changed, device=_placed(device), **given)
+        found = Study(loaded, layer, images, store, changed, labels=meaning, **shared)
         if found.choice is not None:
-            progress.note(
-                f"how the layer was chosen: {found.choice.save(choice_page(found.store, found.choice))}"
-            )
+            page = found.choice.save(choice_page(found.store, found.choice))
+            progress.note(f"how the layer was chosen: {page}")
         return found
 
     def choose(**asked: Any) -> tuple[LayerChoice, Path]:
-        found = choose_layer(
-            loaded, images, store, settings, device=_placed(device), progress=progress, **asked
-        )
+        found = choose_layer(loaded, images, store, settings, **shared, **asked)
         return found, found.save(choice_page(Store(store), found))
 
     return Opened(study, choose, progress, as_json)

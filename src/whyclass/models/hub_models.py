@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -57,19 +56,20 @@ def from_transformers(name: str, place: str, weights: Any = None, pretrained: bo
             config.num_labels = num_classes
         return AutoModelForImageClassification.from_config(config)  # type: ignore[no-any-return]
 
-    notes: tuple[str, ...] = ()
-    if weights is not None:
-        model, notes = fit(fresh, weights, name)
-    elif pretrained:
-        model = built(lambda: AutoModelForImageClassification.from_pretrained(place), name)
-    else:
-        model = built(fresh, name)
+    def published() -> nn.Module:
+        return AutoModelForImageClassification.from_pretrained(place)  # type: ignore[no-any-return]
+
+    way = published if pretrained else fresh
+    model, notes = (built(way, name), ()) if weights is None else fit(fresh, weights, name)
     preprocessing, told = _preprocessing(place, config)
-    names = tuple(str(config.id2label[k]) for k in range(config.num_labels)) if config.id2label else ()
-    if all(UNNAMED.fullmatch(one) for one in names):
-        names = ()
     reading = Reading(TASKS.get(config.problem_type or "", "softmax"))
-    return replace(Loaded(name, model, preprocessing, names, notes + told), reading=reading)
+    return Loaded(name, model, preprocessing, _names(config), notes + told, reading)
+
+
+def _names(config: Any) -> tuple[str, ...]:
+    """Of the classes; none where nobody named them."""
+    names = tuple(str(config.id2label[k]) for k in range(config.num_labels)) if config.id2label else ()
+    return () if all(map(UNNAMED.fullmatch, names)) else names
 
 
 def _config(kind: Any, name: str, place: str) -> Any:

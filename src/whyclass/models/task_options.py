@@ -41,7 +41,7 @@ def _matrix(path: Path) -> Any:
     """The one array of a file of numpy or safetensors."""
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            return np.load(path)  # which reads no pickle
         held = load_file(path)
     except Exception as error:  # a damaged file makes the readers raise nearly anything
         raise SettingsError(
