@@ -58,27 +58,33 @@ def explained(place: Path, factory: str, target: str, images: str, *more: str):
     )
 
 
-def test_a_task_a_table_and_names_by_index_are_taken(place):
+def test_a_task_and_a_table_are_taken(place):
     (place / "one.txt").write_text("red")
     ran = explained(
         place, "one", "red", "table.csv", "--task", "binary", "--class-names", str(place / "one.txt")
     )
     assert ran.code == 0, ran.err
-    assert ran.json["target"]["name"] == "red"
-    assert ran.json["model"]["task"] == "binary classification"
-    assert ran.json["images"][0]["image"]["labelled"] == "red" if "images" in ran.json else True
+    assert ran.json["class"]["name"] == "red"
+    assert ran.json["task"] == "binary classification"
+    assert ran.json["n_predicted"] == 3
 
 
 def test_a_function_of_a_file_and_a_pattern_are_taken(place):
     ran = explained(place, "three", "high", "*.png", "--task", f"{place / 'own.py'}:margin")
     assert ran.code == 0, ran.err
-    assert ran.json["target"]["name"] == "high"
+    assert ran.json["class"]["name"] == "high"
+
+
+def test_names_by_index_are_taken(place):
+    ran = explained(place, "three", "blue", "table.csv", "--class-names", str(place / "names.json"))
+    assert ran.code == 0, ran.err
+    assert ran.json["class"] == {"index": 2, "name": "blue"}
 
 
 def test_a_matrix_of_a_file_is_taken(place):
     ran = explained(place, "three", "0", "*.png", "--task", f"embedding:{place / 'classes.npy'}")
     assert ran.code == 0, ran.err
-    assert ran.json["model"]["task"] == "zero-shot classification"
+    assert ran.json["task"] == "zero-shot classification"
 
 
 @pytest.mark.parametrize(
