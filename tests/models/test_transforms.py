@@ -104,6 +104,21 @@ def test_any_other_is_called_as_it_is(make, exact):
     assert ("cannot be undone" in found.describe()) == (not exact)
 
 
+def test_what_differs_only_where_pictures_become_smaller_is_no_preprocessing():
+    rough = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize(40, antialias=False),
+            v2.CenterCrop(32),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    found = understood(rough)
+    assert isinstance(found, Own)
+    assert torch.equal(found.sample(a_picture((300, 200))).tensor, rough(a_picture((300, 200))))
+
+
 def test_two_transforms_are_kept_apart_and_the_same_one_is_known_again():
     def described(power: float) -> str:
         return understood(
@@ -120,6 +135,10 @@ def test_two_transforms_are_kept_apart_and_the_same_one_is_known_again():
         (7, "came as int"),
         (transforms.Compose([transforms.Resize(40), *NORMALISED]), "several sizes"),
         (transforms.Compose([transforms.RandomResizedCrop(32), *NORMALISED]), "is random"),
+        (
+            transforms.Compose([transforms.CenterCrop(32), transforms.RandomHorizontalFlip(), *NORMALISED]),
+            "is random",
+        ),
         (transforms.Compose([transforms.CenterCrop(32)]), "gives Image; needed is a float tensor"),
         (transforms.Compose([transforms.CenterCrop(32), transforms.PILToTensor()]), "gives torch.uint8"),
         (lambda picture: picture.nothing, "failed on an RGB picture: AttributeError"),

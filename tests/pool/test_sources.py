@@ -220,6 +220,17 @@ def test_a_class_is_explained_from_any_source(folder, of_folder, source):
     assert {image.image.labelled for image in found.images} == {"green"}
 
 
+def test_a_loader_of_a_part_gives_that_part():
+    part = DataLoader(Tensors(), batch_size=2, sampler=[7, 3, 5])
+    found = pool(part)
+    assert [item.label for item in found.items] == [LABELS[k] for k in (7, 3, 5)]
+    assert torch.allclose(found.sample(1, AS_IS).tensor, functional.to_tensor(PICTURES[3][0]))
+    batches = DataLoader(Tensors(), batch_sampler=[[1, 2], [4]])
+    assert [item.label for item in pool(batches).items] == [LABELS[k] for k in (1, 2, 4)]
+    single_rows = DataLoader(Tensors(), batch_size=None)
+    assert len(pool(single_rows).items) == 12
+
+
 def test_what_can_be_read_once_is_read_once():
     stream = Stream()
     found = pool(stream)

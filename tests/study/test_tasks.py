@@ -65,6 +65,23 @@ def test_one_sigmoid_is_noticed_and_read_as_binary():
     assert any("probabilities (a sigmoid" in told for told in found.warnings)
 
 
+class Maps(Colours):
+    """Logits of every cell of the layer."""
+
+    def forward(self, images):
+        return self.fc(self.features(images).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def test_a_map_of_one_logit_is_the_same_net_as_a_map_of_two():
+    weights, bias = torch.tensor(((30.0, 0.0, -30.0),)), torch.tensor((-3.0,))
+    two = Maps(torch.cat([-weights / 2, weights / 2]).tolist(), torch.cat([-bias / 2, bias / 2]).tolist())
+    found = study(Maps(weights.tolist(), bias.tolist()), PICTURES, task="binary", class_names=["red"])
+    wanted = study(two, PICTURES, class_names=("background", "red"))
+    assert found.classes() == wanted.classes()
+    assert found.classes()[0].n_images == 6
+    alike(found.explain("red"), wanted.explain("red"))
+
+
 def test_one_number_without_a_task_is_refused_with_both():
     with pytest.raises(ModelError, match=r"'binary'.*'regression'"):
         study(Colours(*REDNESS), PICTURES, class_names=None)
@@ -131,6 +148,11 @@ def test_two_numbers_have_sides_of_their_names_and_cuts_of_the_users():
     assert [one.name for one in mine.classes()] == ["ripe high", "ripe low", "cold high", "cold low"]
     assert mine.context().index.counting(2).tolist() == [k % 3 == 2 for k in range(18)]
     assert colour_mean(mine.explain("cold high").concepts[0].including[0].picture).argmax() == 2
+
+
+def test_names_of_another_number_than_the_models_are_refused():
+    with pytest.raises(ClassError, match="there are 3 class names"):
+        study(Colours(((60.0, 0.0, 0.0), (0.0, 0.0, 60.0))), PICTURES, task="regression")
 
 
 def test_the_same_number_everywhere_has_no_side():

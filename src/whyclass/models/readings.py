@@ -123,12 +123,11 @@ class Reading:
 
     def names(self, given: tuple[str, ...], classes: int) -> tuple[str, ...]:
         """Names of the classes, by what the user calls the model's outputs."""
-        if self.row.scores == VALUES and len(given) != classes:
-            outputs = (
-                given if len(given) == classes // 2 else tuple(f"output {k}" for k in range(classes // 2))
-            )
-            plain = classes == 2 and not given
-            return SIDES if plain else tuple(f"{name} {side}" for name in outputs for side in SIDES)
+        if self.row.scores == VALUES and len(given) in (0, classes // 2):
+            if not given and classes == 2:
+                return SIDES
+            outputs = given or tuple(f"output {k}" for k in range(classes // 2))
+            return tuple(f"{name} {side}" for name in outputs for side in SIDES)
         if self.kind == "binary" and len(given) == 1:
             return (f"not {given[0]}", given[0])
         return given

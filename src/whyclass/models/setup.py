@@ -83,7 +83,7 @@ def reading_at(loaded: described.Loaded, example: Tensor) -> Reading:
     if not reading.row.noticed:
         return reading
     link = link_of(loaded.model, example)
-    one = isinstance(output, Tensor) and output.numel() == 1
+    one = isinstance(output, Tensor) and (output.dim() == 1 or output.shape[1] == 1)
     kind = "binary" if one and link == "sigmoid" else reading.kind
     return dataclasses.replace(reading, kind=kind, link=link)
 

@@ -26,6 +26,9 @@ SAME = 1e-5
 BEYOND = 0.05
 """By so much of their range may pictures that are undone lie beyond it (resizing rings)."""
 
+REPEATS = 12
+"""So often is one picture transformed again: what is flipped half the time passes once in 4,096."""
+
 PROBES = ((180, 120), (120, 200), (157, 157))
 """(width, height) of pictures that a user's transform is tried on."""
 
@@ -83,12 +86,21 @@ def understood(given: Any) -> Preprocessing:
     if isinstance(given, Preprocessing):
         return given
     function = _function(given)
-    tried = [_noise(size) for size in PROBES]
+    shape = _shape(function, given)
+    wide = (int(2.3 * shape[2]) + 1, int(1.7 * shape[1]) + 1)  # ways of making smaller differ
+    tried = [_noise(size) for size in (*PROBES, wide)]
     found = [_tensor(function, given, one) for one in tried]
-    if any(
-        not torch.equal(_tensor(function, given, one), tensor)
-        for one, tensor in zip(tried, found, strict=True)
-    ):
+    for plain in _plain(given, shape):
+        if all(_agrees(plain, one, tensor) for one, tensor in zip(tried, found, strict=True)):
+            return plain
+    return _own(given, function, tried, found)
+
+
+def _shape(function: Callable[[Image.Image], Any], given: Any) -> tuple[int, ...]:
+    """Of all tensors, which have to be of one shape, and the same again and again."""
+    found = [_tensor(function, given, _noise(size)) for size in PROBES]
+    again = [_tensor(function, given, _noise(PROBES[0])) for _ in range(REPEATS)]
+    if not all(torch.equal(one, found[0]) for one in again):
         raise SettingsError(
             f"preprocessing {_name(given)} is random; give the transforms of evaluation, without augmentation"
         )
@@ -96,13 +108,9 @@ def understood(given: Any) -> Preprocessing:
     if len(sizes) > 1:
         raise SettingsError(
             f"preprocessing {_name(given)} gives images of several sizes, such as {sizes[0]} and "
-            f"{sizes[-1]}; end it "
-            "with a crop or a resize to one size"
+            f"{sizes[-1]}; end it with a crop or a resize to one size"
         )
-    for plain in _plain(given, sizes[0]):
-        if all(_agrees(plain, one, tensor) for one, tensor in zip(tried, found, strict=True)):
-            return plain
-    return _own(given, function, tried, found)
+    return sizes[0]
 
 
 def _function(given: Any) -> Callable[[Image.Image], Any]:

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+    default_convert,
+)
 
 from whyclass.errors import DataError
 from whyclass.pool.dataset_rows import file_of, image_of, label_of
@@ -30,11 +38,17 @@ def is_mapped(images: Any) -> bool:
 
 
 def behind(images: Any) -> Any:
-    """The dataset of a loader that only reads, shuffles and stacks; anything else as it is."""
-    if not is_loader(images):
-        return images
-    plain = images.collate_fn is default_collate or images.batch_size is None
-    return images.dataset if plain and is_mapped(images.dataset) else images
+    """The dataset of a loader that only reads all of it, shuffles and stacks; anything else as it is."""
+    return images.dataset if is_loader(images) and _plain(images) else images
+
+
+def _plain(loader: Any) -> bool:
+    stacks = loader.collate_fn in (default_collate, default_convert)
+    usual = type(loader.batch_sampler) in (BatchSampler, type(None))
+    drawn = type(loader.sampler) in (SequentialSampler, RandomSampler)
+    if not (stacks and usual and drawn and is_mapped(loader.dataset)):
+        return False
+    return len(loader.sampler) == len(loader.dataset) and not getattr(loader.sampler, "replacement", False)
 
 
 def read_once(images: Any) -> tuple[list[Any], list[Any], list[str | None], str]:
