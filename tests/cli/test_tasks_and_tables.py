@@ -47,6 +47,8 @@ def explained(place: Path, factory: str, target: str, images: str, *more: str):
             place / images,
             "--store",
             place / "store",
+            "--resize",
+            "32",
             "--crop",
             "32",
             "--mean",
