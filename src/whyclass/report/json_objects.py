@@ -46,6 +46,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
     return {
         "class": {"index": found.target.index, "name": found.target.name},
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "n_images": found.n_images,
         "n_predicted": found.n_predicted,
@@ -71,6 +72,7 @@ def of_contrast(found: Contrast) -> dict[str, Any]:
         "class": _named(a.explanation.target),
         "against": _named(b.explanation.target),
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "pool": pool_text.as_object(found.pool),
         "contrast_by": found.settings.get("contrast_by", "plane"),

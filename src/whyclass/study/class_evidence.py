@@ -214,6 +214,8 @@ def _never_predicted(context: Context, target: int) -> str:
     )
     if context.task.dense:
         seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
+    elif context.task.several:
+        seen = f"told of none of the pool's {usable.size} images (score above {HALF:g})"
     else:
         seen = f"predicted for none of the pool's {usable.size} images"
     return f"class {context.name(target)!r} is {seen}; {near}"

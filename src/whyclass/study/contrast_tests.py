@@ -77,13 +77,13 @@ class Attempt:
     def rows(self) -> slice | np.ndarray:
         """Which of the source's images take part: those that do not count for the target as well.
 
-        A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
+        A classifier predicts one class, so all do. Where images may be of several classes and each shows both
         classes, those take part that are called the source, or all where none is.
         """
         if self.only is not None:
             return self.only
         task = self.context.task
-        if not task.dense:
+        if not task.plural:
             return slice(None)
         scores = self.context.index.scores(self.source.chosen)
         alone = ~task.counts(scores, self.target)
