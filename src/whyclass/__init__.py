@@ -45,6 +45,7 @@ _HOMES = {
     "models.described": "Loaded",
     "models.loading": "load",
     "models.preprocessing": "Preprocessing",
+    "models.readings": "Reading",
     "progress": "Progress",
     "records": "Audit Contrast Explanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
 from helpers.planted_world import QUICK, whyclass
-from whyclass.cli import gate, project
+from whyclass.cli import gate, options, panels, project
 from whyclass.planted.project import write_project
 from whyclass.settings import Settings
 
@@ -115,6 +116,21 @@ def test_a_store_brings_no_code(world, tmp_path, monkeypatch):
         (store / "made_by.json").write_text(json.dumps({**kept, "model": model}))
         ran = whyclass("explain", "--store", store, "--class", "hawk")
         assert (ran.code, "Missing option '--model'" in ran.message) == (2, True)
+    (store / "made_by.json").write_text(json.dumps({**kept, "task": f"{store / 'evil.py'}:read"}))
+    ran = whyclass("explain", "--store", store, "--class", "hawk")
+    assert (ran.code, "Missing option '--model'" in ran.message) == (2, True)
+
+
+def test_every_shared_option_may_stand_in_the_file_or_is_told_here(tmp_path):
+    shared = set(inspect.signature(options._opened).parameters) | {"layer"}
+    assert shared - set(project.KEYS) == {"change", "as_json", "quiet"}  # [settings]; told at each call
+    assert shared <= {*panels.GROUPS}
+    (tmp_path / project.FILE).write_text(
+        'model = "a/net.py:build"\ntask = "embedding:bank.npy"\nmean = 0.5\n'
+    )
+    read = project.read(tmp_path / project.FILE)
+    assert read["model"] == f"{tmp_path / 'a' / 'net.py'}:build"
+    assert read["task"] == f"embedding:{tmp_path / 'bank.npy'}"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +163,9 @@ def test_settings_are_listed_with_the_papers_values(tmp_path, monkeypatch):
     assert (rows["copies"]["value"], rows["copies"]["paper"]) == ("3", "20")
     assert (rows["baseline"]["value"], rows["baseline"]["paper"]) == ("ones", "white")
     assert rows["controls"]["paper"] is None
-    assert rows["shifts"]["paper"] == rows["shifts"]["value"]
+    papers = {name: row["paper"] for name, row in rows.items() if row["paper"] is not None}
+    kept = {name: rows[name]["presets"]["paper"] for name in papers}
+    assert {name for name in papers if papers[name] != kept[name]} == {"layout"}  # a mosaic where it must be
     assert all(row["does"] for row in found)
     shown = whyclass("settings")
     assert max(map(len, shown.out.splitlines()[:-1])) <= 80

@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[str, str | None]] = {
     "crop": (MODEL, "PIXELS"),
     "mean": (MODEL, "NUMBERS"),
     "std": (MODEL, "NUMBERS"),
+    "task": (MODEL, "TASK"),
     "device": (MODEL, "DEVICE"),
     "images": (IMAGES, "FOLDER"),
     "labels": (IMAGES, "FILE"),

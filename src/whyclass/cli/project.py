@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ KEYS = {
     "crop": WHOLE,
     "mean": NUMBERS,
     "std": NUMBERS,
+    "task": TEXT,
     "device": TEXT,
     "images": PLACES,
     "labels": PLACE,
@@ -44,11 +45,14 @@ KEYS = {
 }
 """Shared parameters that a file may give, and what each is."""
 
-OF_MODEL = ("model", "layer", "weights", "class_names", "resize", "crop", "mean", "std", "store")
+OF_MODEL = ("model", "layer", "task", "weights", "class_names", "resize", "crop", "mean", "std", "store")
 """What makes no sense beside another model: where one is named on the command line, these are not taken."""
 
-FACTORY = ".py:"
-"""In the name of a model that is made by a file."""
+CODE = ("model", "task")
+"""What may name a function in a file, which is then run."""
+
+FACTORY, MATRIX = ".py:", "embedding:"
+"""In the text of what names a function in a file; before the file of a matrix."""
 
 SETTINGS = "settings"
 """The table of changed settings."""
@@ -163,7 +167,7 @@ def _read(key: str, kind: str, value: Any, folder: Path) -> Any:
         NUMBERS: _listed,
         PLACES: lambda _: [folder / one for one in several],
         PLACE: lambda one: folder / one,
-        TEXT: lambda one: str(folder / one) if key == "model" and FACTORY in one else one,
+        TEXT: lambda one: _with_place(one, folder.joinpath) if key in CODE else one,
     }
     return placed.get(kind, lambda one: one)(value)
 
@@ -184,11 +188,21 @@ def _remembered(store: Path) -> dict[str, Any]:
         found = _parsed(remembered(store), Path())
     except SettingsError:  # of another version
         return {}
-    file = str(found.get("model", "")).partition(FACTORY)
     # a store may come from anybody: it must not bring code that its options then run
-    if file[1] and (not os.path.isabs(file[0]) or Path(file[0]).resolve().is_relative_to(store.resolve())):
-        return {}
-    return found
+    return {} if any(_brought(str(found.get(name, "")), store) for name in CODE) else found
+
+
+def _brought(text: str, store: Path) -> bool:
+    """Whether what names a function names one in the store, or in a file that depends on where one is."""
+    file, code, _ = text.partition(FACTORY)
+    return bool(code) and (not os.path.isabs(file) or Path(file).resolve().is_relative_to(store.resolve()))
+
+
+def _with_place(text: str, place: Callable[[str], Any]) -> str:
+    """The text of an option with the file in it put somewhere; a library's model has none."""
+    if text.startswith(MATRIX):
+        return f"{MATRIX}{place(text.removeprefix(MATRIX))}"
+    return str(place(text)) if FACTORY in text else text
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -197,9 +211,9 @@ def _plain(name: str, value: Any) -> Any:
         return dict(pair.split("=", 1) for pair in value)
     if KEYS[name] == PLACES:
         return [os.path.abspath(one) for one in value]
-    if KEYS[name] == PLACE or (name == "model" and FACTORY in value):
+    if KEYS[name] == PLACE:
         return os.path.abspath(value)
-    return value
+    return _with_place(value, os.path.abspath) if name in CODE else value
 
 
 def _tell(where: Path, taken: dict[str, Any], told: bool) -> None:

@@ -29,6 +29,7 @@ from whyclass.records import (
 from whyclass.report import (
     contrast_text,
     contrast_verdict,
+    contrast_ways,
     curves,
     explanation_text,
     layer_choice_text,
@@ -133,6 +134,7 @@ SAID = {
     "verdicts": verdict,
     "explanation_text": explanation_text,
     "contrast_text": contrast_text,
+    "contrast_ways": contrast_ways,
     "contrast_verdict": contrast_verdict,
     "curves": curves,
     "sources_text": sources_text,

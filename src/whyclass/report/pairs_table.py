@@ -11,6 +11,7 @@ from whyclass import intervals
 from whyclass.models.class_labels import are_imagenets
 from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report import pool_text
+from whyclass.report.contrast_ways import at_chance
 from whyclass.report.paper_tables import LEAST
 from whyclass.report.published_numbers import PAPER_SHIFTS, Value
 
@@ -135,6 +136,7 @@ def notes(found: Pairs) -> list[str]:
             f"Balanced accuracy of the hyperplanes on images not seen: {own.held_out[0]:.3f} on average over "
             f"{own.held_out[1]} pairs."
         )
+    said += at_chance(found.pairs)
     counts = [pair.shifting.n for pair in found.pairs]
     said.append(f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs.")
     if _of_imagenet(found):

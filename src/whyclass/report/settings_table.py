@@ -14,6 +14,7 @@ PAPER = {
     **{"images": "60", "copies": "20", "noise": "0.25", "baseline": "white", "relu": "after"},
     **{"method": "deeplift", "concepts": "6", "crops": "8", "pool": "2", "crop_at": "paper"},
     **{"layout": "stacked", "cut": "0.25", "epochs": "100", "rate": "0.01", "fill": "zero"},
+    "shift_unit": "normal",
     "shifts": "0,0.5,1,2,10,15,20,35,50,200",
 }
 """What the paper's text gives; it is silent on the others, or has no such thing."""
