@@ -25,6 +25,13 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparison import (
+    CarriedClass,
+    ComparedClass,
+    ComparedConcept,
+    Comparison,
+    MethodResult,
+)
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
@@ -81,9 +88,13 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "CarriedClass",
     "ChosenScore",
     "ClassImage",
     "ClassResult",
+    "ComparedClass",
+    "ComparedConcept",
+    "Comparison",
     "Completeness",
     "Concept",
     "Contrast",
@@ -104,6 +115,7 @@ __all__ = [
     "LayerChoice",
     "LeftOut",
     "MeanScores",
+    "MethodResult",
     "ModelInfo",
     "Moved",
     "Null",

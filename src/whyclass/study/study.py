@@ -24,9 +24,19 @@ from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
 from whyclass.progress_bars import shown
-from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
+from whyclass.records import (
+    Audit,
+    Comparison,
+    Contrast,
+    Explanation,
+    InsertionTest,
+    LayerChoice,
+    Pairs,
+    Record,
+)
 from whyclass.settings import Settings, plain
 from whyclass.study import audit as study_audit
+from whyclass.study import compare as study_compare
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures
 from whyclass.study import explain as study_explain
@@ -268,6 +278,31 @@ class Study(OpenedModel):
             return study_contrast.pairs_of(context, wanted)
 
         return self._kept_or_made(Pairs, "pairs", wanted, make)
+
+    def compare(self, classes: Sequence[str | int], methods: Sequence[str] | None = None) -> Comparison:
+        """Concepts of several methods in the same tests.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes, one or more.
+        methods
+            Of ``whyclass.settings.COMPARED_METHODS``, or ``file:PATH`` of a ``.safetensors`` or ``.npz``
+            matrix (k, channels); the default is all of the former.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, given twice, or predicted for no image of the pool.
+        SettingsError
+            If a method is unknown, or needs a library that is not installed.
+        DataError
+            If a file holds no directions of the layer.
+        """
+        wanted = study_compare.checked_targets([self._resolved(name) for name in classes])
+        self._check_unchanged()
+        context = self.context()
+        return study_compare.comparison(context, wanted, study_compare.methods_of(context, methods))
 
     def audit(
         self,
