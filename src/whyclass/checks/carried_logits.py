@@ -6,19 +6,19 @@ Notation
     a cell of an image, and the baseline's at the same place. ``m_cj`` the multiplier of class ``c`` there:
     DeepLift's averaged Jacobian.
 ``w_jk``, ``v_jk``
-    what the cell, and the baseline's, hold of direction ``d_k`` (non-negative least squares); ``r_j``, ``s_j``
-    what is left of either.
+    what the cell, and the baseline's, hold of direction ``d_k`` (non-negative least squares); ``r_j``,
+    ``s_j`` what is left of either.
 
 Derivation
 ----------
-DeepLift is complete: ``y_c = f_c(a) - f_c(b) = sum_j m_cj (a_j - b_j)``. Put ``a_j = sum_k w_jk d_k + r_j`` and
-``b_j = sum_k v_jk d_k + s_j`` in:
+DeepLift is complete: ``y_c = f_c(a) - f_c(b) = sum_j m_cj (a_j - b_j)``. With ``a_j = sum_k w_jk d_k + r_j``
+and ``b_j = sum_k v_jk d_k + s_j`` this is
 
 ``y_c = sum_k [sum_j (m_cj d_k) (w_jk - v_jk)] + sum_j m_cj (r_j - s_j)``.
 
 The first term is what the concepts carry, one summand for each of them, and the second what they leave.
-The multipliers are the image's own and know nothing of the concepts, so that nothing is learnt or fitted that
-could make up for what these lack. Where the mean over cells and a linear layer follow, ``m_cj`` is the class's
+The multipliers are the image's own and know nothing of the concepts, so that nothing is fitted that could
+make up for what these lack. Where the mean over cells and a linear layer follow, ``m_cj`` is the class's
 weight over the number of cells whatever the image, and the sum is the linear surrogate of SURF
 (https://arxiv.org/abs/2504.10833), less that of the baseline: this is the same measure for layers which
 anything may follow. Directions that span all cells carry everything; none carry nothing.
@@ -49,8 +49,8 @@ Embed = Callable[[np.ndarray], np.ndarray]
 class Multipliers:
     """Of ``n`` images and some classes.
 
-    ``values`` has shape (n, C, c, h, w) in logits per activation, ``differences`` (n, C) is ``f(a) - f(b)``, and
-    ``baseline`` (1, c, h, w) the baseline's activations.
+    ``values`` has shape (n, C, c, h, w) in logits per activation, ``differences`` (n, C) is ``f(a) - f(b)``,
+    and ``baseline`` (1, c, h, w) the baseline's activations.
     """
 
     classes: tuple[int, ...]
@@ -111,8 +111,9 @@ class CarriedLogits:
     carried
         Mean of what each concept carries of it (C, k).
     kept
-        ``1 - sum |y - y'| / sum |y|`` over images and classes, with ``y'`` what all concepts carry together: 1
-        where every class's logit is carried in every image, 0 where nothing is; below 0 where they mislead.
+        ``1 - sum |y - y'| / sum |y|`` over images and classes, with ``y'`` what all concepts carry together:
+        1 where every class's logit is carried in every image, 0 where nothing is; below 0 where they
+        mislead.
     """
 
     classes: tuple[int, ...]

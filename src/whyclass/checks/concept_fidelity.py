@@ -45,7 +45,7 @@ class Asked:
     target: int
 
     def logits(self, activations: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Every class's logit (m, C), float64, of activations (m, c, h, w) that stand for those of ``rows``."""
+        """Every class's logit (m, C), float64, of activations (m, c, h, w) standing for ``rows``."""
         given = np.arange(len(activations)) if rows is None else rows
         found, step = [], self.split.together(BATCH)
         with torch.no_grad():
@@ -98,8 +98,8 @@ def design(k: int, points: int = DESIGN) -> np.ndarray:
 def total_indices(outputs: np.ndarray, k: int) -> np.ndarray:
     """Sobol's total index (k,) of each of k inputs, from outputs (points * (k + 2),) of `design`; Jansen's.
 
-    ``S_i = sum (f(A) - f(A with B's column i))^2 / (2 N var f(A))``: the share of the variance of ``f`` that is
-    gone where all inputs but the i-th are known. All 0 where ``f`` does not vary.
+    ``S_i = sum (f(A) - f(A with B's column i))^2 / (2 N var f(A))``: the share of the variance of ``f``
+    that is left where all inputs but the i-th are known. All 0 where ``f`` does not vary.
 
     References
     ----------
@@ -141,8 +141,8 @@ def curves(asked: Asked, W: np.ndarray, D: np.ndarray, order: Sequence[int]) -> 
     """C-insertion and C-deletion.
 
     *Inserted*: nothing but the first j concepts is rebuilt. *Deleted*: all but those are. *Beside the rest*:
-    what the concepts do not rebuild, ``A - W D``, stays, so that before the first deletion the activations are
-    the model's own. The mean of a curve is the area under it: of insertion high is good, of deletion low.
+    what the concepts do not rebuild, ``A - W D``, stays, so that before the first deletion the activations
+    are the model's own. The mean of a curve is the area under it: of insertion high is good, of deletion low.
 
     References
     ----------

@@ -220,7 +220,7 @@ def _result(shared: Shared, one: Candidate, places: Places, others: list[Places]
         target=own.context.prediction(target, shared.own.score),
         concepts=_concepts(shared, own, judged, places, head),
         prediction_test=judged.tests,
-        measures=_numbers(judged, own.found) | head.numbers,
+        measures=_numbers(judged) | head.numbers,
         carried=head.classes,
         refits=judged.refits,
     )
@@ -250,9 +250,9 @@ def _concepts(
     return tuple(found)
 
 
-def _numbers(judged: Judged, found: Factors) -> dict[str, float]:
+def _numbers(judged: Judged) -> dict[str, float]:
     """What the prediction tests, contributions and refits say, by name of the measure."""
-    tests, numbers = judged.tests, {"residual": found.residual}
+    tests, numbers = judged.tests, dict[str, float]()
     for name in ("including", "excluding"):
         if (test := getattr(tests, name)) is not None:
             numbers |= {f"test_{name}": test.score, f"passed_{name}": float(test.predicted)}

@@ -76,8 +76,8 @@ Find = Callable[[Material], Factors]
 class Method:
     """A row of the table.
 
-    ``find`` gives unit directions with the method's own embeddings; ``fit`` is how any activations are embedded
-    in them for the measures that all methods take. ``digest`` is of a file that it reads.
+    ``find`` gives unit directions with the method's own embeddings; ``fit`` is how any activations are
+    embedded in them for the measures that all methods take. ``digest`` is of a file that it reads.
     """
 
     name: str

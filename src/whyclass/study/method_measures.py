@@ -22,7 +22,7 @@ IMAGES, VARIED, ATTRIBUTED = 16, 8, 8
 indices, and those whose multipliers are found."""
 
 RIVALS, OTHERS = 7, 8
-"""Classes beside the class itself whose logits are asked for: the highest ones on its images, and drawn ones."""
+"""Classes beside the class whose logits are asked for: the highest ones on its images, and drawn ones."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def head_measures(own: ClassEvidence, head: HeadAsked, D: np.ndarray, fit: Fit) 
     varied = evenly(len(W), VARIED)
     importance = concept_fidelity.importances(_some(asked, varied), W[varied], D)
     curves = concept_fidelity.curves(asked, W, D, np.argsort(-importance, kind="stable").tolist())
+    left = np.linalg.norm(asked.activations - rebuilt(W, D))
     numbers = {
+        "residual": float(left / max(np.linalg.norm(asked.activations), np.finfo(float).tiny)),
         "ice_error": kept.error,
         "ice_agreement": kept.agreement,
         "insertion": float(curves.inserted.mean()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ def read_directions(path: Path, channels: int) -> OwnDirections:
     Raises
     ------
     DataError
-        If the file is missing, of another kind, or holds other than one matrix; if its rows are not as long as
-        the layer has channels; or if one is zero or not finite.
+        If the file is missing, of another kind, or holds other than one matrix; if its rows are not as long
+        as the layer has channels; or if one is zero or not finite.
     """
     if path.suffix not in READERS:
         raise DataError(f"{path}: directions are read from {' or '.join(READERS)}, not from {path.suffix!r}")
@@ -71,8 +72,6 @@ def check_directions(rows: np.ndarray, channels: int, named: str) -> None:
 
 
 def _of_npz(content: bytes) -> dict[str, np.ndarray]:
-    import io
-
     with np.load(io.BytesIO(content)) as archive:
         return {name: archive[name] for name in archive.files}
 

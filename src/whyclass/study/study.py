@@ -13,20 +13,18 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from whyclass.errors import ClassError, ModelError
+from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import name_of, resolve
+from whyclass.models.class_names import name_of
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import opened, versions
-from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
 from whyclass.progress_bars import shown
 from whyclass.records import (
     Audit,
-    Comparison,
     Contrast,
     Explanation,
     InsertionTest,
@@ -36,18 +34,17 @@ from whyclass.records import (
 )
 from whyclass.settings import Settings, plain
 from whyclass.study import audit as study_audit
-from whyclass.study import compare as study_compare
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures
 from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.context import OpenedModel
+from whyclass.study.comparing import Comparing
 from whyclass.study.layer_choice import AUTO, choose_layer
 
 Made = TypeVar("Made", bound=Record)
 
 
-class Study(OpenedModel):
+class Study(Comparing):
     """A model, a layer and a pool of images, ready to be asked about classes.
 
     Parameters
@@ -279,31 +276,6 @@ class Study(OpenedModel):
 
         return self._kept_or_made(Pairs, "pairs", wanted, make)
 
-    def compare(self, classes: Sequence[str | int], methods: Sequence[str] | None = None) -> Comparison:
-        """Concepts of several methods in the same tests.
-
-        Parameters
-        ----------
-        classes
-            Names or indexes, one or more.
-        methods
-            Of ``whyclass.settings.COMPARED_METHODS``, or ``file:PATH`` of a ``.safetensors`` or ``.npz``
-            matrix (k, channels); the default is all of the former.
-
-        Raises
-        ------
-        ClassError
-            If a class is unknown, given twice, or predicted for no image of the pool.
-        SettingsError
-            If a method is unknown, or needs a library that is not installed.
-        DataError
-            If a file holds no directions of the layer.
-        """
-        wanted = study_compare.checked_targets([self._resolved(name) for name in classes])
-        self._check_unchanged()
-        context = self.context()
-        return study_compare.comparison(context, wanted, study_compare.methods_of(context, methods))
-
     def audit(
         self,
         classes: Sequence[str | int] | None = None,
@@ -401,13 +373,6 @@ class Study(OpenedModel):
             return True
         self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
         return False
-
-    def _resolved(self, wanted: str | int) -> int:
-        return resolve(wanted, self.loaded.class_names, self.task.classes)
-
-    def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
-            raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
         if a == b:
