@@ -225,15 +225,19 @@ def means(found: Comparison) -> dict[str, dict[str, Mean]]:
     }
 
 
-def best(found: Comparison) -> dict[str, str]:
-    """By measure that ranks, the method with the best mean; of equal ones the first."""
+def best(found: Comparison) -> dict[str, tuple[str, ...]]:
+    """By measure that ranks, the methods with the best mean: several where they are equal."""
     told, winners = means(found), {}
     for measure in present(found):
         own = {method: row[measure.name].value for method, row in told.items() if measure.name in row}
         if measure.better and own:
-            turn = -1.0 if measure.better == "high" else 1.0
-            winners[measure.name] = min(own, key=lambda method: turn * own[method])
+            top = (max if measure.better == "high" else min)(own.values())
+            winners[measure.name] = tuple(method for method, value in own.items() if abs(value - top) < TIE)
     return winners
+
+
+TIE = 1e-6
+"""Means that differ by less are equal."""
 
 
 def columns(found: Comparison) -> dict[str, list[Any]]:

@@ -25,14 +25,17 @@ def sentence(found: Comparison) -> str:
     """Which method is first by what; where a method that is not ours wins, it is said first."""
     winners = comparison_measures.best(found)
     by_method: dict[str, list[str]] = {}
-    for name, method in winners.items():
-        if name in SHORT:
-            by_method.setdefault(method, []).append(BY_NAME[name].title)
+    for name, methods in winners.items():
+        if name in SHORT and len(methods) == 1:
+            by_method.setdefault(methods[0], []).append(BY_NAME[name].title)
     order = sorted(by_method, key=lambda method: (method == "whyclass", -len(by_method[method])))
     said = [f"{method} is first in {', '.join(by_method[method])}" for method in order]
-    classes = words.plural(len(found.classes), "class").replace("classs", "classes")
-    few = "" if len(found.classes) > 2 else "; of so few classes the next one may turn it round"
-    return f"By the mean of {classes}, {'; '.join(said)}{few}."
+    n = len(found.classes)
+    classes = "this one class" if n == 1 else f"the mean of {words.word(n)} classes"
+    few = "" if n > 2 else " Of so few classes the next one may turn it round."
+    if not said:
+        return f"By {classes}, no method alone is first in anything.{few}"
+    return f"By {classes}, {'; '.join(said)}.{few}"
 
 
 def heading(found: Comparison) -> list[str]:
@@ -52,7 +55,7 @@ def lines(found: Comparison) -> list[list[str]]:
         [
             words.clean(method),
             *(
-                _cell(told[method].get(measure.name), winners.get(measure.name) == method)
+                _cell(told[method].get(measure.name), method in winners.get(measure.name, ()))
                 for measure in shown(found)
             ),
         ]
@@ -139,7 +142,7 @@ def as_object(found: Comparison) -> dict[str, Any]:
         "means": {
             method: {name: codec.to_json(mean) for name, mean in row.items()} for method, row in told.items()
         },
-        "best": comparison_measures.best(found),
+        "best": codec.to_json(comparison_measures.best(found)),
         "classes": [_class_object(one) for one in found.classes],
         "warnings": list(found.warnings),
         "settings": found.settings,
