@@ -42,13 +42,14 @@ def pooled(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _distinct(masks: np.ndarray) -> np.ndarray:
     """Of masks (s, pixels), those that no earlier one covers by more than ``OVERLAP``."""
+    masks = masks[masks.any(1)]
     area = masks.sum(1).astype(float)
     both = masks.astype(np.float32) @ masks.T.astype(np.float32)
     ratio = both / (area[:, None] + area[None, :] - both)
     kept: list[int] = []
-    for number in np.flatnonzero(area):
+    for number in range(len(masks)):
         if not (ratio[number, kept] > OVERLAP).any():
-            kept.append(int(number))
+            kept.append(number)
     return masks[kept]
 
 

@@ -17,7 +17,7 @@ from whyclass.records import CarriedClass
 from whyclass.settings import seed_of
 from whyclass.study.class_evidence import ClassEvidence
 
-IMAGES, VARIED, ATTRIBUTED = 16, 8, 8
+IMAGES, VARIED, ATTRIBUTED = 16, 6, 8
 """Images that are finished from what concepts rebuild; of them those whose embeddings are varied for Sobol's
 indices, and those whose multipliers are found."""
 
