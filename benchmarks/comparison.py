@@ -68,17 +68,18 @@ def main() -> None:
         one.add_argument("--threads", type=int, default=2)
         if name == "planted":
             one.add_argument("--seeds", type=int, default=10)
+            one.add_argument("--first", type=int, default=0, help="seed to begin with")
         else:
             one.add_argument("--layer", default="layer4.2")
             one.add_argument("--classes", type=int, default=50, help="those predicted most")
             one.add_argument("--only", default="", help="indexes or names of classes, with commas")
             one.add_argument("--store", type=Path, required=True)
     told = commands.add_parser("print")
-    told.add_argument("rows", type=Path)
+    told.add_argument("rows", type=Path, nargs="+")
     told.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     if options.command == "print":
-        _print(json.loads(options.rows.read_text()), options.markdown)
+        _print([row for file in options.rows for row in json.loads(file.read_text())], options.markdown)
         return
     torch.set_num_threads(options.threads)
     {"planted": _planted, "resnet50": _resnet50}[options.command](options)
@@ -103,7 +104,7 @@ class Rows:
 
 def _planted(options: argparse.Namespace) -> None:
     rows, methods = Rows(options), options.methods.split(",")
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             study = None
             for name in CLASSES:

@@ -7,8 +7,8 @@ from torch import nn
 
 from helpers.published_craft import published
 from whyclass.checks import concept_fidelity
-from whyclass.checks.concept_fidelity import Asked
-from whyclass.concepts.reconstruction import embedded, rebuilt
+from whyclass.checks.concept_fidelity import Asked, rebuilt
+from whyclass.concepts.reconstruction import embedded
 from whyclass.models.split import split
 
 

@@ -18,7 +18,6 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from whyclass.concepts.reconstruction import rebuilt
 from whyclass.models.split import Split
 from whyclass.models.tasks import class_logits, softmax
 
@@ -67,6 +66,11 @@ class Kept:
 
     error: float
     agreement: float
+
+
+def rebuilt(embeddings: np.ndarray, D: np.ndarray) -> np.ndarray:
+    """Activations (n, c, h, w), float32, of embeddings (n, h, w, k)."""
+    return np.moveaxis(embeddings @ D, -1, 1).astype(np.float32)
 
 
 def ice(before: np.ndarray, after: np.ndarray, target: int) -> Kept:

@@ -45,11 +45,6 @@ def embedded(activations: np.ndarray, D: np.ndarray, fit: Fit = nonnegative) -> 
     return fit(cells_of(activations), D).reshape(n, h, w, len(D))
 
 
-def rebuilt(embeddings: np.ndarray, D: np.ndarray) -> np.ndarray:
-    """Activations (n, c, h, w), float32, of embeddings (n, h, w, k)."""
-    return np.moveaxis(embeddings @ D, -1, 1).astype(np.float32)
-
-
 def dictionary(D: np.ndarray, activations: np.ndarray, fit: Fit = nonnegative) -> Factors:
     """Directions (k, c) as concepts of activations (n, c, h, w): unit rows, largest share first.
 
@@ -62,6 +57,6 @@ def dictionary(D: np.ndarray, activations: np.ndarray, fit: Fit = nonnegative) -
     order = np.argsort(-mass, kind="stable")
     total = mass.sum()
     shares = mass[order] / total if total > 0 else np.full(len(D), 1 / len(D))
-    left = float(np.linalg.norm(activations - rebuilt(embeddings, D)))
+    left = float(np.linalg.norm(cells_of(activations) - embeddings.reshape(-1, len(D)) @ D))
     residual = left / max(float(np.linalg.norm(activations)), np.finfo(float).tiny)
     return Factors(D[order], embeddings[..., order].astype(np.float32), shares, residual, True)

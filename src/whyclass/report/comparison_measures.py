@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from whyclass import intervals
+from whyclass.plain_text import clean
 from whyclass.records import Comparison, MethodResult
 from whyclass.settings import seed_of
 
@@ -248,12 +249,12 @@ def columns(found: Comparison) -> dict[str, list[Any]]:
 
 def _row(found: Comparison, result: MethodResult) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "model": found.model.name,
-        "layer": found.model.layer,
+        "model": clean(found.model.name),
+        "layer": clean(found.model.layer),
         "class_index": result.target.index,
-        "class_name": result.target.name,
-        "method": result.method,
+        "class_name": clean(result.target.name),
+        "method": clean(result.method),
         "concepts": len(result.concepts),
-        "problem": result.problem,
+        "problem": clean(result.problem),
     }
     return row | {measure.name: result.measures.get(measure.name) for measure in MEASURES}

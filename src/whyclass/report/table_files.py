@@ -7,7 +7,6 @@ import io
 from typing import Any
 
 from whyclass.errors import SettingsError
-from whyclass.plain_text import clean
 
 
 def table_file(columns: dict[str, list[Any]], suffix: str) -> bytes:
@@ -18,9 +17,6 @@ def table_file(columns: dict[str, list[Any]], suffix: str) -> bytes:
     SettingsError
         If the suffix is another one, or pyarrow, which writes Parquet, is not installed.
     """
-    columns = {
-        name: [clean(one) if isinstance(one, str) else one for one in own] for name, own in columns.items()
-    }
     if suffix == ".csv":
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

@@ -257,20 +257,21 @@ def _numbers(judged: Judged) -> dict[str, float]:
         if (test := getattr(tests, name)) is not None:
             numbers |= {f"test_{name}": test.score, f"passed_{name}": float(test.predicted)}
     numbers |= _of_nulls(_decisive(tests))
-    done = [one.contribution for one in judged.concepts if one.contribution]
-    if done:
-        numbers |= {
-            "necessity": float(np.mean([one.necessity for one in done])),
-            "sufficiency": float(np.mean([one.sufficiency for one in done])),
-            "needed": float(np.mean([one.needed for one in done])),
-        }
-    steady = [one.stability for one in judged.concepts if one.stability]
-    if steady:
-        numbers |= {
-            "stability": float(np.mean([one.mean for one in steady])),
-            "least_stability": float(np.mean([one.least for one in steady])),
-        }
+    numbers |= _mean("necessity sufficiency needed", [one.contribution for one in judged.concepts])
+    steady = _mean("mean least", [one.stability for one in judged.concepts])
+    numbers |= {STEADY[name]: value for name, value in steady.items()}
     return numbers | ({"same_tests": judged.refits.same} if judged.refits else {})
+
+
+STEADY = {"mean": "stability", "least": "least_stability"}
+"""Measures by the name that they have in a `Stability`."""
+
+
+def _mean(names: str, parts: Sequence[Any]) -> dict[str, float]:
+    """Means of fields over the concepts; none where a concept has no such part."""
+    if not all(parts):
+        return {}
+    return {name: float(np.mean([getattr(one, name) for one in parts])) for name in names.split()}
 
 
 def _decisive(tests: PredictionTests) -> PredictionTest:

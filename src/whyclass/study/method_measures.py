@@ -11,8 +11,8 @@ import torch
 from whyclass.attribution.smoothgrad import Baseline
 from whyclass.checks import carried_logits, concept_fidelity
 from whyclass.checks.carried_logits import CarriedLogits, Multipliers
-from whyclass.checks.concept_fidelity import Asked, LinearHead
-from whyclass.concepts.reconstruction import Fit, embedded, rebuilt
+from whyclass.checks.concept_fidelity import Asked, LinearHead, rebuilt
+from whyclass.concepts.reconstruction import Fit, embedded
 from whyclass.records import CarriedClass
 from whyclass.settings import seed_of
 from whyclass.study.class_evidence import ClassEvidence
