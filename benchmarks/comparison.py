@@ -73,6 +73,9 @@ def main() -> None:
         else:
             one.add_argument("--layer", default="layer4.2")
             one.add_argument("--classes", type=int, default=50, help="those predicted most")
+            one.add_argument(
+                "--timed", action="store_true", help="explain each class first, and tell how long"
+            )
             one.add_argument("--only", default="", help="indexes or names of classes, with commas")
             one.add_argument("--store", type=Path, required=True)
     told = commands.add_parser("print")
@@ -159,6 +162,10 @@ def _resnet50(options: argparse.Namespace) -> None:
     for target in wanted:
         if not rows.lacks(**{"class": target, "layer": options.layer}):
             continue
+        if options.timed:
+            started = time.perf_counter()
+            study.explain(target)
+            print(f"{context.name(target)}, explained: {time.perf_counter() - started:.1f} s", flush=True)
         started = time.perf_counter()
         found = study.compare([target], methods)
         print(f"{context.name(target)}: {time.perf_counter() - started:.1f} s", flush=True)
