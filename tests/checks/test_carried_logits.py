@@ -44,6 +44,14 @@ def test_directions_that_span_all_carry_every_logit(layer):
     assert found.whole == pytest.approx(change.mean(0), abs=1e-4)
 
 
+def test_of_signed_cells_directions_of_both_signs_carry_everything():
+    asked, baseline, _ = at("stage3.4", n=2)
+    assert asked.activations.min() < 0
+    found = found_of(asked, baseline, np.concatenate([np.eye(64), -np.eye(64)]))
+    assert found.kept == pytest.approx(1, abs=1e-3)
+    assert found_of(asked, baseline, np.eye(64)).kept < 0.9
+
+
 def test_directions_that_hold_nothing_carry_nothing(planted):
     asked, baseline, _ = planted
     found = found_of(asked, baseline, -np.eye(64)[:3])
