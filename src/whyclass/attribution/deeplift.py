@@ -176,22 +176,18 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     )
 
 
-def multipliers(head: Head, activations: Tensor, tape: Tape, target: Target) -> Attribution:
-    """As ``attribute``, with the averaged Jacobian itself as ``values``: output per unit of each activation.
+def multipliers(head: Head, activations: Tensor, tape: Tape, target: Target) -> tuple[Tensor, Tensor]:
+    """The averaged Jacobian that ``attribute`` multiplies with, and ``f(a) - f(b)`` (n,), float64.
 
-    Times what changed, ``activations - baseline``, it is the attribution; times any other change it is what
-    this one would count for.
+    Of the activations' shape, in output per unit of each activation. Times what changed, ``activations -
+    baseline``, it is the attribution; times any other change it is what this one would count for.
     """
     run = _Run(tape.entries, images=len(activations) // len(tape.baseline))
     with _gradients():
         a, output = _through(run, head, activations, target)
         run.check_finished()
         (gradient,) = torch.autograd.grad(output.sum(), a, materialize_grads=True)
-    difference = output.detach().double() - tape.output.double()
-    total = ((a.detach() - tape.baseline) * gradient).sum(tuple(range(1, a.ndim)), dtype=torch.float64)
-    missed = (total - difference).abs()
-    error = torch.where(missed == 0, 0.0, missed / difference.abs())
-    return Attribution(gradient, output.detach(), difference, error, tuple(sorted(run.unruled)))
+    return gradient, output.detach().double() - tape.output.double()
 
 
 @contextmanager

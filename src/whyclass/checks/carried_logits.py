@@ -94,8 +94,7 @@ def _of_rows(
 
     base = baseline.activations.expand_as(activations)
     tape = deeplift.record(head, base, target)
-    found = deeplift.multipliers(head, activations, tape, target)
-    return found.values, found.difference
+    return deeplift.multipliers(head, activations, tape, target)
 
 
 @dataclass(frozen=True)

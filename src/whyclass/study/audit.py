@@ -284,8 +284,8 @@ def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: Pred
         AuditedConcept(
             vector=factors.concepts[k],
             share=float(factors.shares[k]),
-            including=strip_of(pictures, places["including"][k]),
-            excluding=strip_of(pictures, places["excluding"][k]) if places["excluding"][k] else None,
+            including=_strip(pictures, places["including"][k]),
+            excluding=_strip(pictures, places["excluding"][k]) if places["excluding"][k] else None,
         )
         for k in range(len(factors.concepts))
     )
@@ -326,8 +326,7 @@ def _unexplained(own: ClassEvidence, problem: str) -> Finding:
     )
 
 
-def strip_of(pictures: Pictures, places: Sequence[Place]) -> Strip:
-    """The crops at some places, with where they come from."""
+def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
     context = pictures.context
     height, width = context.preprocessing.crop
     spots = tuple(

@@ -11,7 +11,7 @@ import numpy as np
 
 from whyclass.errors import AttributionError, ClassError, SettingsError
 from whyclass.pool import nearest_crops
-from whyclass.pool.nearest_crops import Query
+from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
     AuditedConcept,
     ComparedClass,
@@ -22,18 +22,20 @@ from whyclass.records import (
     MethodResult,
     PredictionTest,
     PredictionTests,
+    Spot,
+    Strip,
 )
 from whyclass.settings import COMPARED_METHODS, OF_NULLS, plain
 from whyclass.store import key_of
 from whyclass.study import explain, trust
-from whyclass.study.audit import strip_of
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.concept_methods import Method, found_by, material_of, method_of, refitted
+from whyclass.study.concept_methods import Method, found_by, material_of, method_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
+from whyclass.study.method_halves import halves_of
 from whyclass.study.method_measures import HeadAsked, HeadMeasures, evenly, head_asked, head_measures
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
-from whyclass.study.refits import Half, halves
+from whyclass.study.refits import Half
 from whyclass.study.trust import Checked, Judged, Searched
 
 SMALL = 160
@@ -175,7 +177,7 @@ def _candidates(own: ClassEvidence, todo: Sequence[Method]) -> tuple[list[Candid
             except AttributionError as error:
                 problems[method.name] = str(error)
             else:
-                again = halves(own, factors, refitted(method, material))
+                again = halves_of(own, factors, method, material)
                 theirs = OfMethod(own.context, own.target, own.predicted, own.chosen, factors)
                 found.append(Candidate(method, theirs, tuple(again)))
             advance(1)
@@ -233,9 +235,9 @@ def _concepts(
     found = []
     for k, concept in enumerate(judged.concepts):
         heat = np.maximum(own.found.embeddings[..., k], 0)
-        excluding = strip_of(pictures, places["excluding"][k]) if places["excluding"][k] else None
+        excluding = _strip(pictures, places["excluding"][k]) if places["excluding"][k] else None
         shown = AuditedConcept(
-            concept.vector, concept.share, strip_of(pictures, places["including"][k]), excluding
+            concept.vector, concept.share, _strip(pictures, places["including"][k]), excluding
         )
         found.append(
             ComparedConcept(
@@ -248,6 +250,16 @@ def _concepts(
             )
         )
     return tuple(found)
+
+
+def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
+    """The crops at some places, with where they come from."""
+    context = pictures.context
+    size = context.preprocessing.crop
+    spots = tuple(
+        Spot(context.source(place.position), place.box(context.crops, size), place.cosine) for place in places
+    )
+    return Strip(spots, pictures.strip(places))
 
 
 def _numbers(judged: Judged) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -202,8 +202,3 @@ def found_by(method: Method, of: Material) -> Factors:
     if not np.isfinite(found.concepts).all():
         raise AttributionError(f"{method.name} found directions that are not finite")
     return found
-
-
-def refitted(method: Method, whole: Material) -> Callable[[np.ndarray, Settings, str], Factors]:
-    """What finds a method's concepts anew of some of the images, from one start."""
-    return lambda rows, settings, name: found_by(method, whole.part(rows, replace(settings, starts=1), name))

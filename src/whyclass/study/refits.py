@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from whyclass.concepts.nmf import factorise, side_by_side
 from whyclass.errors import AttributionError
 from whyclass.pool.nearest_crops import Place
 from whyclass.records import Factors, Refits, Stability
-from whyclass.settings import Settings, seed_of
+from whyclass.settings import seed_of
 from whyclass.study.class_evidence import ClassEvidence
 
 FEWEST = 4
@@ -31,43 +31,29 @@ class Half:
     images: int
 
 
-Refit = Callable[[np.ndarray, Settings, str], Factors]
-"""From rows of a class's images, settings with a seed of their own and a name of these to concepts."""
-
-
-def halves(own: ClassEvidence, factors: Factors, refit: Refit | None = None) -> list[Half]:
-    """Two disjoint halves of the images for each refit, factorised from one start of a seed of their own.
-
-    ``refit`` finds concepts in another way than the class's own.
-    """
+def halves(own: ClassEvidence, factors: Factors) -> list[Half]:
+    """Two disjoint halves of the images for each refit, factorised from one start of a seed of their own."""
     context, n = own.context, len(own.chosen)
     if n < FEWEST:
         return []
     asked = []
-    for number in range(context.settings.refits):
+    for refit in range(context.settings.refits):
         lots = [
-            seed_of(f"half {number}", context.settings.seed, context.index.items[p].digest)
-            for p in own.chosen
+            seed_of(f"half {refit}", context.settings.seed, context.index.items[p].digest) for p in own.chosen
         ]
         order = np.argsort(lots, kind="stable")
-        asked += [(rows, f"{number} {part}") for part, rows in enumerate((order[: n // 2], order[n // 2 :]))]
-    found = refit or _own(own)
-    made = side_by_side(lambda one: _half(own, factors, np.sort(one[0]), one[1], found), asked)
+        asked += [(rows, f"{refit} {part}") for part, rows in enumerate((order[: n // 2], order[n // 2 :]))]
+    made = side_by_side(lambda one: _half(own, factors, np.sort(one[0]), one[1]), asked)
     return [half for half in made if half is not None]
 
 
-def _own(own: ClassEvidence) -> Refit:
-    def refit(rows: np.ndarray, settings: Settings, name: str) -> Factors:
-        return factorise(own.activations[rows], own.evidence.scores[rows], settings, 1)
-
-    return refit
-
-
-def _half(own: ClassEvidence, factors: Factors, rows: np.ndarray, name: str, refit: Refit) -> Half | None:
+def _half(own: ClassEvidence, factors: Factors, rows: np.ndarray, name: str) -> Half | None:
     settings = own.context.settings
     seed = seed_of("refit", settings.seed, name) % 2**31
     try:
-        made = refit(rows, replace(settings, starts=1, seed=seed), name)
+        made = factorise(
+            own.activations[rows], own.evidence.scores[rows], replace(settings, starts=1, seed=seed), 1
+        )
     except AttributionError:  # nothing in this half speaks for the class
         return None
     cosine = factors.concepts @ made.concepts.T
