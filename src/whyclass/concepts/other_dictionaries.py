@@ -7,6 +7,7 @@ directions as the settings have concepts; fewer where the cells do not span so m
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -17,6 +18,9 @@ from whyclass.concepts.reconstruction import cells_of, dictionary, unrestricted
 from whyclass.errors import AttributionError
 from whyclass.records import Factors
 from whyclass.settings import Settings, seed_of
+
+PUBLISHED: dict[str, Any] = {"starts": 1, "iterations": 200, "tolerance": 1e-4}
+"""How ICE's and CRAFT's code begin and end scikit-learn's NMF: its defaults."""
 
 SEGMENT_CLUSTERS = 25
 """Clusters of segments of which the common ones are concepts (ACE)."""
@@ -31,7 +35,7 @@ def nmf_of_cells(activations: np.ndarray, settings: Settings) -> Factors:
     github.com/zhangrh93/InvertibleCE, ``ChannelReducer`` with ``sklearn.decomposition.NMF``.
     """
     n, _, h, w = activations.shape
-    return factorise(activations, np.ones((n, h, w), np.float32), replace(settings, starts=1), 1)
+    return factorise(activations, np.ones((n, h, w), np.float32), replace(settings, **PUBLISHED), 1)
 
 
 def nmf_of_crops(pooled: np.ndarray, activations: np.ndarray, settings: Settings) -> Factors:
@@ -45,7 +49,7 @@ def nmf_of_crops(pooled: np.ndarray, activations: np.ndarray, settings: Settings
     section 3.1; code: ``craft.craft_torch.Craft.fit`` of the package craft-xai.
     """
     crops = np.ascontiguousarray(pooled, np.float32)[:, :, None, None]
-    found = factorise(crops, np.ones((len(crops), 1, 1), np.float32), replace(settings, starts=1), 1)
+    found = factorise(crops, np.ones((len(crops), 1, 1), np.float32), replace(settings, **PUBLISHED), 1)
     return dictionary(found.concepts, activations)
 
 
