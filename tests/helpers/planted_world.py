@@ -27,6 +27,7 @@ QUICK = {
     "null_crops": 2,
     "null_cells": 0,
     "null_scores": 0,
+    "audit_nulls": 0,
     "fillings": 0,
     "refits": 0,
     "crops": 4,

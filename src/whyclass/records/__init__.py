@@ -32,6 +32,7 @@ from whyclass.records.comparison import (
     Comparison,
     MethodResult,
 )
+from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
@@ -95,6 +96,7 @@ __all__ = [
     "ComparedClass",
     "ComparedConcept",
     "Comparison",
+    "Comparisons",
     "Completeness",
     "Concept",
     "Contrast",
@@ -108,6 +110,7 @@ __all__ = [
     "Factors",
     "Finding",
     "Fit",
+    "HalfConcepts",
     "HeatMap",
     "Hyperplane",
     "Insertion",
@@ -119,6 +122,7 @@ __all__ = [
     "ModelInfo",
     "Moved",
     "Null",
+    "NullSet",
     "PairShift",
     "Pairs",
     "Part",

@@ -25,10 +25,11 @@ from whyclass.records import (
     Spot,
     Strip,
 )
-from whyclass.settings import COMPARED_METHODS, OF_NULLS, plain
+from whyclass.settings import COMPARED_METHODS, plain
 from whyclass.store import key_of
 from whyclass.study import explain, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.comparisons import of_explanation
 from whyclass.study.concept_methods import Method, found_by, material_of, method_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
@@ -152,19 +153,10 @@ def _shared(own: ClassEvidence) -> Shared:
     context = own.context
     pictures = Pictures(context, [own.target], dict(zip(own.chosen.tolist(), own.samples, strict=True)))
     tester = Tester(pictures, Controls(context), lean=True)
-    # halves are each method's own
-    checked = trust.checks_of(replace_settings(own, refits=0))
+    checked = trust.checks_of(own, of_explanation(context.settings))
     with context.progress.step("multipliers"):
         head = head_asked(own)
     return Shared(own, tester, masks_of(context, own.target), checked, head)
-
-
-def replace_settings(own: ClassEvidence, **changes: Any) -> ClassEvidence:
-    """The same class, with what was made of it, under other settings of the tests."""
-    changed = replace(own, context=replace(own.context, settings=replace(own.context.settings, **changes)))
-    made = ("samples", "images", "activations", "evidence", "factors", "score")
-    vars(changed).update({name: vars(own)[name] for name in made if name in vars(own)})
-    return changed
 
 
 def _candidates(own: ClassEvidence, todo: Sequence[Method]) -> tuple[list[Candidate], dict[str, str]]:
@@ -189,12 +181,13 @@ def _searched(
 ) -> list[tuple[Places, list[Places]]]:
     """Places of each candidate's concepts, and of what they are checked with, from one pass over the pool."""
     checked, clipped = shared.checked, context.clipped
-    common = checked.queries(context, shared.masks) if checked else []
+    # halves are each method's own
+    common = replace(checked, halves=()).queries(context, shared.masks) if checked else []
     asked: list[Query] = list(common)
     for one in candidates:
         asked += [
-            Query(found.concepts, shared.masks, clipped)
-            for found in (one.own.found, *(half.factors for half in one.halves))
+            Query(found, shared.masks, clipped)
+            for found in (one.own.found.concepts, *(half.concepts for half in one.halves))
         ]
     with context.progress.step("crops", len(context.index.items)) as advance:
         places = nearest_crops.nearest(context.index, asked, context.settings.crops, advance)
@@ -211,11 +204,11 @@ def _result(shared: Shared, one: Candidate, places: Places, others: list[Places]
         for vector, share in zip(own.found.concepts, own.found.shares, strict=True)
     )
     judged = Judged(plain_concepts, tests, None)
-    if any(getattr(own.context.settings, name) for name in OF_NULLS):
-        nulls = shared.checked.nulls if shared.checked else ()
-        nonsense = shared.checked.nonsense if shared.checked else None
+    if shared.checked is not None:
         searched = Searched(shared.tester, shared.masks, places, others)
-        judged = trust.judged(own, plain_concepts, tests, Checked(nulls, one.halves, nonsense), searched)
+        judged = trust.judged(
+            own, plain_concepts, tests, replace(shared.checked, halves=one.halves), searched
+        )
     head = head_measures(shared.own, shared.head, own.found.concepts, one.method.fit)
     return MethodResult(
         method=one.method.name,
@@ -229,7 +222,7 @@ def _result(shared: Shared, one: Candidate, places: Places, others: list[Places]
 
 
 def _concepts(
-    shared: Shared, own: OfMethod, judged: Judged, places: Places, head: HeadMeasures
+    shared: Shared, own: OfMethod, judged: Judged[Concept], places: Places, head: HeadMeasures
 ) -> tuple[ComparedConcept, ...]:
     pictures, rows = shared.tester.pictures, _examples(own)
     found = []
@@ -262,7 +255,7 @@ def _strip(pictures: Pictures, places: Sequence[Place]) -> Strip:
     return Strip(spots, pictures.strip(places))
 
 
-def _numbers(judged: Judged) -> dict[str, float]:
+def _numbers(judged: Judged[Concept]) -> dict[str, float]:
     """What the prediction tests, contributions and refits say, by name of the measure."""
     tests, numbers = judged.tests, dict[str, float]()
     for name in ("including", "excluding"):

@@ -12,8 +12,9 @@ from whyclass.errors import AttributionError
 from whyclass.records import Factors
 from whyclass.settings import seed_of
 from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.comparisons import FEWEST, ROUNDS
 from whyclass.study.concept_methods import Material, Method, found_by
-from whyclass.study.refits import FEWEST, Half
+from whyclass.study.refits import Half
 
 
 def halves_of(own: ClassEvidence, factors: Factors, method: Method, whole: Material) -> list[Half]:
@@ -36,11 +37,12 @@ def _half(factors: Factors, method: Method, whole: Material, rows: np.ndarray, n
     settings = whole.settings
     seed = seed_of("refit", settings.seed, name) % 2**31
     try:
-        made = found_by(method, whole.part(rows, replace(settings, starts=1, seed=seed), name))
+        changed = replace(settings, starts=1, iterations=min(settings.iterations, ROUNDS), seed=seed)
+        made = found_by(method, whole.part(rows, changed, name))
     except AttributionError:  # nothing in this half is found
         return None
     cosine = factors.concepts @ made.concepts.T
     mine, theirs = linear_sum_assignment(-cosine)
     cosines, order = np.zeros(len(cosine)), np.zeros(len(cosine), int)
     cosines[mine], order[mine] = cosine[mine, theirs], theirs
-    return Half(replace(made, concepts=made.concepts[order]), cosines, len(rows))
+    return Half(made.concepts[order], cosines, len(rows))
