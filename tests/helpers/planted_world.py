@@ -23,6 +23,7 @@ QUICK = {
     "images": 6,
     "copies": 2,
     "starts": 1,
+    "iterations": 200,
     "controls": 2,
     "null_crops": 2,
     "null_cells": 0,

@@ -41,8 +41,8 @@ SEARCHED = 1000
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
 
-FINDING = 4.0
-"""Work of a class's crops and tests, against an image that passes the trunk."""
+FINDING, NULLS = 4.0, 200.0
+"""Work of a class's crops and tests, and of what they are compared with, in images that pass the trunk."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def audit(context: Context, asked: Asked) -> None:
         for own in (evidence_of(context, k) for k in asked.mine)
         if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
     ]
-    work = sum(_work(own) for own in speaking) + FINDING * len(todo)
+    work = sum(_work(own) for own in speaking) + _finding_work(context) * len(todo)
     if pairs:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
     with context.progress.whole(asked.name, work) as report:
@@ -179,6 +179,11 @@ def _work(own: ClassEvidence) -> float:
     """Of attribution and clean activations, in images through the trunk."""
     copies = 0 if own.evidence_file.exists() else own.context.settings.copies
     return len(own.chosen) * (copies + 1)
+
+
+def _finding_work(context: Context) -> float:
+    """Of the crops and tests of one class."""
+    return FINDING + NULLS * of_audit(context.settings).any
 
 
 # ---------------------------------------------------------------- attribution and concepts
@@ -304,7 +309,7 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
                 made = _finding(own, trust.Searched(tester, masks[k], mine, others), checked[k])
             context.store.keep(made, finding_file(context, k))
             advance(1)
-            report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
+            report(_finding_work(context), f"prediction tests: {done} of {len(targets)} classes")
 
 
 def _queries(
