@@ -34,6 +34,8 @@ def asked(place: Path) -> Iterator[tuple[str, Ran]]:
     yield "contrast", whyclass("contrast", *whole, *two, *few)
     yield "insertion-test", whyclass("insert", *whole, *two, "--patch", patch)
     yield "pairs", whyclass("pairs", *whole, "--class", "hawk", "--class", "owl")
+    sets = ("--set", "null_cells=2", "--methods", "whyclass,pca")
+    yield "comparison", whyclass("compare", *whole, "--class", "hawk", *sets)
     yield "layers", whyclass("layers", model[1], "--json", "--all")
     chosen = ("--layers", "stage3", "--classes", "hawk", "--store", place / "store")
     yield "layer-choice", whyclass("layers", "--choose", *given, *chosen)

@@ -14,7 +14,7 @@ from typing import Any
 
 from whyclass.errors import WhyclassError
 
-COMMANDS = ("demo", "explain", "contrast", "layers", "audit", "settings", "init")
+COMMANDS = ("demo", "explain", "contrast", "compare", "layers", "audit", "settings", "init")
 """Modules of commands."""
 
 ORDER = (

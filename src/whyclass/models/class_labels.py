@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,9 +17,6 @@ UNKNOWN = -1
 
 FIRST = "tench"
 """ImageNet's first class: by its name its 1,000 classes are known."""
-
-ALIKE = 0.9
-"""Share of classes that have to be called as ImageNet's."""
 
 FAIR = 0.2
 """Cohen's kappa of labels and predictions above which numbers are taken for indexes of classes."""
@@ -74,22 +71,6 @@ def _number(label: str | None, count: int) -> int:
 
 def _is_imagenet(names: tuple[str, ...], count: int) -> bool:
     return count == len(_wnids()) and (not names or names[0].startswith(FIRST))
-
-
-def are_imagenets(named: Iterable[tuple[int, str]]) -> bool:
-    """Whether classes, by index and name, are of ImageNet's 1,000; of none that is not known.
-
-    Nine of ten have to be called as there, up to their first synonym: lists of names differ in a few.
-    """
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-    known = {index: _plain(name) for index, name in enumerate(_IMAGENET_CATEGORIES)}
-    same = [known.get(index) == _plain(name) for index, name in named]
-    return bool(same) and sum(same) >= ALIKE * len(same)
-
-
-def _plain(name: str) -> str:
-    return name.split(",")[0].casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def read_meaning(path: Path) -> dict[str, str | int]:

@@ -25,6 +25,13 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparison import (
+    CarriedClass,
+    ComparedClass,
+    ComparedConcept,
+    Comparison,
+    MethodResult,
+)
 from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
@@ -80,9 +87,13 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "CarriedClass",
     "ChosenScore",
     "ClassImage",
     "ClassResult",
+    "ComparedClass",
+    "ComparedConcept",
+    "Comparison",
     "Comparisons",
     "Completeness",
     "Concept",
@@ -106,6 +117,7 @@ __all__ = [
     "LayerChoice",
     "LeftOut",
     "MeanScores",
+    "MethodResult",
     "ModelInfo",
     "Moved",
     "Null",

@@ -8,6 +8,7 @@ from typing import Any
 
 from whyclass.records import (
     Audit,
+    Comparison,
     Concept,
     Contrast,
     Crop,
@@ -28,7 +29,7 @@ from whyclass.records import (
     codec,
 )
 from whyclass.records.base import fitting
-from whyclass.report import layer_choice_text, pairs_table, paper_tables, pool_text
+from whyclass.report import comparison_text, layer_choice_text, pairs_table, paper_tables, pool_text
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.standings import standing
@@ -292,6 +293,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Contrast: of_contrast,
     InsertionTest: of_insertion,
     LayerChoice: layer_choice_text.as_object,
+    Comparison: comparison_text.as_object,
     Pairs: of_pairs,
     Audit: of_audit,
 }

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from whyclass import intervals
-from whyclass.models.class_labels import are_imagenets
 from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report import pool_text
 from whyclass.report.contrast_ways import at_chance
 from whyclass.report.paper_tables import LEAST
-from whyclass.report.published_numbers import PAPER_SHIFTS, Value
+from whyclass.report.published_numbers import PAPER_SHIFTS, Value, are_imagenets
 
 SWAPS = LEAST
 """Mean scores that the target must reach, besides winning, to count as a swap (paper, table 3)."""

@@ -12,12 +12,17 @@ from functools import partial
 import numpy as np
 
 from whyclass import intervals
-from whyclass.models.class_labels import are_imagenets
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
 from whyclass.report import pool_text, words
 from whyclass.report.audits_in_store import labels
 from whyclass.report.contrast_ways import at_chance
-from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
+from whyclass.report.published_numbers import (
+    PAPER_PREDICTIONS,
+    PAPER_SHIFTS,
+    Value,
+    architecture,
+    are_imagenets,
+)
 from whyclass.report.standings import JUDGED, Standing, judged, standing
 from whyclass.report.verdict_checks import ALPHA
 from whyclass.settings import seed_of

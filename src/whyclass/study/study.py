@@ -13,31 +13,38 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from whyclass.errors import ClassError, ModelError
+from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import name_of, resolve
+from whyclass.models.class_names import name_of
 from whyclass.models.setup import opened, versions
-from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
 from whyclass.progress_bars import shown
-from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
+from whyclass.records import (
+    Audit,
+    Contrast,
+    Explanation,
+    InsertionTest,
+    LayerChoice,
+    Pairs,
+    Record,
+)
 from whyclass.settings import Settings, plain
 from whyclass.study import audit as study_audit
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures
 from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.context import OpenedModel
+from whyclass.study.comparing import Comparing
 from whyclass.study.layer_choice import AUTO, choose_layer
 from whyclass.study.pair_evidence import evidence_against
 
 Made = TypeVar("Made", bound=Record)
 
 
-class Study(OpenedModel):
+class Study(Comparing):
     """A model, a layer and a pool of images, ready to be asked about classes.
 
     Parameters
@@ -377,13 +384,6 @@ class Study(OpenedModel):
             return True
         self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
         return False
-
-    def _resolved(self, wanted: str | int) -> int:
-        return resolve(wanted, self.loaded.class_names, self.task.classes)
-
-    def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
-            raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
         if a == b:
