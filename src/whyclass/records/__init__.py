@@ -59,6 +59,7 @@ from whyclass.records.explanation import (
     Refits,
     Stability,
 )
+from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
@@ -86,6 +87,7 @@ __all__ = [
     "ClassResult",
     "Completeness",
     "Concept",
+    "ConceptBasis",
     "Contrast",
     "Contribution",
     "Control",
@@ -95,10 +97,14 @@ __all__ = [
     "Evidence",
     "Explanation",
     "Factors",
+    "Fall",
     "Finding",
     "Fit",
     "HeatMap",
     "Hyperplane",
+    "ImageConcept",
+    "ImageExplanation",
+    "ImageSide",
     "Insertion",
     "InsertionTest",
     "LayerChoice",
@@ -132,6 +138,7 @@ __all__ = [
     "Stability",
     "Step",
     "Strip",
+    "Swap",
     "Sweep",
     "ThirdCrops",
     "Trial",
