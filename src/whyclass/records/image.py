@@ -167,16 +167,17 @@ class Swap(Part):
 
     Attributes
     ----------
+    said, wanted
+        The class that the model says of the image, and the one that it is to say; with their scores.
     removed
-        Numbers, from 0, of concepts of the first class that are taken out of the image's activations.
+        Numbers, from 0, of concepts of the class said that are taken out of the image's activations.
     added
-        Numbers of concepts of the other class that are put in: as much as a middling image of that class
+        Numbers of concepts of the class wanted that are put in: as much as a middling image of that class
         holds, where that holds it.
     predicted
         What the model says of the changed activations.
     found
-        Whether that is the other class; if not, the set is the one that came nearest, and ``removed`` and
-        ``added`` are all that was tried last.
+        Whether that is the class wanted; if not, all concepts were moved, and the set is what came nearest.
     exact
         Whether every smaller set was tried, so that none is smaller.
     tried
@@ -186,6 +187,8 @@ class Swap(Part):
         energy, that make the model say the other class as well.
     """
 
+    said: Prediction
+    wanted: Prediction
     removed: tuple[int, ...]
     added: tuple[int, ...]
     predicted: Prediction
@@ -214,7 +217,8 @@ class ImageExplanation(Record):
     mistaken
         Whether the image is known to be labelled as another class than the model predicts.
     swap
-        What would have to go, and what to come, for the other class; None where there is none.
+        What would have to go, and what to come, for the model to say the other of both classes; None where it
+        says neither, or that was not asked.
     """
 
     model: ModelInfo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from whyclass.records import (
     ImageSide,
     Prediction,
     Source,
+    Swap,
 )
 from whyclass.settings import plain
 from whyclass.study import image_swap, image_tests
@@ -144,11 +145,7 @@ def _explanation(row: _Row, tests: bool) -> ImageExplanation:
     predicted = int(context.task.winner(image.scores[0]))
     if tests:
         shown = image_tests.tested(one, mine, shown)
-        if other is not None and predicted != classes.against:
-            swapped = image_swap.swap(one, mine, other)
-        elif other is not None:  # the other class is what is said: what would it take for the target?
-            back = Tested(image, 0, classes.against, classes.target, row.given.item.digest)
-            swapped = image_swap.swap(back, other, mine)
+        swapped = _swap(one, mine, other, predicted)
     against = None if other is None else side(image, other, 0, lead)
     order = context.task.order(image.scores[0])[:TOP]
     return ImageExplanation(
@@ -165,6 +162,15 @@ def _explanation(row: _Row, tests: bool) -> ImageExplanation:
         settings=plain(context.settings),
         versions=context.versions,
     )
+
+
+def _swap(one: Tested, mine: Held, other: Held | None, predicted: int) -> Swap | None:
+    """What would make the model say the other of both classes, where it says one of them."""
+    if other is None or predicted not in (one.target, one.against):
+        return None
+    if predicted == one.target:
+        return image_swap.swap(one, mine, other)
+    return image_swap.swap(replace(one, target=one.against, against=one.target), other, mine)
 
 
 def _prediction(context: Context, image: Images, k: int) -> Prediction:

@@ -13,7 +13,7 @@ from whyclass.settings import plain
 from whyclass.study import explain_image
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.concept_basis import basis_of
-from whyclass.study.context import Context, OpenedModel
+from whyclass.study.context import OpenedModel
 from whyclass.study.given_images import given
 
 Made = TypeVar("Made", bound=Record)
@@ -83,18 +83,27 @@ class ImageQuestions(OpenedModel):
         loaded = given(images, self.loaded.preprocessing)
         context = self.context()
 
-        def basis(wanted: int) -> ConceptBasis:
-            return self._basis(context, wanted)
+        return explain_image.explained(context, loaded, explain_image.Asked(a, b, tests, self.basis))
 
-        return explain_image.explained(context, loaded, explain_image.Asked(a, b, tests, basis))
+    def basis(self, target: str | int) -> ConceptBasis:
+        """A class's concepts, ready to be looked for in any image; kept in the store.
 
-    def _basis(self, context: Context, target: int) -> ConceptBasis:
-        """A class's concepts, ready to be looked for."""
+        Parameters
+        ----------
+        target
+            The class's name or index.
+
+        Raises
+        ------
+        ClassError
+            If the class is unknown, or predicted for no image of the pool.
+        """
+        wanted = self._resolved(target)
 
         def make() -> ConceptBasis:
-            return basis_of(evidence_of(context, target))
+            return basis_of(evidence_of(self.context(), wanted))
 
-        return self._kept_or_made(ConceptBasis, "bases", [target], make)
+        return self._kept_or_made(ConceptBasis, "bases", [wanted], make)
 
     def key(self, *classes: int) -> str:
         """What a record of these classes is kept under."""

@@ -127,7 +127,10 @@ def _told(attempts: _Attempts, moves: frozenset[Move], exact: bool) -> Swap:
     if drawn:
         _, random = finished(one.context, torch.stack(drawn), one.tensor)
         share = float((task.winner(random) == one.against).mean())
+    before = one.images.scores[one.row]
     return Swap(
+        said=one.context.prediction(one.target, before[one.target]),
+        wanted=one.context.prediction(one.against, before[one.against]),
         removed=tuple(k for comes, k in sorted(moves) if not comes),
         added=tuple(k for comes, k in sorted(moves) if comes),
         predicted=one.context.prediction(winner, scores[0, winner]),
