@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers import contrasts, explanations, layer_choices
+from helpers import contrasts, explanations, image_explanations, layer_choices
 from helpers.explanations import HOSTILE
 from whyclass import records
 from whyclass.records import codec
@@ -29,6 +29,8 @@ def made() -> dict[str, records.Record]:
     found: dict[str, records.Record] = {}
     for case in explanations.CASES:
         found[f"Explanation, {case}"] = explanations.explanation(case)
+    for case in image_explanations.CASES:
+        found[f"ImageExplanation, {case}"] = image_explanations.image_explanation(case)
     for case in contrasts.CASES:
         found[f"Contrast, {case}"] = contrasts.contrast(case)
         found[f"InsertionTest, {case}"] = contrasts.insertion_test(case)
@@ -108,6 +110,7 @@ def for_programs() -> tuple[records.Record, ...]:
     return (
         records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells[:, 0]),
         records.Factors(cells, cells, cells[:, 0], 0.4, True),
+        image_explanations.basis(),
         records.Planes(cells, cells, cells[:, 0], (seen,) * 3, (None,) * 3),
     )
 

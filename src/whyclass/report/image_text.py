@@ -51,7 +51,18 @@ def best_line(found: ImageExplanation) -> str:
         f"{logits(first.contribution)} of the {logits(side.logit - side.baseline)} logits between this image "
         "and an empty one."
     )
-    return f"{told} {removal_line(first.removed, 'Without it')}" if first.removed else told
+    told = f"{told} {removal_line(first.removed, 'Without it')}" if first.removed else told
+    return f"{told} {_lead_line(found)}".rstrip()
+
+
+def _lead_line(found: ImageExplanation) -> str:
+    """Which concept counts most for the first class against the other; empty where there is no other."""
+    if found.against is None:
+        return ""
+    margin, number = max(
+        ((one.margin or 0.0, one.number) for one in found.target.concepts), key=lambda one: one[0]
+    )
+    return f"Against “{found.against.target.name}” it is concept {number + 1}, by {logits(margin)}."
 
 
 def removal_line(fall: Fall, what: str) -> str:
