@@ -17,20 +17,18 @@ from whyclass.cli.options import app
 
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensors", "jinja2"}
 
-NAMES = tuple(
-    [
-        "demo",
-        "explain",
-        "image",
-        "contrast",
-        "insert",
-        "pairs",
-        "layers",
-        "audit",
-        "tables",
-        "report",
-        "merge",
-    ]
+NAMES = (
+    "demo",
+    "explain",
+    "image",
+    "contrast",
+    "insert",
+    "pairs",
+    "layers",
+    "audit",
+    "tables",
+    "report",
+    "merge",
 )
 """Every command, in the order of the help."""
 
