@@ -136,4 +136,30 @@ def _terminal(record: _Any) -> _Any:
     return terminal(record)
 
 
-_VIEWS.update(html=_page, fragment=_fragment, line=_line, terminal=_terminal)
+def _frame(record: _Any) -> _Any:
+    from whyclass.report.frames import frame
+
+    return frame(record)
+
+
+def _figure(record: _Any) -> _Any:
+    from whyclass.report.figures import figure
+
+    return figure(record)
+
+
+def _crops(record: _Any) -> _Any:
+    from whyclass.report.crop_files import crop_files
+
+    return crop_files(record)
+
+
+_VIEWS.update(
+    html=_page,
+    fragment=_fragment,
+    line=_line,
+    terminal=_terminal,
+    frame=_frame,
+    figure=_figure,
+    crops=_crops,
+)

@@ -21,6 +21,7 @@ NAMES = (
     "demo",
     "explain",
     "image",
+    "spurious",
     "contrast",
     "insert",
     "pairs",

@@ -16,6 +16,8 @@ from whyclass.records import (
     ImageExplanation,
     ImageSide,
     Prediction,
+    SpuriousFeature,
+    SpuriousFeatures,
     Swap,
 )
 
@@ -78,6 +80,17 @@ def basis() -> ConceptBasis:
         settings=one.settings,
         versions=one.versions,
     )
+
+
+def spurious(case: str = "passed") -> SpuriousFeatures:
+    """Two concepts; ``"hostile"`` and ``"bare"``, which holds none."""
+    one = explanation("hostile" if case == "hostile" else "both")
+    crops = [concept.including[:4] for concept in one.concepts]
+    features = tuple(
+        SpuriousFeature(one.target, k, 0.5 - 0.2 * k, 2.0, 0.01, 0.05, 0.6, 0.1, 8, crops[k])
+        for k in range(0 if case == "bare" else 2)
+    )
+    return SpuriousFeatures(one.model, one.pool, features, True, 19, one.warnings, one.settings, one.versions)
 
 
 def _side(one: Explanation, target: Prediction, tested: bool) -> ImageSide:

@@ -31,6 +31,8 @@ def made() -> dict[str, records.Record]:
         found[f"Explanation, {case}"] = explanations.explanation(case)
     for case in image_explanations.CASES:
         found[f"ImageExplanation, {case}"] = image_explanations.image_explanation(case)
+    for case in ("passed", "bare", "hostile"):
+        found[f"SpuriousFeatures, {case}"] = image_explanations.spurious(case)
     for case in contrasts.CASES:
         found[f"Contrast, {case}"] = contrasts.contrast(case)
         found[f"InsertionTest, {case}"] = contrasts.insertion_test(case)

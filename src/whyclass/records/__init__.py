@@ -71,6 +71,7 @@ from whyclass.records.shifting_and_masking import (
     Step,
     Sweep,
 )
+from whyclass.records.spurious import SpuriousFeature, SpuriousFeatures
 
 __all__ = [
     "COMPLETENESS_BOUND",
@@ -135,6 +136,8 @@ __all__ = [
     "Skipped",
     "Source",
     "Spot",
+    "SpuriousFeature",
+    "SpuriousFeatures",
     "Stability",
     "Step",
     "Strip",

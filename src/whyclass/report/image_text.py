@@ -164,7 +164,7 @@ def rows(found: ImageExplanation) -> list[tuple[str, str]]:
         ("Said", said_line(found)),
         ("Concepts", best_line(found)),
         *(
-            (f"For “{side.target.name}”", ", ".join(map(_counted, ordered(side))) + f"; {_rest(side)}")
+            ("Counted", f"“{side.target.name}”: {', '.join(map(_counted, ordered(side)))}; {_rest(side)}")
             for side in sides(found)
         ),
         *(("To say otherwise", swap_line(found)) for _ in [0] if found.swap),

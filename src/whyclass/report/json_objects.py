@@ -25,6 +25,7 @@ from whyclass.records import (
     Separation,
     Side,
     Source,
+    SpuriousFeatures,
     Sweep,
     codec,
 )
@@ -146,6 +147,24 @@ def of_audit(found: Audit) -> dict[str, Any]:
             {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
             for shift in found.shifts
         ],
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def of_spurious(found: SpuriousFeatures) -> dict[str, Any]:
+    """Concepts that raise their class in images without it."""
+    return {
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": pool_text.as_object(found.pool),
+        "labelled": found.labelled,
+        "draws": found.draws,
+        "features": [
+            codec.to_json(dataclasses.replace(one, crops=())) | {"crops": _crops(one.crops)}
+            for one in found.features
+        ],
+        "warnings": list(found.warnings),
         "settings": found.settings,
         "versions": found.versions,
     }
@@ -286,6 +305,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     ImageExplanation: image_text.as_object,
     LayerChoice: layer_choice_text.as_object,
     Pairs: of_pairs,
+    SpuriousFeatures: of_spurious,
     Audit: of_audit,
 }
 """How each kind of record becomes an object."""

@@ -18,6 +18,7 @@ from whyclass.records import (
     PredictionTests,
     Record,
     Shifts,
+    SpuriousFeatures,
     Sweep,
 )
 from whyclass.records.base import short
@@ -95,6 +96,14 @@ def _shifts(found: Shifts) -> str:
     return f"from {name} ({_at(found)}): test {short(found.test)} of {_number(len(found.pairs), 'pair')}"
 
 
+def _spurious(found: SpuriousFeatures) -> str:
+    told = f"({_at(found)}): {_number(len(found.features), 'concept')}"
+    if not found.features:
+        return told
+    first = found.features[0]
+    return f"{told}, first {short(first.target.name)} concept {first.number + 1}, {first.raised:+.2f}"
+
+
 LINES: dict[type[Record], Callable[[Any], str]] = {
     Explanation: _explanation,
     Finding: _finding,
@@ -105,6 +114,7 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     LayerChoice: _choice,
     Audit: _audit,
     Shifts: _shifts,
+    SpuriousFeatures: _spurious,
 }
 """What the line of each kind of record says after the kind."""
 
