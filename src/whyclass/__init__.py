@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from whyclass.settings import PRESETS as PRESETS
     from whyclass.settings import Settings as Settings
     from whyclass.settings import preset as preset
+    from whyclass.study.compare_models import compare_models as compare_models
     from whyclass.study.layer_choice import choose_layer as choose_layer
     from whyclass.study.study import Study as Study
 
@@ -49,6 +50,7 @@ _HOMES = {
     "progress": "Progress",
     "records": "Audit Contrast Explanation ImageExplanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",
+    "study.compare_models": "compare_models",
     "study.layer_choice": "choose_layer",
     "study.study": "Study",
     "visualise": "visualise",

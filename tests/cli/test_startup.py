@@ -25,6 +25,7 @@ NAMES = (
     "contrast",
     "insert",
     "pairs",
+    "diff",
     "layers",
     "audit",
     "tables",

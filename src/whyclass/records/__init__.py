@@ -61,6 +61,15 @@ from whyclass.records.explanation import (
 )
 from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
+from whyclass.records.model_comparison import (
+    ChangedImage,
+    ClassComparison,
+    ComparedConcept,
+    Match,
+    ModelComparison,
+    Move,
+    Predictions,
+)
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
     Directions,
@@ -83,9 +92,12 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "ChangedImage",
     "ChosenScore",
+    "ClassComparison",
     "ClassImage",
     "ClassResult",
+    "ComparedConcept",
     "Completeness",
     "Concept",
     "ConceptBasis",
@@ -110,8 +122,11 @@ __all__ = [
     "InsertionTest",
     "LayerChoice",
     "LeftOut",
+    "Match",
     "MeanScores",
+    "ModelComparison",
     "ModelInfo",
+    "Move",
     "Moved",
     "Null",
     "PairShift",
@@ -127,6 +142,7 @@ __all__ = [
     "Prediction",
     "PredictionTest",
     "PredictionTests",
+    "Predictions",
     "Record",
     "Refits",
     "Separation",

@@ -15,12 +15,14 @@ from whyclass.records import (
     Fall,
     ImageExplanation,
     LayerChoice,
+    ModelComparison,
     Pairs,
     Prediction,
     Record,
     SpuriousFeatures,
     Trial,
 )
+from whyclass.report.comparison_text import concept_rows
 from whyclass.report.image_text import sides
 
 Row = dict[str, Any]
@@ -176,6 +178,23 @@ def _spurious(found: SpuriousFeatures) -> Iterable[Row]:
         }
 
 
+def _comparison(found: ModelComparison) -> Iterable[Row]:
+    for one in found.classes:
+        for row in concept_rows(one):
+            yield {
+                "class": one.name,
+                "index": one.index,
+                "what": row.what,
+                "concept": row.number,
+                "other": row.other,
+                "similarity": row.similarity,
+                "including": one.including.score if one.including else None,
+                "other_including": one.other_including.score if one.other_including else None,
+                "excluding": one.excluding.score if one.excluding else None,
+                "other_excluding": one.other_excluding.score if one.other_excluding else None,
+            }
+
+
 ROWS: dict[type[Record], Callable[[Any], Iterable[Row]]] = {
     Explanation: _explanation,
     Contrast: _contrast,
@@ -184,5 +203,6 @@ ROWS: dict[type[Record], Callable[[Any], Iterable[Row]]] = {
     Pairs: _pairs,
     LayerChoice: _choice,
     SpuriousFeatures: _spurious,
+    ModelComparison: _comparison,
 }
 """Rows of each kind of record."""

@@ -17,6 +17,7 @@ from whyclass.records import (
     Insertion,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Pairs,
     Prediction,
     PredictionTest,
@@ -30,7 +31,14 @@ from whyclass.records import (
     codec,
 )
 from whyclass.records.base import fitting
-from whyclass.report import image_text, layer_choice_text, pairs_table, paper_tables, pool_text
+from whyclass.report import (
+    comparison_text,
+    image_text,
+    layer_choice_text,
+    pairs_table,
+    paper_tables,
+    pool_text,
+)
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.verdict import verdict
@@ -303,6 +311,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Contrast: of_contrast,
     InsertionTest: of_insertion,
     ImageExplanation: image_text.as_object,
+    ModelComparison: comparison_text.as_object,
     LayerChoice: layer_choice_text.as_object,
     Pairs: of_pairs,
     SpuriousFeatures: of_spurious,

@@ -13,6 +13,7 @@ from whyclass.records import (
     ImageExplanation,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Pairs,
     Part,
     PredictionTests,
@@ -22,7 +23,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.records.base import short
-from whyclass.report import image_text
+from whyclass.report import comparison_text, image_text
 from whyclass.report.words import clean, count, score
 
 
@@ -109,6 +110,7 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     Finding: _finding,
     Contrast: _contrast,
     ImageExplanation: image_text.line,
+    ModelComparison: comparison_text.line,
     InsertionTest: _insertion,
     Pairs: _pairs,
     LayerChoice: _choice,

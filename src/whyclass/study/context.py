@@ -297,6 +297,8 @@ class OpenedModel:
         self.task = task_at(self.split, loaded.class_names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
+        if self.store.folder != Path(folder):
+            progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
 
