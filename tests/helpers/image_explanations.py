@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,9 @@ from whyclass.records import (
 CASES = ("mistaken", "not found", "alone", "untested", "hostile")
 
 
-def image_explanation(case: str = "mistaken") -> ImageExplanation:
-    """One of ``CASES``."""
-    one = explanation("hostile" if case == "hostile" else "both")
+def image_explanation(case: str = "mistaken", **looks: Any) -> ImageExplanation:
+    """One of ``CASES``; ``looks`` are for the made-up explanation."""
+    one = explanation("hostile" if case == "hostile" else "both", **looks)
     name = HOSTILE if case == "hostile" else "cornet"
     image = replace(one.images[0].image, prediction=one.target, label=name, labelled=name, score=0.91)
     other = Prediction(1, name, 0.06)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers import contrasts, explanations, image_explanations, layer_choices
+from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices
 from helpers.explanations import HOSTILE
 from whyclass import records
 from whyclass.records import codec
@@ -31,6 +31,8 @@ def made() -> dict[str, records.Record]:
         found[f"Explanation, {case}"] = explanations.explanation(case)
     for case in image_explanations.CASES:
         found[f"ImageExplanation, {case}"] = image_explanations.image_explanation(case)
+    for case in comparisons.CASES:
+        found[f"ModelComparison, {case}"] = comparisons.comparison(case)
     for case in ("passed", "bare", "hostile"):
         found[f"SpuriousFeatures, {case}"] = image_explanations.spurious(case)
     for case in contrasts.CASES:

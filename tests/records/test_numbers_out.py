@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import contrasts, explanations, image_explanations, layer_choices
+from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices
 from whyclass.errors import RecordError
 from whyclass.records import Record
 from whyclass.report import crop_files, figures, frames
@@ -24,6 +24,7 @@ MADE: dict[str, Record] = {
     "Contrast, hostile": contrasts.contrast("hostile"),
     **{f"Image, {case}": image_explanations.image_explanation(case) for case in image_explanations.CASES},
     **{f"Spurious, {case}": image_explanations.spurious(case) for case in ("passed", "bare", "hostile")},
+    **{f"Comparison, {case}": comparisons.comparison(case) for case in comparisons.CASES},
     "LayerChoice": layer_choices.choice([layer_choices.candidate("a", 60, 0.8)], 0),
 }
 WITHOUT = image_explanations.basis()
@@ -48,7 +49,7 @@ def test_a_table_has_a_row_for_each(name):
     found = MADE[name]
     table = found.to_frame()
     if not len(table):
-        assert name == "Spurious, bare"
+        assert name in ("Spurious, bare", "Comparison, apart")
         return
     assert table.columns.is_unique
     if name == "Explanation":

@@ -97,13 +97,7 @@ def compare_models(
     study_a._check_unchanged()
     study_b._check_unchanged()
     both = _both(study_a.context(), study_b.context())
-    names, count = study_a.loaded.class_names, study_a.task.classes
-    wanted = None if classes is None else [resolve(name, names, count) for name in classes]
-    here, there = set(both.a.classes()), set(both.b.classes())
-    chosen = sorted(here & there) if wanted is None else sorted(set(wanted))
-    if lost := [k for k in chosen if k not in here & there] or ([-1] if not chosen else []):
-        what = f"{both.a.name(lost[0])!r} is" if lost[0] >= 0 else "no class is"
-        raise ClassError(f"{what} predicted for images of both pools; choose one that is")
+    chosen, gone, new = _chosen(both, classes)
     measure, channels, warnings = _measure(both)
     for context in (both.a, both.b):
         asked = study_audit.Asked(tuple(chosen), tuple(chosen), ("prediction",), 1, False, "comparison")
@@ -117,13 +111,28 @@ def compare_models(
         measure=measure,
         channels=channels,
         classes=tuple(_class(both, k, measure) for k in chosen),
-        gone=tuple(both.a.name(k) for k in sorted(here - there)),
-        new=tuple(both.a.name(k) for k in sorted(there - here)),
+        gone=gone,
+        new=new,
         warnings=(*warnings, *dict.fromkeys((*both.a.warnings, *both.b.warnings))),
         settings=plain(study_a.settings),
         other_settings=plain(study_b.settings),
         versions=both.a.versions,
     )
+
+
+def _chosen(
+    both: _Both, classes: Sequence[str | int] | None
+) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
+    """The classes that are compared, and names of those that only the first pool has, or the second."""
+    a = both.a
+    here, there = set(a.classes()), set(both.b.classes())
+    names, count = a.loaded.class_names, a.task.classes
+    shared = here & there
+    chosen = shared if classes is None else {resolve(name, names, count) for name in classes}
+    if lost := [f"{a.name(k)!r} is" for k in sorted(chosen - shared)] or ["no class is"] * (not chosen):
+        raise ClassError(f"{lost[0]} predicted for images of both pools; choose one that is")
+    gone, new = (tuple(a.name(k) for k in sorted(only)) for only in (here - there, there - here))
+    return sorted(chosen), gone, new
 
 
 def _check(a: Study, b: Study) -> None:
