@@ -16,6 +16,7 @@ from whyclass.errors import RecordError, StoreError
 from whyclass.records import (
     FORMAT,
     SUFFIX,
+    Comparisons,
     ConceptBasis,
     Contrast,
     Evidence,
@@ -34,6 +35,7 @@ from whyclass.store import MARK, Store, facts_of, key_in, key_of, owner, read_me
 RECORDS: dict[str, type[Record]] = {
     "bases": ConceptBasis,
     "choices": LayerChoice,
+    "comparisons": Comparisons,
     "contrasts": Contrast,
     "evidence": Evidence,
     "explanations": Explanation,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def concepts(found: Any) -> str:
 def numbers(folder: Path) -> dict[str, dict[str, str]]:
     world.write_pool(folder / "pool", n_per_class=20, seed=0)
     settings = Settings(precision="float32", images=12, copies=4, starts=2, controls=4, null_crops=4)
+    settings = replace(settings, iterations=200)  # as it was then
     study = Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings)
     out = {}
     for name in ("hawk", "snail"):

@@ -39,23 +39,43 @@ class Scores:
     """Scores of the cells of several images.
 
     ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
-    attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
-    completeness error of each noisy copy, shape (n, m); where they are large, ``unruled`` names the
-    operations that have no rule.
+    attribution's mean over channels, negatives kept, of the same shape. ``missed`` holds for each noisy copy
+    by how much its attribution misses the change of the logit, and ``changes`` how large that is, without
+    sign, shape (n, m); where much is missed, ``unruled`` names the operations that have no rule.
     """
 
     cells: np.ndarray = field(repr=False)
     signed: np.ndarray = field(repr=False)
-    errors: np.ndarray = field(repr=False)
+    missed: np.ndarray = field(repr=False)
+    changes: np.ndarray = field(repr=False)
     unruled: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> np.ndarray:
+        """The relative completeness error of each noisy copy, shape (n, m)."""
+        return relative(self.missed, self.changes)
+
+
+def relative(missed: np.ndarray, changes: np.ndarray) -> np.ndarray:
+    """What was missed, by what it should have been; 0 where both are, infinite where only the latter is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(missed == 0, 0.0, missed / changes))
+
+
+def completeness_error(missed: np.ndarray, changes: np.ndarray) -> float:
+    """All that was missed, by all that it should have been: a ratio of sums.
+
+    Of single copies whose logit is nearly the baseline's the ratio is large and says nothing.
+    """
+    return float(relative(np.asarray(missed.sum()), np.asarray(changes.sum())))
 
 
 class Method(Protocol):
-    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution."""
 
     def __call__(
         self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-    ) -> tuple[Tensor, Tensor]:
+    ) -> deeplift.Attribution:
         """Attribute the target, such as a class's logit, to the activations."""
 
 
@@ -135,9 +155,9 @@ def smoothgrad(
         If an attribution is not finite.
     """
     target, baseline = question.target, question.baseline
-    cells, signed, errors = [], [], []
+    cells, signed, missed, changes = [], [], [], []
     for image, drawn in with_copies(images, settings, split.example.device):
-        total, worst = torch.zeros(split.shape, device=split.example.device), []
+        total, found = torch.zeros(split.shape, device=split.example.device), []
         within = question.dense and settings.target == "confident"
         wanted = _confident(split, image, target) if within else logit(target)
         against = replace(baseline, tape=None) if within else baseline
@@ -145,9 +165,9 @@ def smoothgrad(
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
-            values, error = METHODS[settings.method](split, activations, copies, against, wanted)
-            total += values.sum(0)
-            worst.append(error.cpu())
+            one = METHODS[settings.method](split, activations, copies, against, wanted)
+            total += one.values.sum(0)
+            found.append(torch.stack([one.missed, one.difference.abs()]).cpu())
         attribution = total / settings.copies
         if not attribution.isfinite().all():
             raise AttributionError(
@@ -155,12 +175,13 @@ def smoothgrad(
             )
         cells.append(score_cells(attribution, settings.relu).cpu().numpy())
         signed.append(attribution.mean(0).cpu().numpy())
-        errors.append(torch.cat(worst).double().numpy())
+        sums = torch.cat(found, 1).double().numpy()
+        missed.append(sums[0])
+        changes.append(sums[1])
         advance(1)
-    found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
-    if settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
-        return _with_suspects(found, _attributed(split, activations, copies, against, wanted), split.layer)
-    return found
+    scores = Scores(np.stack(cells), np.stack(signed), np.stack(missed), np.stack(changes))
+    much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
+    return _with_suspects(scores, one, split.layer) if settings.method == "deeplift" and much else scores
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
@@ -224,13 +245,6 @@ def _confident(split: Split, image: Tensor, target: int) -> Target:
 
 def _deeplift(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
-    found = _attributed(split, activations, images, baseline, target)
-    return found.values, found.error
-
-
-def _attributed(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> deeplift.Attribution:
     def head(a: Tensor) -> Tensor:
         return split.head(a, images)
@@ -244,7 +258,7 @@ def _attributed(
 
 def _gradient(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
+) -> deeplift.Attribution:
     """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
@@ -255,8 +269,8 @@ def _gradient(
         reference = target(split.head(rows, images))
         values = gradient * (activations - rows)
         difference = (output - reference).double()
-        error = (values.double().sum((1, 2, 3)) - difference).abs()
-        return values, torch.where(error == 0, 0.0, error / difference.abs())
+        missed = (values.double().sum((1, 2, 3)) - difference).abs()
+    return deeplift.Attribution(values, output.detach(), difference, missed, (), multipliers=gradient)
 
 
 def multipliers(
@@ -270,18 +284,10 @@ def multipliers(
         Multipliers (n, c, h, w), whose product with ``activations - baseline`` is the attribution; the
         target's values (n,) for the images, and for the baseline, (1,) or (n,).
     """
-    if method == "deeplift":
-        found = _attributed(split, activations, images, baseline, target)
-        assert found.multipliers is not None
-        return found.multipliers, found.output, (found.output.double() - found.difference).float()
-    with torch.enable_grad():
-        leaf = activations.detach().requires_grad_()
-        output = target(split.head(leaf, images))
-        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
-    with torch.no_grad():
-        reference = target(split.head(baseline.activations.expand_as(activations), images))
-    return gradient, output.detach(), reference
+    found = METHODS[method](split, activations, images, baseline, target)
+    assert found.multipliers is not None
+    return found.multipliers, found.output, (found.output.double() - found.difference).float()
 
 
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
-"""Attribution methods by name; each is complete up to the error that it reports."""
+"""Attribution methods by name; each is complete up to what it says is missed."""

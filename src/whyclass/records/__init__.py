@@ -25,6 +25,7 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
@@ -98,6 +99,7 @@ __all__ = [
     "ClassImage",
     "ClassResult",
     "ComparedConcept",
+    "Comparisons",
     "Completeness",
     "Concept",
     "ConceptBasis",
@@ -113,6 +115,7 @@ __all__ = [
     "Fall",
     "Finding",
     "Fit",
+    "HalfConcepts",
     "HeatMap",
     "Hyperplane",
     "ImageConcept",
@@ -129,6 +132,7 @@ __all__ = [
     "Move",
     "Moved",
     "Null",
+    "NullSet",
     "PairShift",
     "Pairs",
     "Part",

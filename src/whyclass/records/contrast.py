@@ -35,19 +35,21 @@ class Evidence(Record):
         Content hashes of the images predicted as the class that were attributed.
     scores
         Shape (n, h, w), zero or above: what the images' cells are weighted with.
-    errors
-        Relative completeness error of each noisy copy, shape (n, m).
+    missed, changes
+        By how much the attribution of each noisy copy misses the change of the logit, and that change,
+        without sign, shape (n, m).
     vectors, image
         Cells that speak for the class, shape (m, c), clean and unscaled, and which of the images each
         is of, shape (m,) (paper, 5.1.1).
     unruled
-        Operations of the model that have no rule, where the errors are large.
+        Operations of the model that have no rule, where much is missed.
     """
 
     target: int
     images: tuple[str, ...]
     scores: np.ndarray
-    errors: np.ndarray
+    missed: np.ndarray
+    changes: np.ndarray
     vectors: np.ndarray
     image: np.ndarray
     unruled: tuple[str, ...] = ()

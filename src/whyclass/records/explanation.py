@@ -21,7 +21,7 @@ from whyclass.records.base import (
 )
 
 COMPLETENESS_BOUND = 0.01
-"""Mean relative completeness error above which an attribution does not add up, and the reader is warned."""
+"""Completeness error above which an attribution does not add up, and the reader is warned."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ class Null(Part):
         ``(1 + reached) / (n + 1)``.
     q
         The same over the classes of an audit, by Benjamini and Hochberg; None elsewhere.
+    reached
+        The backing of each; none for random crops.
     """
 
     kind: str
@@ -148,6 +150,7 @@ class Null(Part):
     highest: float
     p: float
     q: float | None = None
+    reached: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,8 +312,8 @@ class PredictionTests(Part):
 class Completeness(Part):
     """How exactly the attribution adds up to the change of the logit.
 
-    ``mean`` and ``worst`` are of ``|sum(attribution) - (f(x) - f(b))| / |f(x) - f(b)|`` over the
-    ``n`` noisy images that were attributed.
+    ``mean`` is the sum of ``|sum(attribution) - (f(x) - f(b))|`` over the ``n`` noisy images that were
+    attributed, in parts of that of ``|f(x) - f(b)|``; ``worst`` is the largest ratio of one image.
     """
 
     n: int

@@ -41,6 +41,7 @@ from whyclass.report import (
 )
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
+from whyclass.report.standings import standing
 from whyclass.report.verdict import verdict
 
 
@@ -150,7 +151,7 @@ def of_audit(found: Audit) -> dict[str, Any]:
         "pool": pool_text.as_object(found.pool),
         "skipped": codec.to_json(found.pool.skipped),
         "n_classes": found.n_classes,
-        "classes": [codec.to_json(one) for one in found.classes],
+        "classes": [codec.to_json(one) | {"result": standing(one)} for one in found.classes],
         "shifts": [
             {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
             for shift in found.shifts

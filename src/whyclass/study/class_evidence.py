@@ -95,9 +95,8 @@ class ClassEvidence:
         scores = self.scored()
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
-        made = Evidence(
-            self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
-        )
+        sums, speaking = (scores.missed, scores.changes), (cells.vectors, cells.image)
+        made = Evidence(self.target, digests, scores.cells, *sums, *speaking, scores.unruled)
         context.store.keep(made, file)
         return made
 
@@ -115,8 +114,7 @@ class ClassEvidence:
     @property
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
-        signed = ("signed",) if self.context.split.signed else ()
-        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
+        return self.file("factors", {})
 
     @property
     def evidence_file(self) -> Path:
@@ -124,11 +122,19 @@ class ClassEvidence:
         return self._file("evidence", DEPENDS + self._dense)
 
     @property
+    def _signed(self) -> tuple[str, ...]:
+        return ("signed",) if self.context.split.signed else ()
+
+    @property
     def _dense(self) -> tuple[str, ...]:
         return ("target",) if self.context.task.dense else ()
 
-    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
-        settings = {name: getattr(self.context.settings, name) for name in depends}
+    def file(self, kind: str, facts: dict[str, int]) -> Path:
+        """Where something is kept that depends on all that the concepts depend on, and on some facts."""
+        return self._file(kind, DEPENDS + FACTORS_DEPEND + self._signed + self._dense, facts)
+
+    def _file(self, kind: str, depends: tuple[str, ...], facts: dict[str, int] | None = None) -> Path:
+        settings = {name: getattr(self.context.settings, name) for name in depends} | (facts or {})
         return self.context.store.record(kind, self.context.key(self.target, settings=settings))
 
     @property

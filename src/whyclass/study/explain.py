@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whyclass.attribution.smoothgrad import completeness_error, relative
 from whyclass.concepts.nmf import strongest
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place, Query
@@ -16,6 +17,7 @@ from whyclass.records import (
     Completeness,
     Concept,
     Control,
+    Evidence,
     Explanation,
     Factors,
     Fit,
@@ -26,6 +28,7 @@ from whyclass.records import (
 )
 from whyclass.settings import plain
 from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.comparisons import of_explanation
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.optimised_pictures import drawn
@@ -68,7 +71,7 @@ class Shown:
 def explanation(context: Context, own: ClassEvidence) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
-    checked = checks_of(own)
+    checked = checks_of(own, of_explanation(context.settings))
     found = show(context, own, factors, checked=checked)
     pictured = drawn(own, found.concepts)
     return Explanation(
@@ -83,7 +86,7 @@ def explanation(context: Context, own: ClassEvidence) -> Explanation:
         drawn_control=pictured.control,
         prediction_test=found.test,
         rival=rival(found.test, own.target),
-        completeness=completeness(own.evidence.errors),
+        completeness=completeness(own.evidence),
         refits=found.refits,
         fit=Fit(factors.residual, factors.converged),
         warnings=tuple(warnings_of(own, factors)),
@@ -162,11 +165,13 @@ def rival(tests: PredictionTests, target: int) -> Prediction | None:
     return next((one for test in failed for one in test.top if one.index != target), None)
 
 
-def completeness(errors: np.ndarray) -> Completeness:
-    """Of the errors (n, m) of all noisy copies."""
+def completeness(evidence: Evidence) -> Completeness:
+    """Of all noisy copies."""
+    missed, changes = evidence.missed, evidence.changes
     # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
-    errors = np.minimum(np.nan_to_num(errors, nan=WORST), WORST)
-    return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
+    found = np.array([completeness_error(missed, changes), relative(missed, changes).max()])
+    total, worst = np.minimum(np.nan_to_num(found, nan=WORST), WORST).tolist()
+    return Completeness(int(missed.size), total, worst)
 
 
 def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
@@ -174,7 +179,7 @@ def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
     if own.context.task.dense:
         yield SEGMENTS.format(outlines=f"“{own.context.name(own.target)}” in white")
     yield from own.context.warnings
-    if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
+    if (mean := completeness(own.evidence).mean) > COMPLETENESS_BOUND:
         suspects = ", ".join(own.evidence.unruled)
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "

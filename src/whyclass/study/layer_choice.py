@@ -33,7 +33,7 @@ from whyclass.progress import Progress
 from whyclass.progress_bars import shown
 from whyclass.records import FORMAT, Candidate, Finding, LayerChoice
 from whyclass.report import audits_in_store
-from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, Settings, plain
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, OF_NULLS, Settings, plain
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
 from whyclass.study.context import Context, OpenedModel, kept
@@ -244,7 +244,7 @@ def _chosen(
         names=list(loaded.class_names),
         pool=[pool.name, pool.digest],
         preprocessing=loaded.preprocessing.describe(),
-        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
+        settings=plain(settings, (*OF_NO_FINDING, *OF_NULLS, "audit_nulls", "concepts")),
         asked=dataclasses.asdict(asked),
         versions=versions() | {"device": example.device.type},
         format=FORMAT,

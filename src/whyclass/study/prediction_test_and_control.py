@@ -55,7 +55,7 @@ class Controls:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._scores: dict[tuple[Place, ...], np.ndarray] = {}
+        self._scores: dict[Cells, np.ndarray] = {}
         self._layout = ""
 
     def of(
@@ -91,13 +91,14 @@ class Controls:
     def scores(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> np.ndarray:
         """Scores (n, C) of sets of places, each stitched to a test image that passes the model once."""
         context = self._context
-        missing = [places for places in dict.fromkeys(sets) if places not in self._scores]
+        asked_for = {cells_of(places): places for places in sets}
+        missing = {cells: places for cells, places in asked_for.items() if cells not in self._scores}
         if missing and not self._layout:
-            self._layout = stitched(context, missing[0], read).layout
-        for length in sorted({len(places) for places in missing}):  # of other concepts there may be fewer
-            mine = [places for places in missing if len(places) == length]
-            self._scores |= zip(mine, self._made(mine, read), strict=True)
-        return np.stack([self._scores[places] for places in sets])
+            self._layout = stitched(context, next(iter(missing.values())), read).layout
+        for length in sorted({len(cells) for cells in missing}):  # of other concepts there may be fewer
+            mine = {cells: places for cells, places in missing.items() if len(cells) == length}
+            self._scores |= zip(mine, self._made(list(mine.values()), read), strict=True)
+        return np.stack([self._scores[cells_of(places)] for places in sets])
 
     def _made(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> Iterator[np.ndarray]:
         """Their scores, some sets at a time, so that few pieces are in memory."""
@@ -110,6 +111,15 @@ class Controls:
             yield from stitching.scores_of_sets(
                 asked(context), pieces, context.preprocessing.crop, self._layout, context.split.link
             )
+
+
+Cells = tuple[tuple[int, int], ...]
+"""What is stitched, by image and cell: how near each lies to a concept is no part of it."""
+
+
+def cells_of(places: Sequence[Place]) -> Cells:
+    """The cells of some places."""
+    return tuple((place.position, place.cell) for place in places)
 
 
 BLOCK = 64
@@ -198,7 +208,7 @@ class Tester:
 
 def alike(places: Sequence[Place]) -> list[int]:
     """For each place the number of the first one that is the same cell."""
-    cells = [(place.position, place.cell) for place in places]
+    cells = cells_of(places)
     return [cells.index(cell) for cell in cells]
 
 
