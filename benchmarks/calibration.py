@@ -126,7 +126,7 @@ def _contrasted(context: Context, case: str, seed: int, k: int) -> dict[str, Any
         cells = {own.target: own.cells for own in two}
         planes = study_contrast.fit(bare, cells, [(k, against)])
         w, bias = planes.weights[0], float(planes.biases[0])
-        trust, _ = plane_trust.examined(two, w, bias, study_contrast.fitting_of(bare))
+        trust, _ = plane_trust.examined(two, planes, study_contrast.fitting_of(bare))
         plane = Hyperplane(
             w, bias, study_contrast.separation(planes.training, 0), study_contrast.held_out(planes, 0), trust
         )

@@ -113,6 +113,7 @@ def for_programs() -> tuple[records.Record, ...]:
     cells, seen = np.zeros((3, 2), np.float32), contrasts.contrast().hyperplane.training
     return (
         records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells, cells[:, 0]),
+        records.EvidenceAgainst(0, 1, (HOSTILE, "b"), cells, cells, cells, cells),
         records.Factors(cells, cells, cells[:, 0], 0.4, True),
         image_explanations.basis(),
         records.Comparisons(

@@ -290,7 +290,7 @@ def test_the_object_for_programs_holds_what_was_measured(case):
     assert set(shifting["controls"]) == {"random", "reversed"}
     assert (shifting["n"], shifting["swapped"]) == (49, case != "failed")
     assert shifting["highest"] == max(step["target"] for step in shifting["steps"])
-    assert set(found["insertion"][0]["controls"]) == {"blank", "third"}
+    assert set(found["insertion"][0]["controls"]) == {"blank", "theirs", "third"}
     assert codec.to_json(made.hyperplane.training)["balanced"] == found["hyperplane"]["training"]["balanced"]
 
 

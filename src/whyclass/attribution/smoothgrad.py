@@ -11,7 +11,7 @@ Notation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -23,7 +23,7 @@ from torch import Tensor
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
 from whyclass.models.split import Split
-from whyclass.models.tasks import Target, class_map, logit, logit_within
+from whyclass.models.tasks import Target, class_map, difference, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
@@ -99,11 +99,19 @@ class Question:
         `prepare`'s for the class.
     dense
         Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
+    against
+        Class whose logit is taken off it; None where the target alone is asked about.
     """
 
     target: int
     baseline: Baseline
     dense: bool = False
+    against: int | None = None
+
+    def of(self, one: Callable[[int], Target]) -> Target:
+        """What is attributed, of a target for each class."""
+        mine = one(self.target)
+        return mine if self.against is None else difference(mine, one(self.against))
 
 
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
@@ -154,34 +162,76 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    target, baseline = question.target, question.baseline
-    cells, signed, missed, changes = [], [], [], []
+    return smoothgrad_each(split, trunk, images, [question], settings, advance)[0]
+
+
+def smoothgrad_each(
+    split: Split,
+    trunk: Trunk,
+    images: Iterable[tuple[Tensor, str]],
+    questions: Sequence[Question],
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Scores]:
+    """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
+    found = [_Found() for _ in questions]
     for image, drawn in with_copies(images, settings, split.example.device):
-        total, found = torch.zeros(split.shape, device=split.example.device), []
-        within = question.dense and settings.target == "confident"
-        wanted = _confident(split, image, target) if within else logit(target)
-        against = replace(baseline, tape=None) if within else baseline
+        asked = [_asked(split, image, question, settings) for question in questions]
         for copies in drawn.split(split.together(BATCH)):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
-            one = METHODS[settings.method](split, activations, copies, against, wanted)
-            total += one.values.sum(0)
-            found.append(torch.stack([one.missed, one.difference.abs()]).cpu())
-        attribution = total / settings.copies
+            for own, (against, wanted) in zip(found, asked, strict=True):
+                own.add(METHODS[settings.method](split, activations, copies, against, wanted))
+        for own, question in zip(found, questions, strict=True):
+            own.finish(question, settings)
+        advance(1)
+    return [own.scores(settings.method, split.layer) for own in found]
+
+
+class _Found:
+    """Scores of the images that have been, for one question, and of the image that is being attributed."""
+
+    def __init__(self) -> None:
+        self._parts: tuple[list[np.ndarray], ...] = ([], [], [], [])
+        self._total: Tensor | None = None
+        self._sums: list[Tensor] = []
+
+    def add(self, one: deeplift.Attribution) -> None:
+        """Take more copies of the image."""
+        if self._total is None:  # in the plain layout, which decides the rounding
+            self._total = one.values.new_zeros(one.values.shape[1:])
+        self._total += one.values.sum(0)
+        self._sums.append(torch.stack([one.missed, one.difference.abs()]).cpu())
+        self._last = one
+
+    def finish(self, question: Question, settings: Settings) -> None:
+        """Take the image's mean over its copies."""
+        assert self._total is not None
+        attribution, (missed, changes) = self._total / settings.copies, torch.cat(self._sums, 1).double()
+        self._total, self._sums = None, []
         if not attribution.isfinite().all():
             raise AttributionError(
-                f"the attribution of class {target} is not finite; does the model hold NaN?"
+                f"the attribution of class {question.target} is not finite; does the model hold NaN?"
             )
-        cells.append(score_cells(attribution, settings.relu).cpu().numpy())
-        signed.append(attribution.mean(0).cpu().numpy())
-        sums = torch.cat(found, 1).double().numpy()
-        missed.append(sums[0])
-        changes.append(sums[1])
-        advance(1)
-    scores = Scores(np.stack(cells), np.stack(signed), np.stack(missed), np.stack(changes))
-    much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
-    return _with_suspects(scores, one, split.layer) if settings.method == "deeplift" and much else scores
+        own = score_cells(attribution, settings.relu), attribution.mean(0), missed, changes
+        for part, values in zip(self._parts, own, strict=True):
+            part.append(values.cpu().numpy())
+
+    def scores(self, method: str, layer: str) -> Scores:
+        """Of all of them; where much is missed, with what may be why."""
+        cells, signed, missed, changes = map(np.stack, self._parts)
+        scores = Scores(cells, signed, missed, changes)
+        much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
+        return _with_suspects(scores, self._last, layer) if method == "deeplift" and much else scores
+
+
+def _asked(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
+    """What is attributed of one image, and against which baseline."""
+    if not (question.dense and settings.target == "confident"):
+        return question.baseline, question.of(logit)
+    inside = _confident(split, image, question.target)
+    return replace(question.baseline, tape=None), question.of(lambda one: logit_within(one, inside))
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
@@ -233,14 +283,14 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
     return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
 
 
-def _confident(split: Split, image: Tensor, target: int) -> Target:
-    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
+def _confident(split: Split, image: Tensor, target: int) -> Tensor:
+    """Where the clean image (C, S, T) is of a class: (S, T), bool."""
     with torch.no_grad():
         output = split.whole(image[None].to(split.example))
     inside = class_map(output, target, split.link)[0]
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
-    return logit_within(target, inside)
+    return inside
 
 
 def _deeplift(

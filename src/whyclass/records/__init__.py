@@ -30,6 +30,7 @@ from whyclass.records.contrast import (
     Agreement,
     Contrast,
     Evidence,
+    EvidenceAgainst,
     Hyperplane,
     Insertion,
     InsertionTest,
@@ -46,7 +47,6 @@ from whyclass.records.explanation import (
     COMPLETENESS_BOUND,
     Completeness,
     Concept,
-    Contribution,
     Control,
     Crop,
     Drawn,
@@ -54,11 +54,8 @@ from whyclass.records.explanation import (
     Factors,
     Fit,
     HeatMap,
-    Null,
     PredictionTest,
     PredictionTests,
-    Refits,
-    Stability,
 )
 from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
@@ -82,6 +79,7 @@ from whyclass.records.shifting_and_masking import (
     Sweep,
 )
 from whyclass.records.spurious import SpuriousFeature, SpuriousFeatures
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 __all__ = [
     "COMPLETENESS_BOUND",
@@ -110,6 +108,7 @@ __all__ = [
     "Directions",
     "Drawn",
     "Evidence",
+    "EvidenceAgainst",
     "Explanation",
     "Factors",
     "Fall",

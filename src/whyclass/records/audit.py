@@ -21,14 +21,11 @@ from whyclass.records.base import (
 )
 from whyclass.records.explanation import (
     Completeness,
-    Contribution,
     Control,
-    Null,
     PredictionTests,
-    Refits,
-    Stability,
 )
 from whyclass.records.shifting_and_masking import Separation, Shifts
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 
 @dataclass(frozen=True)
@@ -140,8 +137,8 @@ class Finding(ConceptArrays, Record):
 class Planes(Record):
     """Hyperplanes of some pairs of classes, kept while an audit needs them.
 
-    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``training`` and ``held_out`` one
-    for each pair.
+    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``apart`` (P,) is the distance of both
+    mean cells along each normal; ``training`` and ``held_out`` are one for each pair.
     """
 
     pairs: np.ndarray
@@ -149,6 +146,7 @@ class Planes(Record):
     biases: np.ndarray
     training: tuple[Separation, ...]
     held_out: tuple[Separation | None, ...]
+    apart: np.ndarray | None = None
     format: int = FORMAT
 
 

@@ -124,9 +124,10 @@ def images_outcome(found: Contrast) -> Outcome:
 
 
 def exact_outcome(found: Contrast) -> Outcome:
-    """Whether the attribution of both adds up."""
-    exact = all(verdict_checks.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    return "passed" if exact else "failed"
+    """Whether the attribution of both adds up, and of their difference where it was attributed."""
+    sides = (found.a, found.b)
+    told = [*(side.explanation.completeness for side in sides), *(side.completeness for side in sides)]
+    return "passed" if all(verdict_checks.adds_up(one) for one in told if one) else "failed"
 
 
 TESTS: dict[str, Callable[[Contrast], Outcome]] = {
@@ -166,7 +167,7 @@ def inserted_outcome(found: Insertion) -> Outcome:
         return "failed"
     if found.third is None or found.third.n < FEWEST_DRAWS:
         return "unchecked"
-    others = max(found.third.high, found.blank.target)
+    others = max(found.third.high, found.blank.target, found.theirs.target if found.theirs else 0.0)
     return "passed" if found.pasted.target - others > TIE else "chance"
 
 
@@ -254,7 +255,8 @@ def shown_line(own: Side) -> str:
     """What the prediction test of the concepts says, in words."""
     if own.prediction_test is None:
         return f"no concept speaks for {name(own)}"
-    tests, crops = own.prediction_test, words.plural(len(own.concepts), "crop")
+    tests = own.prediction_test
+    crops = words.plural(len(tests.including.sources) or len(own.concepts), "crop")
     shown = f"shown only {crops} of what speaks for it, the model {_says(tests.including, own)}"
     if tests.excluding is None:
         return shown

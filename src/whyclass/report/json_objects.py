@@ -56,6 +56,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
     return {
         "class": {"index": found.target.index, "name": found.target.name},
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "n_images": found.n_images,
         "n_predicted": found.n_predicted,
@@ -81,9 +82,13 @@ def of_contrast(found: Contrast) -> dict[str, Any]:
         "class": _named(a.explanation.target),
         "against": _named(b.explanation.target),
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "pool": pool_text.as_object(found.pool),
+        "contrast_by": found.settings.get("contrast_by", "plane"),
         "hyperplane": {
+            "plane": found.settings.get("plane", "paper"),
+            "strength": plane.strength,
             "bias": plane.bias,
             "training": _separation(plane.training),
             "held_out": _separation(plane.held_out) if plane.held_out else None,
@@ -201,6 +206,7 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
             "crops_unlabelled": _crops(concept.unlabelled),
+            "crops_neither": _crops(concept.neither),
         }
         for concept in concepts
     ]
@@ -243,7 +249,7 @@ def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
 
 def tests(found: PredictionTests) -> dict[str, Any]:
     """The prediction tests with their controls."""
-    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled")}
+    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled", "neither")}
     return {name: _test(test) if test else None for name, test in named.items()}
 
 
@@ -284,6 +290,8 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
         "high": sweep.high,
         "at": sweep.steps[sweep.best].at,
         "swapped": sweep.swapped,
+        "unit": sweep.unit,
+        "first": None if sweep.first is None else sweep.steps[sweep.first].at,
         "steps": [codec.to_json(step) for step in sweep.steps],
         "controls": {
             "random": codec.to_json(sweep.random),
@@ -295,7 +303,7 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
 def _insertion(found: Insertion) -> dict[str, Any]:
     kept = ("origin", "box", "n", "original", "pasted", "low", "high", "turned", "swapped")
     plain = {name: codec.to_json(getattr(found, name)) for name in kept}
-    controls = {"blank": codec.to_json(found.blank), "third": codec.to_json(found.third)}
+    controls = {name: codec.to_json(getattr(found, name)) for name in ("blank", "theirs", "third")}
     return plain | {"controls": controls}
 
 

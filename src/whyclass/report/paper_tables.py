@@ -13,8 +13,9 @@ import numpy as np
 
 from whyclass import intervals
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
-from whyclass.report import pool_text
+from whyclass.report import pool_text, words
 from whyclass.report.audits_in_store import labels
+from whyclass.report.contrast_ways import at_chance
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
 from whyclass.report.standings import JUDGED, Standing, judged, standing
 from whyclass.report.verdict_checks import ALPHA
@@ -169,6 +170,8 @@ def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
             f"{audit.model.layer}: the model segments; a score is the largest softmax over the map, and a "
             "class counts as predicted where its softmax exceeds one half somewhere."
         )
+    elif audit.model.task != "classification":
+        yield f"{audit.model.layer}: {words.task(audit.model.task)}."
     yield from (f"{audit.model.layer}: {caution}." for caution in pool_text.cautions(audit.pool))
     done, of = len(audit.classes), audit.n_classes
     if done < of:
@@ -278,6 +281,7 @@ def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
             f"mean lies above every one of {n} random directions (each on {images} images) in {above} of "
             f"{len(tried)} pairs."
         )
+    yield from (f"{audit.model.layer}: {said}" for said in at_chance(pairs))
     held = [pair.held_out.balanced for pair in pairs if pair.held_out]
     if held:
         yield (

@@ -21,7 +21,6 @@ from whyclass.errors import LayerError, SettingsError
 from whyclass.models import described
 from whyclass.models.class_names import resolve
 from whyclass.models.layer_info import LayerInfo
-from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import example_of, opened, versions
 from whyclass.models.split import split
 from whyclass.models.survey import survey
@@ -168,7 +167,8 @@ def choose_layer(
     sample: int = CHOICE_SAMPLE,
     weights: str | Path | None = None,
     class_names: str | Path | Iterable[str] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Any = None,
+    task: Any = None,
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> LayerChoice:
@@ -194,7 +194,7 @@ def choose_layer(
         layers, finds what each image is predicted as.
     settings
         As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
-    model, images, store, weights, class_names, preprocessing, device, progress
+    model, images, store, weights, class_names, preprocessing, task, device, progress
         As for ``Study``.
 
     Raises
@@ -211,7 +211,7 @@ def choose_layer(
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
-        loaded = opened(model, weights, class_names, preprocessing, device)
+        loaded = opened(model, weights, class_names, preprocessing, device, task)
         pool = pool_images.pool(images)
     with _folder(store) as folder:
         return _chosen(loaded, pool, folder, settings, asked, progress)
@@ -248,6 +248,7 @@ def _chosen(
         asked=dataclasses.asdict(asked),
         versions=versions() | {"device": example.device.type},
         format=FORMAT,
+        **({"outputs": outputs} if (outputs := loaded.reading.facts) else {}),
     )
     store = Store(Path(folder))
     file = store.record("choices", key)

@@ -158,11 +158,14 @@ class Tester:
         Random crops, shared by all classes.
     lean
         Records without the crops' whole images, and with the stitched one as JPEG.
+    each
+        So many crops of each concept are put together.
     """
 
     pictures: Pictures
     controls: Controls
     lean: bool = False
+    each: int = 1
 
     def both(
         self,
@@ -177,11 +180,12 @@ class Tester:
         """
         controls = dict(zip(("including", "excluding"), known, strict=True))
         tests = {
-            name: self.one(target, [best[0] for best in places[name]], mask, controls.get(name))
+            name: self.one(target, self._best(places[name]), mask, controls.get(name))
             for name, mask in masks.items()
             if mask.any()
         }
-        return PredictionTests(tests["including"], tests.get("excluding"), tests.get("unlabelled"))
+        told = (tests.get(name) for name in ("excluding", "unlabelled", "neither"))
+        return PredictionTests(tests["including"], *told)
 
     def one(
         self, target: int, places: Sequence[Place], mask: np.ndarray, control: Control | None = None
@@ -199,6 +203,9 @@ class Tester:
         found = recorded(self.pictures.context, target, test, self.lean)
         distinct = len(set(same))
         return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
+
+    def _best(self, places: Sequence[Sequence[Place]]) -> list[Place]:
+        return [place for nearest in places for place in nearest[: self.each]]
 
     def _source(self, target: int, position: int) -> ClassImage:
         """A whole image with the class's own score."""
@@ -228,12 +235,18 @@ def recorded(context: Context, target: int, test: stitching.Stitched, lean: bool
     )
 
 
-def masks_of(context: Context, target: int) -> dict[str, np.ndarray]:
+def masks_of(context: Context, target: int, others: Sequence[int] = ()) -> dict[str, np.ndarray]:
     """Which images (N,) crops are drawn from: all, and those that do not count for the class.
 
-    Where images are known to be labelled as the class, also those that are not labelled as it either.
+    Where images are known to be labelled as the class, also those that are not labelled as it either; and
+    of a contrast with others, those that count for none of them.
     """
     usable = context.index.usable
     masks = {"including": usable, "excluding": usable & ~context.index.counting(target)}
     labelled = usable & (context.labels == target)
-    return masks | ({"unlabelled": masks["excluding"] & ~labelled} if labelled.any() else {})
+    if labelled.any():
+        masks["unlabelled"] = masks["excluding"] & ~labelled
+    if others:
+        either = np.any([context.index.counting(other) for other in others], axis=0)
+        masks["neither"] = masks["excluding"] & ~either
+    return masks
