@@ -18,8 +18,8 @@ from whyclass.cli.options import app
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensors", "jinja2"}
 
 NAMES = (
-    *("demo", "explain", "contrast", "insert", "compare", "pairs", "layers", "audit"),
-    *("tables", "report", "merge", "settings", "init"),
+    *("demo", "explain", "image", "spurious", "contrast", "insert", "compare", "pairs", "layers", "audit"),
+    *("diff", "tables", "report", "merge", "settings", "init"),
 )
 """Every command, in the order of the help."""
 

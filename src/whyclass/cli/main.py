@@ -14,12 +14,12 @@ from typing import Any
 
 from whyclass.errors import WhyclassError
 
-COMMANDS = ("demo", "explain", "contrast", "compare", "layers", "audit", "settings", "init")
+COMMANDS = ("demo", "explain", "image", "contrast", "compare", "diff", "layers", "audit", "settings", "init")
 """Modules of commands."""
 
 ORDER = (
-    *("demo", "explain", "image", "contrast", "insert", "compare", "pairs", "layers", "audit", "diff"),
-    *("tables", "report", "merge", "serve", "settings", "init"),
+    *("demo", "explain", "image", "spurious", "contrast", "insert", "compare", "pairs", "layers", "audit"),
+    *("diff", "tables", "report", "merge", "serve", "settings", "init"),
 )
 """Commands in the order of the help, which is that of their use."""
 

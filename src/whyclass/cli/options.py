@@ -251,9 +251,13 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
         opened = _opened(**{name: value for name, value in given.items() if name != "layer"})
         return Asked(opened.study(given["layer"]), opened.as_json)
 
+    return _sharing(command, _of_a_study(), asked)
+
+
+def _of_a_study() -> list[inspect.Parameter]:
     layer = inspect.Parameter("layer", inspect.Parameter.KEYWORD_ONLY, annotation=Layer)
     first, *others = _parameters(_opened)
-    return _sharing(command, [first, layer, *others], asked)
+    return [first, layer, *others]
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,8 @@ class Later:
 
     def open(self, **changes: Any) -> Opened:
         """What they name, opened."""
-        return _opened(**self.given | changes)
+        given = self.given | changes
+        return _opened(**{name: value for name, value in given.items() if name != "layer"})
 
     def named(self, besides: tuple[str, ...]) -> list[str]:
         """Names of the options that were given on the command line, but for some."""
@@ -278,6 +283,11 @@ class Later:
 def with_choice(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a model and a pool, none required; it is called with them first."""
     return _sharing(command, [_optional(one) for one in _parameters(_opened)], Later)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study; it is called with them, to be opened, first."""
+    return _sharing(command, _of_a_study(), Later)
 
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -292,6 +292,8 @@ class OpenedModel:
         self.loaded = loaded = replace(loaded, class_names=names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
+        if self.store.folder != Path(folder):
+            progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
 
