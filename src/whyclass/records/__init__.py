@@ -59,6 +59,7 @@ from whyclass.records.explanation import (
     Refits,
     Stability,
 )
+from whyclass.records.explored import ConceptMap, Group, Groups, Label, Uploaded
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
@@ -86,6 +87,7 @@ __all__ = [
     "ClassResult",
     "Completeness",
     "Concept",
+    "ConceptMap",
     "Contrast",
     "Contribution",
     "Control",
@@ -97,10 +99,13 @@ __all__ = [
     "Factors",
     "Finding",
     "Fit",
+    "Group",
+    "Groups",
     "HeatMap",
     "Hyperplane",
     "Insertion",
     "InsertionTest",
+    "Label",
     "LayerChoice",
     "LeftOut",
     "MeanScores",
@@ -135,4 +140,5 @@ __all__ = [
     "Sweep",
     "ThirdCrops",
     "Trial",
+    "Uploaded",
 ]

@@ -56,12 +56,16 @@ class AuditedConcept(Part):
     including, excluding
         Nearest crops over the whole pool, and over images that are not predicted as the class; the
         latter None where there is no such image.
+    name, note
+        What a user calls it, and noted of it, as kept in the store.
     """
 
     vector: np.ndarray
     share: float
     including: Strip
     excluding: Strip | None
+    name: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import math
 import types
 import typing
 import zipfile
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import load as load_arrays
@@ -159,3 +160,18 @@ def _hints(kind: type, value: Any) -> dict[str, Any]:
         wrong = sorted((needed - set(value)) | (set(value) - names))
         raise ValueError(f"{kind.__name__} has fields {wrong} too many or too few")
     return typing.get_type_hints(kind)
+
+
+def blob(data: IO[bytes] | Path, name: str) -> bytes:
+    """The bytes in an encoded record that have this hash, without reading the rest.
+
+    Raises
+    ------
+    RecordError
+        If the record is damaged, or has none such.
+    """
+    try:
+        with zipfile.ZipFile(data) as archive:
+            return archive.read(f"blobs/{name}")
+    except Exception as error:  # damage makes zip raise nearly anything
+        raise RecordError("the record has no such picture") from error

@@ -175,6 +175,8 @@ class Concept(Part):
     unlabelled
         The nearest crop over images that are neither predicted nor labelled as the class; none where no image
         is known to be labelled as it.
+    name, note
+        What a user calls it, and noted of it, as kept in the store.
     """
 
     vector: np.ndarray
@@ -186,6 +188,8 @@ class Concept(Part):
     contribution: Contribution | None = None
     stability: Stability | None = None
     unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
+    name: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from whyclass.models.weights import fingerprint
 from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
+from whyclass.pool.indexing_pass import BATCH, Index, Plan, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import (
     FORMAT,
@@ -328,27 +328,36 @@ class OpenedModel:
     def index(self) -> Index:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
         if self._index is None:
-            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
-            own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
-
-            def trunk() -> Trunk:
-                mine = own()
-                return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
-
-            wanted = plan(
-                cut,
-                self.task,
-                trunk,
-                self.pool,
-                self.loaded.preprocessing,
-                self.settings.pool,
-                weights=self.fingerprint,
-                precision=str(dtype).removeprefix("torch."),
-                versions=versions(),
-            )
+            wanted = self._plan()
             self._index = load_or_make(wanted, self.store, self.progress)
             self._index_key = wanted.key
         return self._index
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the store holds the pass over the pool, so that no question has to wait for it."""
+        return self._index is not None or self.store.index(self._plan().key).exists()
+
+    def _plan(self) -> Plan:
+        """What the index depends on."""
+        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
+
+        def trunk() -> Trunk:
+            mine = own()
+            return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
+
+        return plan(
+            cut,
+            self.task,
+            trunk,
+            self.pool,
+            self.loaded.preprocessing,
+            self.settings.pool,
+            weights=self.fingerprint,
+            precision=str(dtype).removeprefix("torch."),
+            versions=versions(),
+        )
 
     def trunk(self, dtype: torch.dtype) -> Trunk:
         """The trunk in a precision, made once."""

@@ -20,6 +20,7 @@ from whyclass.models.class_names import name_of, resolve
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import opened, versions
 from whyclass.models.weights import fingerprint as fingerprint_of
+from whyclass.naming import with_names
 from whyclass.pool import images as pool_images
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
@@ -150,7 +151,7 @@ class Study(OpenedModel):
         self._check_unchanged()
         optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
         wanted = self._resolved(target)
-        return self._explained(evidence_of(self.context(), wanted))
+        return with_names(self.store, self._explained(evidence_of(self.context(), wanted)))
 
     def contrast(self, target: str | int, against: str | int | None = None) -> Contrast:
         """Why does the model predict a class and not another, and the other way round?
@@ -190,7 +191,7 @@ class Study(OpenedModel):
             alone = self._explained(sides[0]), self._explained(sides[1])
             return study_contrast.contrast_of(context, sides, alone)
 
-        return self._kept_or_made(Contrast, "contrasts", [a, b], make)
+        return with_names(self.store, self._kept_or_made(Contrast, "contrasts", [a, b], make))
 
     def insert(
         self, target: str | int, against: str | int, patch: Any, at: str = "bottom-right", origin: str = ""
