@@ -1,13 +1,13 @@
 """What users call concepts, kept in a store beside the results and shown wherever these are.
 
-A concept is known by its direction: the same concept has one name in an explanation, in an audit and on the map.
+A concept is known by its direction: the same one has one name in an explanation, in an audit and on the map.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,8 @@ LABELS, GROUPS, ALL = "labels", "groups", "all"
 LONGEST_NAME, LONGEST_NOTE, MOST_GROUPS, MOST_MEMBERS = 80, 4000, 500, 5000
 """Characters of a name and of a note, groups of a store, and concepts of a group."""
 
-Named = TypeVar("Named", Explanation, Contrast, Finding)
-Directed = TypeVar("Directed", Concept, AuditedConcept)
+Named = TypeVar("Named", Explanation, Contrast, Finding, Explanation | Finding)
+Directed = TypeVar("Directed", Concept, AuditedConcept, Concept | AuditedConcept)
 
 
 def key_of_concept(vector: np.ndarray) -> str:
@@ -95,7 +95,7 @@ def keep_group(store: Store, name: str, concepts: tuple[str, ...]) -> None:
     name, others = clean(name).strip(), [one for one in groups(store) if one.name != clean(name).strip()]
     if not 0 < len(name) <= LONGEST_NAME or len(concepts) > MOST_MEMBERS or len(others) >= MOST_GROUPS:
         raise SettingsError(
-            f"a group needs a name of 1 to {LONGEST_NAME} characters, and holds at most {MOST_MEMBERS} concepts; "
+            f"a group needs a name of 1 to {LONGEST_NAME} characters and at most {MOST_MEMBERS} concepts; "
             f"a store has at most {MOST_GROUPS} groups"
         )
     mine = [Group(name, tuple(dict.fromkeys(concepts)))] if concepts else []
@@ -106,9 +106,12 @@ def with_names(store: Store, found: Named) -> Named:
     """A record with the names that its concepts have in a store."""
     if not any((store.folder / LABELS).glob("*")):
         return found
-    if isinstance(found, Contrast):
-        return replace(found, a=_side(store, found.a), b=_side(store, found.b))
-    return replace(found, concepts=tuple(_named(store, one) for one in found.concepts))
+    changes: dict[str, Any] = (
+        {"a": _side(store, found.a), "b": _side(store, found.b)}
+        if isinstance(found, Contrast)
+        else {"concepts": tuple(_named(store, one) for one in found.concepts)}
+    )
+    return replace(found, **changes)
 
 
 def _side(store: Store, side: Side) -> Side:

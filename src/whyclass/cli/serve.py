@@ -44,7 +44,9 @@ def serve(
     opener = None
     if later.changed(("store", "quiet", "as_json")):
         if not layer or later.given["model"] is None or not later.given["images"]:
-            raise SettingsError("to open the model needed are --model, --layer and --images; or give none of them")
+            raise SettingsError(
+                "to open the model needed are --model, --layer and --images; or give none of them"
+            )
         opener = partial(study_of, later.given | {"store": folder, "quiet": True}, layer)
     run(folder, opener, host, port, no_browser)
 

@@ -291,5 +291,10 @@ def study_of(folder: str | Path, n_per_class: int = 60, seed: int = 0) -> Study:
     folder = Path(folder)
     settings = Settings(seed=seed, examples=12, tests=("shifting", "insertion"))
     return Study(
-        loaded(), world.LAYER, folder / f"pool-{n_per_class}-{seed}", folder / "store", settings, progress=False
+        loaded(),
+        world.LAYER,
+        folder / f"pool-{n_per_class}-{seed}",
+        folder / "store",
+        settings,
+        progress=False,
     )

@@ -20,7 +20,7 @@ class Uploaded(Record):
 
 @dataclass(frozen=True)
 class Group(Part):
-    """Concepts that a user takes for the same thing: a name, and the concepts' keys (`naming.key_of_concept`)."""
+    """Concepts that a user takes for the same thing: a name, and their keys (`naming.key_of_concept`)."""
 
     name: str
     concepts: tuple[str, ...]

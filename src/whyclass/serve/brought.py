@@ -46,10 +46,12 @@ def opened(data: bytes) -> Image.Image:
     try:
         found = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # decoders raise anything for a broken image
-        raise DataError(f"the picture cannot be read: {reason_of(error)}; bring a JPEG, PNG or WebP") from error
+        raise DataError(
+            f"the picture cannot be read: {reason_of(error)}; bring a JPEG, PNG or WebP"
+        ) from error
     if found.width * found.height > MOST_PIXELS:
         raise DataError(
-            f"the picture is {found.width:,} x {found.height:,} pixels; needed are at most {MOST_PIXELS:,} in all"
+            f"the picture is {found.width:,} x {found.height:,} pixels; at most {MOST_PIXELS:,} are taken"
         )
     return found
 
@@ -130,7 +132,9 @@ def part_of(study: OpenedModel, given: str, box: Sequence[int]) -> tuple[Image.I
         If the box does not lie within it.
     """
     picture, name = picture_of(study.context(), given)
-    if not (len(box) == 4 and 0 <= box[0] < box[2] <= picture.width and 0 <= box[1] < box[3] <= picture.height):
+    if not (
+        len(box) == 4 and 0 <= box[0] < box[2] <= picture.width and 0 <= box[1] < box[3] <= picture.height
+    ):
         raise SettingsError(
             f"the box {', '.join(map(str, box))} does not lie within the picture of {picture.width} x "
             f"{picture.height} pixels; draw it again"

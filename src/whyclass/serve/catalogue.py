@@ -209,9 +209,7 @@ def pictured(file: Path, picture: Picture, part: tuple[int, int] = (0, 1)) -> Pi
 
 def _finding(file: Path, found: Finding) -> tuple[Facts, Listed]:
     tests = found.prediction_test
-    strips = [
-        pictured(file, one.including.picture, (0, len(one.including.spots))) for one in found.concepts
-    ]
+    strips = [pictured(file, one.including.picture, (0, len(one.including.spots))) for one in found.concepts]
     directions = [(one.vector, one.share) for one in found.concepts]
     level = site.standing(found)
     thumbnail = (pictured(file, found.thumbnail),) if found.thumbnail else ()

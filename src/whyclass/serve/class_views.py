@@ -17,10 +17,16 @@ from whyclass.serve.explorer import Explorer
 from whyclass.serve.shown import ShownClass, ShownConcept
 
 SORTS: dict[str, tuple[str, Any]] = {
-    "failures": ("failures first", lambda one: (list(site.STANDINGS).index(one.level), _sum(one), one.target.index)),
+    "failures": (
+        "failures first",
+        lambda one: (list(site.STANDINGS).index(one.level), _sum(one), one.target.index),
+    ),
     "name": ("name", lambda one: (one.target.name.lower(), one.target.index)),
     "including": ("score, lowest first", lambda one: (_or(one.including), one.target.index)),
-    "excluding": ("score without its images, lowest first", lambda one: (_or(one.excluding), one.target.index)),
+    "excluding": (
+        "score without its images, lowest first",
+        lambda one: (_or(one.excluding), one.target.index),
+    ),
     "images": ("images, fewest first", lambda one: (one.n_images, one.target.index)),
     "q": ("q-value, lowest first", lambda one: (2.0 if one.q is None else one.q, one.target.index)),
 }
@@ -41,7 +47,9 @@ def home(explorer: Explorer, request: Request) -> Response:
     asked = request.query_params
     name = asked.get("group") if asked.get("group") in groups else explorer.first_group()
     if name is None or name not in groups:
-        return explorer.page("home_empty.html", {"indexed": explorer.live is not None and explorer.live.indexed})
+        return explorer.page(
+            "home_empty.html", {"indexed": explorer.live is not None and explorer.live.indexed}
+        )
     group = groups[name]
     sort = asked.get("sort", "failures") if asked.get("sort") in SORTS else "failures"
     ordered = sorted(group.classes, key=SORTS[sort][1])
@@ -62,7 +70,9 @@ def home(explorer: Explorer, request: Request) -> Response:
             "chosen": chosen,
             "sort": sort,
             "sorts": {key: said for key, (said, _) in SORTS.items()},
-            "ranks": {one.target.index: n for n, one in enumerate(sorted(group.classes, key=SORTS["failures"][1]))},
+            "ranks": {
+                one.target.index: n for n, one in enumerate(sorted(group.classes, key=SORTS["failures"][1]))
+            },
             "asked_words": words,
             "asked_level": level,
             "levels": {key: labels[key] for key in site.STANDINGS if key in labels},
@@ -82,7 +92,9 @@ def _unexplained(explorer: Explorer, group: Group) -> list[tuple[int, str, int]]
         return []
     known = {one.target.index for one in group.classes}
     live = explorer.need_live()
-    return [(one.index, one.name, one.n_images) for one in live.context.named_classes() if one.index not in known]
+    return [
+        (one.index, one.name, one.n_images) for one in live.context.named_classes() if one.index not in known
+    ]
 
 
 def one_class(explorer: Explorer, request: Request) -> Response:
@@ -176,7 +188,9 @@ def concept_of(explorer: Explorer, request: Request, listed: Listed) -> tuple[Sh
     wanted = request.path_params["number"]
     found = next((one for one in shown.concepts if one.number == wanted), None)
     if found is None:
-        raise ClassError(f"“{listed.target.name}” has {len(shown.concepts)} concepts, and none of number {wanted}")
+        raise ClassError(
+            f"“{listed.target.name}” has {len(shown.concepts)} concepts, and none of number {wanted}"
+        )
     return shown, found
 
 

@@ -25,7 +25,9 @@ class Explorer:
     Attributes
     ----------
     live
-        The open model; None where the store is only looked at, and ``problem`` says why where there should be one.
+        The open model; None where the store is only looked at.
+    problem
+        Why there is none where there should be one.
     """
 
     store: Store
@@ -78,7 +80,11 @@ class Explorer:
             If there is none.
         """
         if self.live is None:
-            why = f": {self.problem}" if self.problem else "; start whyclass serve with --model, --layer, --images"
+            why = (
+                f": {self.problem}"
+                if self.problem
+                else "; start whyclass serve with --model, --layer, --images"
+            )
             raise WhyclassError(f"no model is open{why}")
         return self.live
 
@@ -125,7 +131,7 @@ def failed(explorer: Explorer, request: Request, why: str, status: int) -> Respo
         why, status = str(error), 410
     if request.url.path.endswith(".json"):
         return JSONResponse({"problem": why}, status)
-    values = {"why": why, "frame_jobs": [], "frame_problem": "", "frame_group": None}
+    values: dict[str, Any] = {"why": why, "frame_jobs": [], "frame_problem": "", "frame_group": None}
     return HTMLResponse(rendered("failed.html", values | {"has_model": False, "live": False}), status)
 
 

@@ -32,7 +32,8 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # with no-referrer browsers would name no origin when a form is sent
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
@@ -95,8 +96,8 @@ def check_host(host: str) -> None:
     """
     if host not in LOOPBACK:
         raise SettingsError(
-            f"--host is {host[:60]!r}; the explorer listens on this machine alone: 127.0.0.1, localhost or ::1 (to "
-            "reach it from another one, forward its port: ssh -L 8765:127.0.0.1:8765 MACHINE)"
+            f"--host is {host[:60]!r}; the explorer listens on this machine alone: {', '.join(LOOPBACK)}. "
+            "From another machine, forward its port: ssh -L 8765:127.0.0.1:8765 MACHINE"
         )
 
 
@@ -139,7 +140,9 @@ class Guard:
         if scope["path"].startswith(ENTRANCE) and scope["method"] in SAFE:
             return self._entered(scope["path"].removeprefix(ENTRANCE))
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return PlainTextResponse("Another site asked for this; open it from the explorer's own pages.", 403)
+            return PlainTextResponse(
+                "Another site asked for this; open it from the explorer's own pages.", 403
+            )
         if not gate.knows(cookie_parser(headers.get("cookie", "")).get(gate.cookie, "")):
             return PlainTextResponse(
                 "This browser is not known here. Open the address that whyclass serve printed.", 403

@@ -1,4 +1,4 @@
-"""Views of long work: asked for, watched, stopped and resumed; and what a browser waits for while it steers."""
+"""Views of long work: asked for, watched, stopped, resumed; and what a browser waits for while it steers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def jobs(explorer: Explorer, request: Request) -> Response:
 
 def job(explorer: Explorer, request: Request) -> Response:
     """One job, and what it brought so far."""
-    return explorer.page("job.html", {"job": _job(explorer, request), "addresses": _addresses(explorer, request)})
+    return explorer.page(
+        "job.html", {"job": _job(explorer, request), "addresses": _addresses(explorer, request)}
+    )
 
 
 def job_json(explorer: Explorer, request: Request) -> Response:
@@ -112,7 +114,7 @@ def _contrast(explorer: Explorer, form: dict[str, str]) -> Asked:
 def _insert(explorer: Explorer, form: dict[str, str]) -> Asked:
     (a, first), (b, second) = _class(explorer, form, "target"), _class(explorer, form, "against")
     if a == b:
-        raise WhyclassError("choose two different classes: one that the piece should bring, and one to put it into")
+        raise WhyclassError("choose two classes: what the piece should bring, and one to put it into")
     picture, at = form.get("picture", ""), form.get("at", "bottom-right")
     if not GIVEN.fullmatch(picture):
         raise WhyclassError("there is no such picture")

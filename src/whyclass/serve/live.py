@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from whyclass.checks import interventions, statistics
-from whyclass.errors import ClassError, DataError, RecordError, WhyclassError
+from whyclass.errors import ClassError, DataError, WhyclassError
 from whyclass.models.preprocessing import Sample, sample_of
 from whyclass.pool.best_per_class import best_per_class
 from whyclass.pool.nearest_crops import Place, Query, nearest
@@ -37,7 +37,7 @@ RANDOM = 16
 FEW_IMAGES = 12
 """Of a class that random directions are tried on, where all are steered."""
 
-FURTHEST = 3.0
+FURTHEST = 2.0
 """Steps of the slider, in mean lengths of the images' cells."""
 
 TOP = 5
@@ -240,7 +240,9 @@ class Live:
             images = self._sample(given).tensor[None]
             return _measured(self.context.activations(images), images)
 
-        return self._activations.get_or((target if given == "all" else None, given), of_class if given == "all" else of_one)
+        return self._activations.get_or(
+            (target if given == "all" else None, given), of_class if given == "all" else of_one
+        )
 
 
 def _measured(activations: np.ndarray, images: torch.Tensor) -> tuple[np.ndarray, torch.Tensor, float]:

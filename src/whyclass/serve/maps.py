@@ -45,7 +45,9 @@ def make(store: Store, group: str) -> None:
     found = Catalogue(store).groups().get(group)
     concepts = concepts_of(found) if found else []
     if len(concepts) < FEWEST:
-        raise ClassError(f"there are {len(concepts)} concepts; a map needs {FEWEST}: explain more classes first")
+        raise ClassError(
+            f"there are {len(concepts)} concepts; a map needs {FEWEST}: explain more classes first"
+        )
     points = placed(directions(concepts))
     keys = tuple(concept.key for _, concept in concepts)
     store.keep(ConceptMap(keys, points), store.record(FOLDER, group))
@@ -77,8 +79,10 @@ def kept(store: Store, group: str) -> ConceptMap | None:
         return None
 
 
-def alike(group: Group, listed: Listed, number: int, count: int = 12) -> list[tuple[Listed, ListedConcept, float]]:
-    """Concepts of other classes whose directions are nearest to a concept's, with their cosines; nearest first."""
+def alike(
+    group: Group, listed: Listed, number: int, count: int = 12
+) -> list[tuple[Listed, ListedConcept, float]]:
+    """Concepts of other classes whose directions are nearest to one's, with their cosines; nearest first."""
     found = [pair for pair in concepts_of(group) if pair[0].target.index != listed.target.index]
     mine = next((one for one in listed.concepts if one.number == number), None)
     if mine is None or not found:

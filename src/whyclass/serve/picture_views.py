@@ -1,4 +1,4 @@
-"""Views of pictures: those in records, those of the pool, those that a user brings, and what is said of each."""
+"""Views of pictures: those in records, of the pool, and that a user brings, and what is said of each."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def of_pool(explorer: Explorer, request: Request) -> Response:
     if side:
         picture.thumbnail((side, side))
     # a pool's file may change under its name
-    return Response(brought.encoded(picture).data, media_type="image/jpeg", headers={"cache-control": "no-cache"})
+    return Response(
+        brought.encoded(picture).data, media_type="image/jpeg", headers={"cache-control": "no-cache"}
+    )
 
 
 def of_upload(explorer: Explorer, request: Request) -> Response:
@@ -76,7 +78,7 @@ def heat(explorer: Explorer, request: Request) -> Response:
 
 
 def picture(explorer: Explorer, request: Request) -> Response:
-    """A whole picture with a place marked, what the model says of it, and boxes to draw for the insertion test."""
+    """A whole picture with a place marked, what the model says of it, and a box for the insertion test."""
     live = explorer.need_live()
     given, asked = request.query_params.get("of", ""), request.query_params
     size = live.picture(given).size
@@ -89,7 +91,9 @@ def picture(explorer: Explorer, request: Request) -> Response:
         {
             "group": live.group,
             "given": given,
-            "src": f"/pool/{position}.jpg" if position is not None else f"/upload/{given.removeprefix('upload:')}.png",
+            "src": f"/pool/{position}.jpg"
+            if position is not None
+            else f"/upload/{given.removeprefix('upload:')}.png",
             "size": size,
             "box": box,
             "top": top,
@@ -131,7 +135,9 @@ def neighbours(explorer: Explorer, request: Request) -> Response:
     live, asked = explorer.need_live(), request.query_params
     position = number(asked.get("position"), 0, len(live.context.index.items) - 1, "position")
     cell = number(asked["cell"], 0, 10**6, "cell") if asked.get("cell") else None
-    return _places(explorer, live, live.neighbours(position, cell), "No other image of the pool can be compared.")
+    return _places(
+        explorer, live, live.neighbours(position, cell), "No other image of the pool can be compared."
+    )
 
 
 def across(explorer: Explorer, request: Request) -> Response:
