@@ -157,7 +157,7 @@ ASKED = {
 
 
 def steer(explorer: Explorer, request: Request) -> Response:
-    """Scores along a concept's direction: ``at`` are steps, with commas; ``band`` asks for random directions."""
+    """Scores along a concept's direction: ``at`` are steps, ``band`` asks for random directions."""
     _, listed = explorer.listed(request)
     _, found = concept_of(explorer, request, listed)
     if not explorer.is_live(listed.group):

@@ -237,7 +237,9 @@ class Jobs:
             # started anew rather than forked: threads and a GPU do not survive a fork
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=worker.main, args=(self._opener, theirs), daemon=True)
+            self._process = context.Process(
+                target=worker.main, args=(self._opener, self.store, theirs), daemon=True
+            )
             self._process.start()
             theirs.close()
         return self._pipe

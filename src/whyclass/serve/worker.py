@@ -16,7 +16,7 @@ from typing import Any
 from whyclass.errors import WhyclassError
 from whyclass.progress import Advance, Progress, Report
 from whyclass.serve import brought, maps
-from whyclass.store import key_of
+from whyclass.store import Store, key_of
 from whyclass.study.study import Study
 
 OFTEN = 0.15
@@ -71,7 +71,7 @@ class Told(Progress):
             self._tell("step", said)
 
 
-def main(opener: Callable[[], Study], pipe: Connection) -> None:
+def main(opener: Callable[[], Study], store: Store, pipe: Connection) -> None:
     """Do jobs as they come through the pipe, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the server's to hear
     _follow_parent()
@@ -88,6 +88,7 @@ def main(opener: Callable[[], Study], pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
+            store.check()  # else opening the model would make a new one in its place
             if study is None:
                 study = opener()
                 study.progress = Told(tell)
