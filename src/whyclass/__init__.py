@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from whyclass.records import Audit as Audit
     from whyclass.records import Contrast as Contrast
     from whyclass.records import Explanation as Explanation
+    from whyclass.records import ImageExplanation as ImageExplanation
     from whyclass.records import InsertionTest as InsertionTest
     from whyclass.records import LayerChoice as LayerChoice
     from whyclass.records import Pairs as Pairs
@@ -46,7 +47,7 @@ _HOMES = {
     "models.loading": "load",
     "models.preprocessing": "Preprocessing",
     "progress": "Progress",
-    "records": "Audit Contrast Explanation InsertionTest LayerChoice Pairs",
+    "records": "Audit Contrast Explanation ImageExplanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",
     "study.layer_choice": "choose_layer",
     "study.study": "Study",

@@ -16,6 +16,7 @@ from whyclass.errors import RecordError, StoreError
 from whyclass.records import (
     FORMAT,
     SUFFIX,
+    ConceptBasis,
     Contrast,
     Evidence,
     Explanation,
@@ -31,6 +32,7 @@ from whyclass.records import (
 from whyclass.store import MARK, Store, facts_of, key_in, key_of, owner, read_meta
 
 RECORDS: dict[str, type[Record]] = {
+    "bases": ConceptBasis,
     "choices": LayerChoice,
     "contrasts": Contrast,
     "evidence": Evidence,

@@ -182,6 +182,12 @@ def test_a_picture_is_dropped_and_a_piece_of_it_tried(page, explored, tmp_path):
     page.click("text=Ask the model")
     page.wait_for_url("**/picture?of=upload**")
     assert page.locator(".bars .ours .name").first.inner_text() == "hawk"
+    brought = page.url
+    page.click("text=Which concepts are in it")
+    page.wait_for_url("**/images/**")
+    assert "hawk" in page.inner_text("h1")
+    assert "mine.png" in page.content()
+    page.goto(brought)
     drag(page, (10, 10, 30, 40))
     page.click("text=Insert and ask the model")
     page.wait_for_url("**/insertions/**")
@@ -304,19 +310,29 @@ def views(explored: Running) -> dict[str, str]:
         "map": f"/map/{group}",
         "jobs": "/jobs",
         "places": "/neighbours?position=3",
-        "insertion": next(
-            (
-                f"/{one.kind}/{one.key}"
-                for job in explored.explorer.jobs.all()
-                for one in job.results
-                if one.kind == "insertions"
-            ),
-            "/jobs",
-        ),
-        "contrast": next(
-            (f"/contrasts/{one.key}" for one in explored.explorer.group(group).contrasts), "/jobs"
-        ),
+        "insertion": _made(explored, "insertions"),
+        "explained picture": _made(explored, "images"),
+        "contrast": _made(explored, "contrasts"),
     }
+
+
+def _made(explored: Running, kind: str) -> str:
+    """Address of a result of a kind, which is asked for where no test has done so before."""
+    given = {
+        "insertions": {
+            "kind": "insert",
+            "target": HAWK,
+            "against": OWL,
+            "picture": "pool:9",
+            "box": "0,0,9,9",
+        },
+        "images": {"kind": "image", "picture": "pool:9"},
+        "contrasts": {"kind": "contrast", "target": HAWK, "against": OWL},
+    }
+    jobs = explored.explorer.jobs.all()
+    found = [one for job in jobs for one in job.results if one.kind == kind]
+    found = found or list(explored.ended(explored.job(**given[kind])).results)
+    return f"/{kind}/{found[-1].key}"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -89,6 +89,8 @@ class Attribution:
         the first to suspect when the error is large.
     lost
         names of operations that gave something which no gradient reaches, such as comparisons.
+    multipliers
+        (n, ...) what each activation counts for one unit of it: ``values / (a - b)``, where these differ.
     """
 
     values: Tensor
@@ -97,6 +99,7 @@ class Attribution:
     error: Tensor
     unruled: tuple[str, ...]
     lost: tuple[str, ...] = ()
+    multipliers: Tensor | None = None
 
 
 def record(head: Head, baseline: Tensor, target: Target) -> Tape:
@@ -171,9 +174,8 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
         raise AttributionError(_why_not_finite(activations, output, run))
     error = (total - difference).abs()
     error = torch.where(error == 0, 0.0, error / difference.abs())
-    return Attribution(
-        values, output.detach(), difference, error, tuple(sorted(run.unruled)), tuple(sorted(run.lost))
-    )
+    suspects = tuple(sorted(run.unruled)), tuple(sorted(run.lost))
+    return Attribution(values, output.detach(), difference, error, *suspects, gradient)
 
 
 @contextmanager

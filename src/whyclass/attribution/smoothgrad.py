@@ -259,5 +259,29 @@ def _gradient(
         return values, torch.where(error == 0, 0.0, error / difference.abs())
 
 
+def multipliers(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target, method: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What one unit of each activation (n, c, h, w) counts for the target, by a row of ``METHODS``.
+
+    Returns
+    -------
+    tuple
+        Multipliers (n, c, h, w), whose product with ``activations - baseline`` is the attribution; the
+        target's values (n,) for the images, and for the baseline, (1,) or (n,).
+    """
+    if method == "deeplift":
+        found = _attributed(split, activations, images, baseline, target)
+        assert found.multipliers is not None
+        return found.multipliers, found.output, (found.output.double() - found.difference).float()
+    with torch.enable_grad():
+        leaf = activations.detach().requires_grad_()
+        output = target(split.head(leaf, images))
+        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
+    with torch.no_grad():
+        reference = target(split.head(baseline.activations.expand_as(activations), images))
+    return gradient, output.detach(), reference
+
+
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
 """Attribution methods by name; each is complete up to the error that it reports."""

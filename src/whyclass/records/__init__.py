@@ -60,6 +60,7 @@ from whyclass.records.explanation import (
     Stability,
 )
 from whyclass.records.explored import ConceptMap, Group, Groups, Label, Uploaded
+from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
@@ -87,6 +88,7 @@ __all__ = [
     "ClassResult",
     "Completeness",
     "Concept",
+    "ConceptBasis",
     "ConceptMap",
     "Contrast",
     "Contribution",
@@ -97,12 +99,16 @@ __all__ = [
     "Evidence",
     "Explanation",
     "Factors",
+    "Fall",
     "Finding",
     "Fit",
     "Group",
     "Groups",
     "HeatMap",
     "Hyperplane",
+    "ImageConcept",
+    "ImageExplanation",
+    "ImageSide",
     "Insertion",
     "InsertionTest",
     "Label",
@@ -137,6 +143,7 @@ __all__ = [
     "Stability",
     "Step",
     "Strip",
+    "Swap",
     "Sweep",
     "ThirdCrops",
     "Trial",

@@ -13,6 +13,7 @@ from whyclass.records import (
     Crop,
     Drawn,
     Explanation,
+    ImageExplanation,
     Insertion,
     InsertionTest,
     LayerChoice,
@@ -28,7 +29,7 @@ from whyclass.records import (
     codec,
 )
 from whyclass.records.base import fitting
-from whyclass.report import layer_choice_text, pairs_table, paper_tables, pool_text
+from whyclass.report import image_text, layer_choice_text, pairs_table, paper_tables, pool_text
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.verdict import verdict
@@ -284,6 +285,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Explanation: of_explanation,
     Contrast: of_contrast,
     InsertionTest: of_insertion,
+    ImageExplanation: image_text.as_object,
     LayerChoice: layer_choice_text.as_object,
     Pairs: of_pairs,
     Audit: of_audit,

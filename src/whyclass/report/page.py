@@ -21,6 +21,7 @@ from whyclass.records import (
     ClassImage,
     Contrast,
     Explanation,
+    ImageExplanation,
     InsertionTest,
     LayerChoice,
     Picture,
@@ -31,6 +32,7 @@ from whyclass.report import (
     contrast_verdict,
     curves,
     explanation_text,
+    image_text,
     layer_choice_text,
     page_pictures,
     pool_text,
@@ -108,6 +110,11 @@ def _insertion(found: InsertionTest) -> dict[str, Any]:
     }
 
 
+def _image(found: ImageExplanation) -> dict[str, Any]:
+    scope = f"wc-{hashlib.sha256(found.picture.data).hexdigest()[:10]}"
+    return {"target": found.target.target, "scope": scope, "backgrounds": [(f"{scope}-1", found)]}
+
+
 def _choice(found: LayerChoice) -> dict[str, Any]:
     heading, *lines = layer_choice_text.lines(found)
     classes, *scores = layer_choice_text.by_class(found)
@@ -132,6 +139,7 @@ SAID = {
     "pool_text": pool_text,
     "verdicts": verdict,
     "explanation_text": explanation_text,
+    "image_text": image_text,
     "contrast_text": contrast_text,
     "contrast_verdict": contrast_verdict,
     "curves": curves,
@@ -144,6 +152,7 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
     Explanation: ("page.html", "fragment.html", _explanation),
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
+    ImageExplanation: ("image.html", "image_fragment.html", _image),
     LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""

@@ -10,6 +10,7 @@ from whyclass.records import (
     Contrast,
     Explanation,
     Finding,
+    ImageExplanation,
     InsertionTest,
     LayerChoice,
     Pairs,
@@ -20,6 +21,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.records.base import short
+from whyclass.report import image_text
 from whyclass.report.words import clean, count, score
 
 
@@ -97,6 +99,7 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     Explanation: _explanation,
     Finding: _finding,
     Contrast: _contrast,
+    ImageExplanation: image_text.line,
     InsertionTest: _insertion,
     Pairs: _pairs,
     LayerChoice: _choice,

@@ -45,7 +45,7 @@ VIEWS = {
 }
 """What is only looked at."""
 
-RECORDS = ("contrasts", "insertions")
+RECORDS = ("contrasts", "insertions", "images")
 """Kinds of records that have a page of their own; of any kind there is JSON."""
 
 CHANGES: dict[str, Callable[[Explorer, Request, FormData], Response]] = {

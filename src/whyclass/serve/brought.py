@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
+import numpy as np
 from PIL import Image
 
 from whyclass.errors import DataError, RecordError, SettingsError, StoreError
-from whyclass.models.preprocessing import Preprocessing, reason_of, sample_of
+from whyclass.models.preprocessing import MODES, Preprocessing, Sample, reason_of, sample_of, sample_of_pixels
 from whyclass.plain_text import clean
 from whyclass.records import Picture, Uploaded
 from whyclass.store import Store, key_in
@@ -114,6 +115,21 @@ def picture_of(context: Context, given: str) -> tuple[Image.Image, str]:
     if position >= len(context.pool.items) or not context.index.usable[position]:
         raise DataError(f"the pool has no picture {position}")
     return context.picture(position), context.pool.items[position].path
+
+
+def sample(picture: Image.Image, preprocessing: Preprocessing) -> Sample:
+    """A picture that is as the model sees it already, for the model: not resized again.
+
+    Raises
+    ------
+    DataError
+        If the model takes other than one channel or three.
+    """
+    mode = MODES.get(preprocessing.channels)
+    if mode is None:
+        raise DataError(f"the model takes {preprocessing.channels} channels, which no picture has")
+    pixels = np.asarray(picture.convert(mode))
+    return sample_of_pixels(pixels if pixels.ndim == 3 else pixels[..., None], preprocessing)
 
 
 def part_of(study: OpenedModel, given: str, box: Sequence[int]) -> tuple[Image.Image, str]:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from whyclass import naming
 from whyclass.errors import ClassError, WhyclassError
-from whyclass.records import Contrast, InsertionTest
+from whyclass.records import Contrast, ImageExplanation, InsertionTest
 from whyclass.report import json_objects, page, site
 from whyclass.serve import maps
 from whyclass.serve.catalogue import Group, Listed
@@ -211,12 +211,12 @@ def compare(explorer: Explorer, request: Request) -> Response:
 
 
 def record(explorer: Explorer, request: Request) -> Response:
-    """The page of a contrast or of an insertion test."""
+    """The page of a contrast, of one picture or of an insertion test."""
     kind, key = request.path_params["kind"], request.path_params["key"]
     found = explorer.records.load(kind, key)
     if isinstance(found, Contrast):
         found = naming.with_names(explorer.store, found)
-    if not isinstance(found, (Contrast, InsertionTest)):
+    if not isinstance(found, (Contrast, ImageExplanation, InsertionTest)):
         raise WhyclassError("this is shown on the page of its class")
     template, values = page.template_of(found)
     return explorer.page(template, values | {"kept_as": (kind, key)})

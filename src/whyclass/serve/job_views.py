@@ -128,6 +128,14 @@ def _insert(explorer: Explorer, form: dict[str, str]) -> Asked:
     return f"Does this piece turn “{second}” into “{first}”?", given
 
 
+def _image(explorer: Explorer, form: dict[str, str]) -> Asked:
+    explorer.need_live()
+    picture = form.get("picture", "")
+    if not GIVEN.fullmatch(picture):
+        raise WhyclassError("there is no such picture")
+    return "Which concepts are in this picture?", {"picture": picture}
+
+
 def _map(explorer: Explorer, form: dict[str, str]) -> Asked:
     return "Draw the map of concepts", {"group": explorer.group(form.get("group", "")).facts.group}
 
@@ -148,6 +156,7 @@ ASKED = {
     "explain": _explain,
     "contrast": _contrast,
     "insert": _insert,
+    "image": _image,
     "map": _map,
 }
 """What can be asked: from a form to a title and what the work is given."""

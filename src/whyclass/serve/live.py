@@ -15,7 +15,7 @@ from PIL import Image
 
 from whyclass.checks import interventions, statistics
 from whyclass.errors import ClassError, DataError, WhyclassError
-from whyclass.models.preprocessing import Sample, sample_of
+from whyclass.models.preprocessing import Sample
 from whyclass.pool.best_per_class import best_per_class
 from whyclass.pool.nearest_crops import Place, Query, nearest
 from whyclass.records import Source
@@ -134,7 +134,7 @@ class Live:
         if given.startswith("pool:"):
             return self.context.read([int(given.removeprefix("pool:"))])[0]
         picture, _ = brought.picture_of(self.context, given)
-        return sample_of(picture, self.context.preprocessing)
+        return brought.sample(picture, self.context.preprocessing)
 
     # ------------------------------------------------------------ heat maps and neighbours
 

@@ -21,6 +21,7 @@ from whyclass.records import (
     Contrast,
     Explanation,
     Finding,
+    ImageExplanation,
     InsertionTest,
     Picture,
     PredictionTests,
@@ -38,6 +39,7 @@ KINDS: dict[str, type[Record]] = {
     "explanations": Explanation,
     "contrasts": Contrast,
     "insertions": InsertionTest,
+    "images": ImageExplanation,
     "uploads": Uploaded,
 }
 """Folders of a store whose records hold pictures that a page may show."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -151,6 +152,22 @@ def _insert(
     tell("result", (f"Does it turn “{found.source.name}” into “{found.target.name}”?", "insertions", key))
 
 
+def _image(study: Study, tell: Tell, picture: str) -> None:
+    """Which concepts are in a picture, and what each counts there."""
+    context = study.context()
+    if picture.startswith("pool:"):
+        given: Any = context.pool.read(int(picture.removeprefix("pool:")))
+        name = context.pool.items[int(picture.removeprefix("pool:"))].path
+    else:
+        shown, name = brought.picture_of(context, picture)
+        given = brought.sample(shown, context.preprocessing).tensor
+    found = study.explain_image(given)
+    found = replace(found, image=replace(found.image, path=name))
+    key = key_of(asked=study.key(), picture=hashlib.blake2b(found.picture.data).hexdigest(), name=name)
+    study.store.keep(found, study.store.record("images", key))
+    tell("result", (f"Why “{found.target.target.name}” for this picture?", "images", key))
+
+
 def _map(study: Study, tell: Tell, group: str) -> None:
     with study.progress.step("concept map"):
         maps.make(study.store, group)
@@ -163,6 +180,7 @@ KINDS: dict[str, Callable[..., None]] = {
     "contrast": _contrast,
     "audit": _audit,
     "insert": _insert,
+    "image": _image,
     "map": _map,
 }
 """What the process can be asked."""
