@@ -179,7 +179,7 @@ def template_of(found: Record, which: Literal[0, 1] = 0) -> tuple[str, dict[str,
 def rendered(template: str, values: dict[str, Any]) -> str:
     """A template filled in; what is inserted is escaped like in every page."""
     try:
-        return environment().get_template(template).render({"backgrounds": []} | values)
+        return environment().get_template(template).render({"backgrounds": [], "links": ()} | values)
     except TemplateError as error:
         raise RecordError(f"a page cannot be made of values that do not fit together: {error}") from error
 

@@ -24,7 +24,6 @@ from whyclass.records import (
     ImageExplanation,
     InsertionTest,
     Picture,
-    PredictionTests,
     Record,
     Source,
     Strip,
@@ -135,7 +134,7 @@ class Records:
             judged = verdict.verdict(found)
             said = (judged.level, verdict.LABELS[judged.level])
             return ShownClass(
-                *(kind, key, found, found, judged, *said, one_line(found.prediction_test)),
+                *(kind, key, found, found, judged, *said, verdict.one_line(found.prediction_test)),
                 tuple(_concept(file, n, one) for n, one in enumerate(found.concepts, 1)),
                 found.images,
             )
@@ -149,19 +148,10 @@ class Records:
             verdict.verdict(alone) if alone else None,
             level,
             site.STANDINGS[level],
-            one_line(found.prediction_test),
+            verdict.one_line(found.prediction_test),
             tuple(_audited(file, n, one) for n, one in enumerate(found.concepts, 1)),
             found.examples,
         )
-
-
-def one_line(tests: PredictionTests | None) -> str:
-    """What the tests came to, in a few words."""
-    if tests is None:
-        return "no test could be made"
-    first, second = tests.including, tests.excluding
-    said = f"its crops alone score {first.score:.2f}"
-    return said + (f", {second.score:.2f} when none may come from its own images" if second else "")
 
 
 def _concept(file: Path, number: int, found: Concept) -> ShownConcept:
@@ -214,5 +204,5 @@ def environment() -> Environment:
 
 def rendered(template: str, values: dict[str, Any]) -> str:
     """A page of the explorer."""
-    given = {"backgrounds": [], "kept_as": ("", "")} | values
+    given = {"backgrounds": [], "links": (), "kept_as": ("", "")} | values
     return environment().get_template(template).render(given)
