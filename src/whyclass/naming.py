@@ -32,7 +32,7 @@ LABELS, GROUPS, ALL = "labels", "groups", "all"
 LONGEST_NAME, LONGEST_NOTE, MOST_GROUPS, MOST_MEMBERS = 80, 4000, 500, 5000
 """Characters of a name and of a note, groups of a store, and concepts of a group."""
 
-Named = TypeVar("Named", Explanation, Contrast, Finding, Explanation | Finding)
+Named = TypeVar("Named", Explanation, Contrast, Finding, Explanation | Finding, Explanation | Contrast)
 Directed = TypeVar("Directed", Concept, AuditedConcept, Concept | AuditedConcept)
 
 
