@@ -2,8 +2,8 @@
 
 ``python benchmarks/explorer.py --data DATA`` with ``resnet50_imagenet.safetensors`` in ``DATA/models`` and
 pictures of ``DATA/imagenette/val``; ``WHYCLASS_CHROMIUM`` says where the browser is. The store is made once:
-the pass over 140 pictures, a real audit of two classes at layer4.2, and their findings repeated, each with its
-directions moved a little, under the names of other classes until there are 890.
+the pass over 140 pictures, a real audit of two classes at layer4.2, and their findings repeated, each with
+its directions moved a little, under the names of other classes until there are 890.
 """
 
 from __future__ import annotations

@@ -51,14 +51,10 @@ def home(explorer: Explorer, request: Request) -> Response:
             "home_empty.html", {"indexed": explorer.live is not None and explorer.live.indexed}
         )
     group = groups[name]
-    sort = asked.get("sort", "failures") if asked.get("sort") in SORTS else "failures"
+    sort = str(asked.get("sort")) if asked.get("sort") in SORTS else "failures"
     ordered = sorted(group.classes, key=SORTS[sort][1])
     words, level = asked.get("words", "")[:80], asked.get("level", "")
-    chosen = {
-        one.target.index
-        for one in ordered
-        if (not level or one.level == level) and words.lower() in _searched(one)
-    }
+    chosen = _chosen(ordered, words.lower(), level)
     labels = {one.level: one.label for one in group.classes}
     return explorer.page(
         "home.html",
@@ -80,6 +76,13 @@ def home(explorer: Explorer, request: Request) -> Response:
             "unexplained": _unexplained(explorer, group),
         },
     )
+
+
+def _chosen(classes: list[Listed], words: str, level: str) -> set[int]:
+    """Indexes of the classes that a search finds."""
+    return {
+        one.target.index for one in classes if (not level or one.level == level) and words in _searched(one)
+    }
 
 
 def _searched(one: Listed) -> str:

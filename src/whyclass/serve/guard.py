@@ -101,7 +101,7 @@ def check_host(host: str) -> None:
         )
 
 
-class TooLargeError(Exception):
+class _TooLargeError(Exception):
     """A request of more bytes than any of the explorer's own."""
 
 
@@ -129,7 +129,7 @@ class Guard:
 
         try:
             await self.app(scope, _bounded(receive), sending)
-        except TooLargeError:
+        except _TooLargeError:
             if not begun:
                 await _too_large()(scope, receive, _headed(send))
 
@@ -174,7 +174,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > LARGEST_BODY:
-            raise TooLargeError
+            raise _TooLargeError
         return message
 
     return receiving

@@ -124,7 +124,7 @@ def _insert(explorer: Explorer, form: dict[str, str]) -> Asked:
     if len(numbers) != 4:
         raise WhyclassError("draw a box on the picture first")
     box = [int(text) for text in numbers]
-    given = {"target": a, "against": b, "picture": picture, "box": box, "at": at}
+    given = {"classes": [a, b], "picture": picture, "box": box, "at": at}
     return f"Does this piece turn “{second}” into “{first}”?", given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import UploadFile
@@ -82,32 +83,39 @@ def picture(explorer: Explorer, request: Request) -> Response:
     live = explorer.need_live()
     given, asked = request.query_params.get("of", ""), request.query_params
     size = live.picture(given).size
-    box = _box(asked.get("box", ""), size)
-    top = live.top(live.scores_of(given))
-    position = int(given.removeprefix("pool:")) if given.startswith("pool:") else None
+    box, top = _box(asked.get("box", ""), size), live.top(live.scores_of(given))
     target = int(asked["for"]) if asked.get("for", "").isdigit() and len(asked["for"]) < 6 else top[0][0]
-    return explorer.page(
-        "picture.html",
-        {
-            "group": live.group,
-            "given": given,
-            "src": f"/pool/{position}.jpg"
-            if position is not None
-            else f"/upload/{given.removeprefix('upload:')}.png",
-            "size": size,
-            "box": box,
-            "top": top,
-            "source": live.context.source(position, target) if position is not None else None,
-            "called": None if position is not None else brought.upload(explorer.store, given[7:]).name,
-            "target": target,
-            "names": [(one.index, one.name) for one in live.context.named_classes()],
-            "explained": {one.target.index for one in explorer.group(live.group).classes}
-            if live.group in explorer.catalogue.groups()
-            else set(),
-            "position": position,
-            "cell": None if position is None or box is None else live.cell_of(position, box),
-        },
-    )
+    group = explorer.catalogue.groups().get(live.group)
+    values = {
+        "group": live.group,
+        "given": given,
+        "size": size,
+        "box": box,
+        "top": top,
+        "target": target,
+        "names": [(one.index, one.name) for one in live.context.named_classes()],
+        "explained": {one.target.index for one in group.classes} if group else set(),
+    }
+    return explorer.page("picture.html", values | _of_given(explorer, given, target, box))
+
+
+def _of_given(
+    explorer: Explorer, given: str, target: int, box: tuple[int, int, int, int] | None
+) -> dict[str, Any]:
+    """Where a picture is found, and what is known of it: more of one of the pool."""
+    live = explorer.need_live()
+    key = given.removeprefix("upload:")
+    if key != given:
+        called = brought.upload(explorer.store, key).name
+        return {"src": f"/upload/{key}.png", "called": called, "source": None, "position": None, "cell": None}
+    position = int(given.removeprefix("pool:"))
+    return {
+        "src": f"/pool/{position}.jpg",
+        "called": None,
+        "source": live.context.source(position, target),
+        "position": position,
+        "cell": None if box is None else live.cell_of(position, box),
+    }
 
 
 def at(explorer: Explorer, request: Request) -> Response:

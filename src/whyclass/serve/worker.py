@@ -137,11 +137,9 @@ def _audit(study: Study, tell: Tell) -> None:
     study.audit()
 
 
-def _insert(
-    study: Study, tell: Tell, target: int, against: int, picture: str, box: list[int], at: str
-) -> None:
+def _insert(study: Study, tell: Tell, classes: list[int], picture: str, box: list[int], at: str) -> None:
     """A part of a picture, as the model sees it, put into images of a class."""
-    patch, origin = brought.part_of(study, picture, box)
+    (target, against), (patch, origin) = classes, brought.part_of(study, picture, box)
     found = study.insert(target, against, patch, at, origin)
     key = key_of(
         asked=study.key(target, against),
