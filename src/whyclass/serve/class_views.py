@@ -55,27 +55,24 @@ def home(explorer: Explorer, request: Request) -> Response:
     ordered = sorted(group.classes, key=SORTS[sort][1])
     words, level = asked.get("words", "")[:80], asked.get("level", "")
     chosen = _chosen(ordered, words.lower(), level)
+    values = {"group": name, "groups": groups, "sort": sort, "asked_words": words, "asked_level": level}
+    return explorer.page("home.html", values | _listing(explorer, group, ordered, chosen))
+
+
+def _listing(explorer: Explorer, group: Group, ordered: list[Listed], chosen: set[int]) -> dict[str, Any]:
+    """What the first page shows of its classes."""
     labels = {one.level: one.label for one in group.classes}
-    return explorer.page(
-        "home.html",
-        {
-            "group": name,
-            "g": group,
-            "groups": groups,
-            "classes": ordered,
-            "chosen": chosen,
-            "sort": sort,
-            "sorts": {key: said for key, (said, _) in SORTS.items()},
-            "ranks": {
-                one.target.index: n for n, one in enumerate(sorted(group.classes, key=SORTS["failures"][1]))
-            },
-            "asked_words": words,
-            "asked_level": level,
-            "levels": {key: labels[key] for key in site.STANDINGS if key in labels},
-            "counts": {key: sum(one.level == key for one in group.classes) for key in labels},
-            "unexplained": _unexplained(explorer, group),
-        },
-    )
+    by_failure = sorted(group.classes, key=SORTS["failures"][1])
+    return {
+        "g": group,
+        "classes": ordered,
+        "chosen": chosen,
+        "sorts": {key: said for key, (said, _) in SORTS.items()},
+        "ranks": {one.target.index: number for number, one in enumerate(by_failure)},
+        "levels": {key: labels[key] for key in site.STANDINGS if key in labels},
+        "counts": {key: sum(one.level == key for one in group.classes) for key in labels},
+        "unexplained": _unexplained(explorer, group),
+    }
 
 
 def _chosen(classes: list[Listed], words: str, level: str) -> set[int]:

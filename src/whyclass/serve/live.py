@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -41,6 +43,12 @@ FURTHEST = 2.0
 """Steps of the slider, in mean lengths of the images' cells."""
 
 TOP = 5
+
+TOGETHER = 2
+"""Steps of a curve that are computed before another question may come between."""
+
+YIELD = 0.002
+"""Seconds for that."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +205,12 @@ class Live:
         """
         with self.lock:
             activations, images, unit = self._held(target, given)
-            w = _unit(vector).astype(np.float32) * unit
-            scores = interventions.shift(self.context.split, activations, images, w, at).mean(1)
+        w, found = _unit(vector).astype(np.float32) * unit, []
+        for start in range(0, len(at), TOGETHER):
+            with self._turn():
+                steps = at[start : start + TOGETHER]
+                found.append(interventions.shift(self.context.split, activations, images, w, steps).mean(1))
+        scores = np.concatenate(found)
         shown = np.argsort(-scores.max(0), kind="stable")[:TOP].tolist()
         shown += [] if target in shown else [target]
         return {
@@ -214,18 +226,24 @@ class Live:
         """What random directions of the same length do to the class's score: least, mean and largest."""
         with self.lock:
             activations, images, unit = self._held(target, given)
-            rows = np.linspace(0, len(activations) - 1, min(FEW_IMAGES, len(activations))).round().astype(int)
-            rng = np.random.default_rng(seed_of("steering", 0, f"{target} {given}"))
-            drawn = statistics.random_directions(_unit(vector).astype(np.float32) * unit, RANDOM, rng)
-            split = self.context.split
-            means = np.stack(
-                [
-                    interventions.shift(split, activations[rows], images[rows], w, at).mean(1)[:, target]
-                    for w in drawn
-                ]
-            )
+        rows = np.linspace(0, len(activations) - 1, min(FEW_IMAGES, len(activations))).round().astype(int)
+        rng = np.random.default_rng(seed_of("steering", 0, f"{target} {given}"))
+        drawn = statistics.random_directions(_unit(vector).astype(np.float32) * unit, RANDOM, rng)
+        found_means = []
+        for w in drawn:
+            with self._turn():
+                moved = interventions.shift(self.context.split, activations[rows], images[rows], w, at)
+            found_means.append(moved.mean(1)[:, target])
+        means = np.stack(found_means)
         found = {"low": means.min(0), "mean": means.mean(0), "high": means.max(0)}
         return {"at": at, "n": len(drawn), "images": len(rows)} | {k: _rounded(v) for k, v in found.items()}
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A short piece of work on the model; whoever waits, such as for a step of the slider, comes next."""
+        with self.lock:
+            yield
+        time.sleep(YIELD)
 
     def _held(self, target: int, given: str) -> tuple[np.ndarray, torch.Tensor, float]:
         """Activations and images to steer, kept from the last time, and the cells' mean length."""
