@@ -46,6 +46,7 @@ _HOMES = {
     "models.described": "Loaded",
     "models.loading": "load",
     "models.preprocessing": "Preprocessing",
+    "models.readings": "Reading",
     "progress": "Progress",
     "records": "Audit Contrast Explanation ImageExplanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",

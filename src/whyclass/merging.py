@@ -16,9 +16,11 @@ from whyclass.errors import RecordError, StoreError
 from whyclass.records import (
     FORMAT,
     SUFFIX,
+    Comparisons,
     ConceptBasis,
     Contrast,
     Evidence,
+    EvidenceAgainst,
     Explanation,
     Factors,
     Finding,
@@ -34,8 +36,10 @@ from whyclass.store import MARK, Store, facts_of, key_in, key_of, owner, read_me
 RECORDS: dict[str, type[Record]] = {
     "bases": ConceptBasis,
     "choices": LayerChoice,
+    "comparisons": Comparisons,
     "contrasts": Contrast,
     "evidence": Evidence,
+    "evidence_against": EvidenceAgainst,
     "explanations": Explanation,
     "factors": Factors,
     "findings": Finding,

@@ -106,8 +106,12 @@ def for_programs() -> tuple[records.Record, ...]:
     """Records that nobody looks at but by accident."""
     cells, seen = np.zeros((3, 2), np.float32), contrasts.contrast().hyperplane.training
     return (
-        records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells[:, 0]),
+        records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells, cells[:, 0]),
+        records.EvidenceAgainst(0, 1, (HOSTILE, "b"), cells, cells, cells, cells),
         records.Factors(cells, cells, cells[:, 0], 0.4, True),
+        records.Comparisons(
+            (records.NullSet("random cells", cells, cells[:, 0]),), (records.HalfConcepts(cells, 3),)
+        ),
         records.Planes(cells, cells, cells[:, 0], (seen,) * 3, (None,) * 3),
     )
 

@@ -82,11 +82,11 @@ class Attribution:
         (n,) ``f(a)``.
     difference
         (n,) ``f(a) - f(b)``, what the values of a row should sum to; float64.
-    error
-        (n,) relative completeness error ``|sum(values) - difference| / |difference|``; float64, 0 is exact.
+    missed
+        (n,) ``|sum(values) - difference|``; float64, 0 is exact.
     unruled
         names of operations that passed a gradient on but have no rule and are not known to be linear;
-        the first to suspect when the error is large.
+        the first to suspect when much is missed.
     lost
         names of operations that gave something which no gradient reaches, such as comparisons.
     multipliers
@@ -96,10 +96,15 @@ class Attribution:
     values: Tensor
     output: Tensor
     difference: Tensor
-    error: Tensor
+    missed: Tensor
     unruled: tuple[str, ...]
     lost: tuple[str, ...] = ()
     multipliers: Tensor | None = None
+
+    @property
+    def error(self) -> Tensor:
+        """Relative completeness error (n,): ``missed / |difference|``, float64."""
+        return torch.where(self.missed == 0, 0.0, self.missed / self.difference.abs())
 
 
 def record(head: Head, baseline: Tensor, target: Target) -> Tape:
@@ -172,10 +177,8 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     total = values.sum(tuple(range(1, values.ndim)), dtype=torch.float64)
     if not bool(total.isfinite().all()):
         raise AttributionError(_why_not_finite(activations, output, run))
-    error = (total - difference).abs()
-    error = torch.where(error == 0, 0.0, error / difference.abs())
-    suspects = tuple(sorted(run.unruled)), tuple(sorted(run.lost))
-    return Attribution(values, output.detach(), difference, error, *suspects, gradient)
+    missed, unruled, lost = (total - difference).abs(), tuple(sorted(run.unruled)), tuple(sorted(run.lost))
+    return Attribution(values, output.detach(), difference, missed, unruled, lost, gradient)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ Notation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -23,7 +23,7 @@ from torch import Tensor
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
 from whyclass.models.split import Split
-from whyclass.models.tasks import Target, class_map, logit, logit_within
+from whyclass.models.tasks import Target, class_map, difference, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
@@ -39,23 +39,43 @@ class Scores:
     """Scores of the cells of several images.
 
     ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
-    attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
-    completeness error of each noisy copy, shape (n, m); where they are large, ``unruled`` names the
-    operations that have no rule.
+    attribution's mean over channels, negatives kept, of the same shape. ``missed`` holds for each noisy copy
+    by how much its attribution misses the change of the logit, and ``changes`` how large that is, without
+    sign, shape (n, m); where much is missed, ``unruled`` names the operations that have no rule.
     """
 
     cells: np.ndarray = field(repr=False)
     signed: np.ndarray = field(repr=False)
-    errors: np.ndarray = field(repr=False)
+    missed: np.ndarray = field(repr=False)
+    changes: np.ndarray = field(repr=False)
     unruled: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> np.ndarray:
+        """The relative completeness error of each noisy copy, shape (n, m)."""
+        return relative(self.missed, self.changes)
+
+
+def relative(missed: np.ndarray, changes: np.ndarray) -> np.ndarray:
+    """What was missed, by what it should have been; 0 where both are, infinite where only the latter is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(missed == 0, 0.0, missed / changes))
+
+
+def completeness_error(missed: np.ndarray, changes: np.ndarray) -> float:
+    """All that was missed, by all that it should have been: a ratio of sums.
+
+    Of single copies whose logit is nearly the baseline's the ratio is large and says nothing.
+    """
+    return float(relative(np.asarray(missed.sum()), np.asarray(changes.sum())))
 
 
 class Method(Protocol):
-    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution."""
 
     def __call__(
         self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-    ) -> tuple[Tensor, Tensor]:
+    ) -> deeplift.Attribution:
         """Attribute the target, such as a class's logit, to the activations."""
 
 
@@ -79,11 +99,19 @@ class Question:
         `prepare`'s for the class.
     dense
         Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
+    against
+        Class whose logit is taken off it; None where the target alone is asked about.
     """
 
     target: int
     baseline: Baseline
     dense: bool = False
+    against: int | None = None
+
+    def of(self, one: Callable[[int], Target]) -> Target:
+        """What is attributed, of a target for each class."""
+        mine = one(self.target)
+        return mine if self.against is None else difference(mine, one(self.against))
 
 
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
@@ -134,33 +162,76 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    target, baseline = question.target, question.baseline
-    cells, signed, errors = [], [], []
+    return smoothgrad_each(split, trunk, images, [question], settings, advance)[0]
+
+
+def smoothgrad_each(
+    split: Split,
+    trunk: Trunk,
+    images: Iterable[tuple[Tensor, str]],
+    questions: Sequence[Question],
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Scores]:
+    """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
+    found = [_Found() for _ in questions]
     for image, drawn in with_copies(images, settings, split.example.device):
-        total, worst = torch.zeros(split.shape, device=split.example.device), []
-        within = question.dense and settings.target == "confident"
-        wanted = _confident(split, image, target) if within else logit(target)
-        against = replace(baseline, tape=None) if within else baseline
+        asked = [_asked(split, image, question, settings) for question in questions]
         for copies in drawn.split(split.together(BATCH)):
             copies = copies.to(split.example)
             with torch.no_grad():
                 activations = trunk(copies)
-            values, error = METHODS[settings.method](split, activations, copies, against, wanted)
-            total += values.sum(0)
-            worst.append(error.cpu())
-        attribution = total / settings.copies
+            for own, (against, wanted) in zip(found, asked, strict=True):
+                own.add(METHODS[settings.method](split, activations, copies, against, wanted))
+        for own, question in zip(found, questions, strict=True):
+            own.finish(question, settings)
+        advance(1)
+    return [own.scores(settings.method, split.layer) for own in found]
+
+
+class _Found:
+    """Scores of the images that have been, for one question, and of the image that is being attributed."""
+
+    def __init__(self) -> None:
+        self._parts: tuple[list[np.ndarray], ...] = ([], [], [], [])
+        self._total: Tensor | None = None
+        self._sums: list[Tensor] = []
+
+    def add(self, one: deeplift.Attribution) -> None:
+        """Take more copies of the image."""
+        if self._total is None:  # in the plain layout, which decides the rounding
+            self._total = one.values.new_zeros(one.values.shape[1:])
+        self._total += one.values.sum(0)
+        self._sums.append(torch.stack([one.missed, one.difference.abs()]).cpu())
+        self._last = one
+
+    def finish(self, question: Question, settings: Settings) -> None:
+        """Take the image's mean over its copies."""
+        assert self._total is not None
+        attribution, (missed, changes) = self._total / settings.copies, torch.cat(self._sums, 1).double()
+        self._total, self._sums = None, []
         if not attribution.isfinite().all():
             raise AttributionError(
-                f"the attribution of class {target} is not finite; does the model hold NaN?"
+                f"the attribution of class {question.target} is not finite; does the model hold NaN?"
             )
-        cells.append(score_cells(attribution, settings.relu).cpu().numpy())
-        signed.append(attribution.mean(0).cpu().numpy())
-        errors.append(torch.cat(worst).double().numpy())
-        advance(1)
-    found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
-    if settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
-        return _with_suspects(found, _attributed(split, activations, copies, against, wanted), split.layer)
-    return found
+        own = score_cells(attribution, settings.relu), attribution.mean(0), missed, changes
+        for part, values in zip(self._parts, own, strict=True):
+            part.append(values.cpu().numpy())
+
+    def scores(self, method: str, layer: str) -> Scores:
+        """Of all of them; where much is missed, with what may be why."""
+        cells, signed, missed, changes = map(np.stack, self._parts)
+        scores = Scores(cells, signed, missed, changes)
+        much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
+        return _with_suspects(scores, self._last, layer) if method == "deeplift" and much else scores
+
+
+def _asked(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
+    """What is attributed of one image, and against which baseline."""
+    if not (question.dense and settings.target == "confident"):
+        return question.baseline, question.of(logit)
+    inside = _confident(split, image, question.target)
+    return replace(question.baseline, tape=None), question.of(lambda one: logit_within(one, inside))
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
@@ -212,24 +283,17 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
     return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
 
 
-def _confident(split: Split, image: Tensor, target: int) -> Target:
-    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
+def _confident(split: Split, image: Tensor, target: int) -> Tensor:
+    """Where the clean image (C, S, T) is of a class: (S, T), bool."""
     with torch.no_grad():
         output = split.whole(image[None].to(split.example))
     inside = class_map(output, target, split.link)[0]
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
-    return logit_within(target, inside)
+    return inside
 
 
 def _deeplift(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
-    found = _attributed(split, activations, images, baseline, target)
-    return found.values, found.error
-
-
-def _attributed(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> deeplift.Attribution:
     def head(a: Tensor) -> Tensor:
@@ -244,7 +308,7 @@ def _attributed(
 
 def _gradient(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
+) -> deeplift.Attribution:
     """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
@@ -255,8 +319,8 @@ def _gradient(
         reference = target(split.head(rows, images))
         values = gradient * (activations - rows)
         difference = (output - reference).double()
-        error = (values.double().sum((1, 2, 3)) - difference).abs()
-        return values, torch.where(error == 0, 0.0, error / difference.abs())
+        missed = (values.double().sum((1, 2, 3)) - difference).abs()
+    return deeplift.Attribution(values, output.detach(), difference, missed, (), multipliers=gradient)
 
 
 def multipliers(
@@ -270,18 +334,10 @@ def multipliers(
         Multipliers (n, c, h, w), whose product with ``activations - baseline`` is the attribution; the
         target's values (n,) for the images, and for the baseline, (1,) or (n,).
     """
-    if method == "deeplift":
-        found = _attributed(split, activations, images, baseline, target)
-        assert found.multipliers is not None
-        return found.multipliers, found.output, (found.output.double() - found.difference).float()
-    with torch.enable_grad():
-        leaf = activations.detach().requires_grad_()
-        output = target(split.head(leaf, images))
-        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
-    with torch.no_grad():
-        reference = target(split.head(baseline.activations.expand_as(activations), images))
-    return gradient, output.detach(), reference
+    found = METHODS[method](split, activations, images, baseline, target)
+    assert found.multipliers is not None
+    return found.multipliers, found.output, (found.output.double() - found.difference).float()
 
 
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
-"""Attribution methods by name; each is complete up to the error that it reports."""
+"""Attribution methods by name; each is complete up to what it says is missed."""

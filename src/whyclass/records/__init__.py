@@ -25,10 +25,12 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
     Evidence,
+    EvidenceAgainst,
     Hyperplane,
     Insertion,
     InsertionTest,
@@ -45,7 +47,6 @@ from whyclass.records.explanation import (
     COMPLETENESS_BOUND,
     Completeness,
     Concept,
-    Contribution,
     Control,
     Crop,
     Drawn,
@@ -53,11 +54,8 @@ from whyclass.records.explanation import (
     Factors,
     Fit,
     HeatMap,
-    Null,
     PredictionTest,
     PredictionTests,
-    Refits,
-    Stability,
 )
 from whyclass.records.explored import ConceptMap, Group, Groups, Label, Uploaded
 from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
@@ -72,6 +70,7 @@ from whyclass.records.shifting_and_masking import (
     Step,
     Sweep,
 )
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 __all__ = [
     "COMPLETENESS_BOUND",
@@ -86,6 +85,7 @@ __all__ = [
     "ChosenScore",
     "ClassImage",
     "ClassResult",
+    "Comparisons",
     "Completeness",
     "Concept",
     "ConceptBasis",
@@ -97,6 +97,7 @@ __all__ = [
     "Directions",
     "Drawn",
     "Evidence",
+    "EvidenceAgainst",
     "Explanation",
     "Factors",
     "Fall",
@@ -104,6 +105,7 @@ __all__ = [
     "Fit",
     "Group",
     "Groups",
+    "HalfConcepts",
     "HeatMap",
     "Hyperplane",
     "ImageConcept",
@@ -118,6 +120,7 @@ __all__ = [
     "ModelInfo",
     "Moved",
     "Null",
+    "NullSet",
     "PairShift",
     "Pairs",
     "Part",

@@ -30,6 +30,7 @@ from whyclass.records import (
 from whyclass.report import (
     contrast_text,
     contrast_verdict,
+    contrast_ways,
     curves,
     explanation_text,
     image_text,
@@ -141,6 +142,7 @@ SAID = {
     "explanation_text": explanation_text,
     "image_text": image_text,
     "contrast_text": contrast_text,
+    "contrast_ways": contrast_ways,
     "contrast_verdict": contrast_verdict,
     "curves": curves,
     "sources_text": sources_text,

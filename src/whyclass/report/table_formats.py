@@ -14,10 +14,11 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 from whyclass.errors import SettingsError
-from whyclass.records import Audit, Trial, codec
-from whyclass.report import audits_in_store
+from whyclass.records import Audit, ClassResult, Trial, codec
+from whyclass.report import audits_in_store, standings
 from whyclass.report.paper_tables import Row, Table
 from whyclass.report.published_numbers import Value
+from whyclass.report.verdict_checks import ALPHA
 from whyclass.report.words import clean
 
 WIDTH = 150
@@ -205,10 +206,26 @@ def _class_row(audit: Audit, number: int) -> dict[str, Any]:
         "completeness_error": found.completeness.mean,
         "nmf_residual": found.residual,
         "problem": clean(found.problem),
+        "result": standings.standing(found),
+        **_worth_row(found),
     }
     for kind in ("including", "excluding"):
         row |= {f"{kind}_{name}": value for name, value in _test_row(getattr(found, kind)).items()}
     return row
+
+
+def _worth_row(found: ClassResult) -> dict[str, Any]:
+    """What the decisive test is worth: p and q of each kind of null, over all classes."""
+    test = found.excluding or found.including
+    nulls = {one.kind: one for one in test.nulls} if test else {}
+    row: dict[str, Any] = {"backing": test.backing if test else None}
+    for kind in ALPHA:
+        one, name = nulls.get(kind), kind.replace(" ", "_")
+        row |= {f"{name}_{part}": getattr(one, part) if one else None for part in ("n", "p", "q")}
+    return row | {
+        "concepts_needed": sum(found.needed) if found.needed else None,
+        "refits_same": found.refits.same if found.refits else None,
+    }
 
 
 def _test_row(test: Trial | None) -> dict[str, Any]:

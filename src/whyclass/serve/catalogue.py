@@ -25,7 +25,7 @@ from whyclass.records import (
     Record,
     codec,
 )
-from whyclass.report import site, verdict
+from whyclass.report import standings, verdict
 from whyclass.settings import OF_NO_FINDING
 from whyclass.store import Store, key_in, key_of
 
@@ -71,7 +71,7 @@ class Listed:
     group: str
     target: Prediction
     n_images: int
-    level: site.Standing
+    level: standings.Standing
     label: str
     including: float | None
     excluding: float | None
@@ -211,9 +211,9 @@ def _finding(file: Path, found: Finding) -> tuple[Facts, Listed]:
     tests = found.prediction_test
     strips = [pictured(file, one.including.picture, (0, len(one.including.spots))) for one in found.concepts]
     directions = [(one.vector, one.share) for one in found.concepts]
-    level = site.standing(found)
+    level = standings.standing(found)
     thumbnail = (pictured(file, found.thumbnail),) if found.thumbnail else ()
-    said = (level, site.STANDINGS[level])
+    said = (level, standings.label(found))
     return _listed(file, found, tests, said, (_concepts(directions, strips), thumbnail))
 
 
@@ -239,7 +239,7 @@ def _listed(
     file: Path,
     found: Finding | Explanation,
     tests: PredictionTests | None,
-    said: tuple[site.Standing, str],
+    said: tuple[standings.Standing, str],
     shown: tuple[tuple[ListedConcept, ...], tuple[Pictured, ...]],
 ) -> tuple[Facts, Listed]:
     group = group_of(found.model, found.pool.digest, found.settings, found.versions)

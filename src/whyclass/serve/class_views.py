@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from whyclass import naming
 from whyclass.errors import ClassError, WhyclassError
 from whyclass.records import Contrast, ImageExplanation, InsertionTest
-from whyclass.report import json_objects, page, site
+from whyclass.report import json_objects, page, standings
 from whyclass.serve import maps
 from whyclass.serve.catalogue import Group, Listed
 from whyclass.serve.explorer import Explorer
@@ -19,7 +19,7 @@ from whyclass.serve.shown import ShownClass, ShownConcept
 SORTS: dict[str, tuple[str, Any]] = {
     "failures": (
         "failures first",
-        lambda one: (list(site.STANDINGS).index(one.level), _sum(one), one.target.index),
+        lambda one: (list(standings.STANDINGS).index(one.level), _sum(one), one.target.index),
     ),
     "name": ("name", lambda one: (one.target.name.lower(), one.target.index)),
     "including": ("score, lowest first", lambda one: (_or(one.including), one.target.index)),
@@ -69,7 +69,7 @@ def _listing(explorer: Explorer, group: Group, ordered: list[Listed], chosen: se
         "chosen": chosen,
         "sorts": {key: said for key, (said, _) in SORTS.items()},
         "ranks": {one.target.index: number for number, one in enumerate(by_failure)},
-        "levels": {key: labels[key] for key in site.STANDINGS if key in labels},
+        "levels": {key: labels[key] for key in standings.STANDINGS if key in labels},
         "counts": {key: sum(one.level == key for one in group.classes) for key in labels},
         "unexplained": _unexplained(explorer, group),
     }

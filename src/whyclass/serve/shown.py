@@ -29,7 +29,7 @@ from whyclass.records import (
     Strip,
     Uploaded,
 )
-from whyclass.report import page, page_pictures, site, verdict
+from whyclass.report import page, page_pictures, site, standings, verdict
 from whyclass.serve.catalogue import Pictured, blob_of, pictured
 from whyclass.store import Store, key_in
 
@@ -85,7 +85,7 @@ class ShownClass:
     found: Explanation | Finding
     e: Explanation | None
     judged: verdict.Verdict | None
-    level: site.Standing
+    level: standings.Standing
     label: str
     line: str
     concepts: tuple[ShownConcept, ...]
@@ -138,7 +138,7 @@ class Records:
                 tuple(_concept(file, n, one) for n, one in enumerate(found.concepts, 1)),
                 found.images,
             )
-        level = site.standing(found)
+        level = standings.standing(found)
         alone = site.explanation(found) if found.prediction_test else None
         return ShownClass(
             kind,
@@ -147,7 +147,7 @@ class Records:
             alone,
             verdict.verdict(alone) if alone else None,
             level,
-            site.STANDINGS[level],
+            standings.label(found),
             verdict.one_line(found.prediction_test),
             tuple(_audited(file, n, one) for n, one in enumerate(found.concepts, 1)),
             found.examples,

@@ -12,23 +12,27 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from whyclass.concepts.nmf import factorise, strongest
 from whyclass.errors import AttributionError, ClassError, SettingsError
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
-from whyclass.records import Audit, AuditedConcept, Factors, Finding, PredictionTests, Spot, Strip
+from whyclass.records import Audit, AuditedConcept, Finding, Record, Spot, Strip
 from whyclass.report import audits_in_store
 from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
 from whyclass.store import key_in, key_of
-from whyclass.study import explain, pair_tests
+from whyclass.study import comparisons, explain, pair_tests, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.comparisons import of_audit
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
-from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
+from whyclass.study.prediction_test_and_control import Controls, Tester, masks_of
 from whyclass.study.worker_processes import worker_processes
 
 SEARCHED = 1000
@@ -37,8 +41,8 @@ SEARCHED = 1000
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
 
-FINDING = 4.0
-"""Work of a class's crops and tests, against an image that passes the trunk."""
+FINDING, NULLS = 4.0, 200.0
+"""Work of a class's crops and tests, and of what they are compared with, in images that pass the trunk."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def audit(context: Context, asked: Asked) -> None:
         for own in (evidence_of(context, k) for k in asked.mine)
         if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
     ]
-    work = sum(_work(own) for own in speaking) + FINDING * len(todo)
+    work = sum(_work(own) for own in speaking) + _finding_work(context) * len(todo)
     if pairs:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
     with context.progress.whole(asked.name, work) as report:
@@ -168,13 +172,18 @@ def _lacks(own: ClassEvidence, *, concepts: bool, cells: bool) -> bool:
     """Whether something must be made of a class whose concepts, or whose cells alone, are needed."""
     if not own.evidence_file.exists():
         return concepts or cells
-    return concepts and not own.factors_file.exists()
+    return concepts and not all(job.file.exists() for job in _jobs(own))
 
 
 def _work(own: ClassEvidence) -> float:
     """Of attribution and clean activations, in images through the trunk."""
     copies = 0 if own.evidence_file.exists() else own.context.settings.copies
     return len(own.chosen) * (copies + 1)
+
+
+def _finding_work(context: Context) -> float:
+    """Of the crops and tests of one class."""
+    return FINDING + NULLS * of_audit(context.settings).any
 
 
 # ---------------------------------------------------------------- attribution and concepts
@@ -200,7 +209,7 @@ def _speak(
             inside = replace(context, progress=Within(context.progress))
             fresh = replace(own, context=inside)  # its images leave memory with it
             assert len(fresh.evidence.images)  # made here, and kept in the store
-            if own.target in todo and not own.factors_file.exists():
+            if own.target in todo:
                 submit(fresh)
             advance(len(own.chosen))
             report(work, f"attribution: {done} of {len(classes_left)} classes")
@@ -210,14 +219,34 @@ def _speak(
 Submit = Callable[[ClassEvidence], None]
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A record of a class that factorisations make: its file, and what is called with which arguments."""
+
+    file: Path
+    make: Callable[..., Record]
+    arguments: Callable[[], tuple[Any, ...]]
+
+
+def _jobs(own: ClassEvidence) -> list[_Job]:
+    """The concepts of a class, and those that they are compared with."""
+    settings = own.context.settings
+    jobs = [
+        _Job(own.factors_file, factorise, lambda: (own.activations, own.evidence.scores, settings)),
+    ]
+    if (counts := of_audit(settings)).any:
+        file = comparisons.comparisons_file(own, counts)
+        jobs.append(_Job(file, comparisons.made, lambda: (comparisons.material(own), counts)))
+    return jobs
+
+
 @contextmanager
 def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
     """What takes a class whose concepts are to be made and kept, here or in processes of their own."""
 
-    def keep(own: tuple[int, Path], factors: Callable[[], Factors]) -> None:
-        target, file = own
+    def keep(target: int, file: Path, found: Callable[[], Record]) -> None:
         try:
-            factors().save(file, key_in(file))
+            found().save(file, key_in(file))
         except AttributionError as error:
             problems[target] = str(error)
         except BrokenProcessPool as error:
@@ -226,20 +255,28 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
                 "fewer workers: it goes on"
             ) from error
 
+    def missing(own: ClassEvidence) -> Iterator[_Job]:
+        return (job for job in _jobs(own) if not job.file.exists())
+
     if workers < 2:
-        yield lambda own: keep((own.target, own.factors_file), lambda: own.factors)
+
+        def here(own: ClassEvidence) -> None:
+            for job in missing(own):
+                keep(own.target, job.file, lambda job=job: job.make(*job.arguments()))  # type: ignore[misc]
+
+        yield here
         return
-    pending: dict[Future[Factors], tuple[int, Path]] = {}
+    pending: dict[Future[Record], tuple[int, Path]] = {}
 
     def collect(most: int) -> None:
         while len(pending) > most:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                keep(pending.pop(future), future.result)
+                keep(*pending.pop(future), future.result)
 
     def submit(own: ClassEvidence) -> None:
-        collect(2 * workers)  # so many classes' activations wait in memory at most
-        future = process(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
-        pending[future] = (own.target, own.factors_file)
+        for job in missing(own):
+            collect(2 * workers)  # so many classes' activations wait in memory at most
+            pending[process(job.make, *job.arguments(), 1)] = (own.target, job.file)
 
     with worker_processes(workers) as process:
         yield submit
@@ -254,15 +291,12 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
     masks = {k: masks_of(context, k) for k in targets}
     able = [k for k in targets if k not in problems]
     # of each class's factors no more than the concepts stays in memory
-    queries = [explain.query(context, evidence_of(context, k).factors, masks[k]) for k in able]
+    checked = {k: trust.checks_of(evidence_of(context, k), of_audit(context.settings)) for k in able}
+    queries = {k: _queries(evidence_of(context, k), masks[k], checked[k]) for k in able}
     with context.progress.step("crops", len(context.index.items)) as advance:
-        found = dict(
-            zip(
-                able,
-                nearest_crops.nearest(context.index, queries, context.settings.crops, advance),
-                strict=True,
-            )
-        )
+        asked = [query for mine in queries.values() for query in mine]
+        places = iter(nearest_crops.nearest(context.index, asked, context.settings.crops, advance))
+        found = {k: list(islice(places, len(mine))) for k, mine in queries.items()}
     controls = Controls(context)
     with context.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
@@ -270,15 +304,24 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
             if k in problems:
                 made = _unexplained(own, problems[k])
             else:
-                tests = Tester(pictures, controls, lean=True).both(k, found[k], masks[k])
-                made = _finding(own, pictures, found[k], tests)
+                tester = Tester(pictures, controls, lean=True)
+                mine, *others = found.pop(k)
+                made = _finding(own, trust.Searched(tester, masks[k], mine, others), checked[k])
             context.store.keep(made, finding_file(context, k))
             advance(1)
-            report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
+            report(_finding_work(context), f"prediction tests: {done} of {len(targets)} classes")
 
 
-def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: PredictionTests) -> Finding:
-    factors = own.factors
+def _queries(
+    own: ClassEvidence, masks: dict[str, np.ndarray], checked: trust.Checked | None
+) -> list[nearest_crops.Query]:
+    """What is searched for a class: its concepts, and what they are compared with."""
+    others = checked.queries(own.context, masks) if checked else []
+    return [explain.query(own.context, own.factors, masks), *others]
+
+
+def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked | None) -> Finding:
+    factors, pictures, places = own.factors, found.tester.pictures, found.places
     rows = strongest(factors.embeddings, EXAMPLES)
     concepts = tuple(
         AuditedConcept(
@@ -289,12 +332,17 @@ def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: Pred
         )
         for k in range(len(factors.concepts))
     )
+    worth = trust.Judged(concepts, found.tester.both(own.target, places, found.masks), None)
+    if checked is not None:
+        worth = trust.judged(own, concepts, worth.tests, checked, found)
     return replace(
         _unexplained(own, ""),
         residual=factors.residual,
-        concepts=concepts,
-        prediction_test=tests,
-        rival=explain.rival(tests, own.target),
+        converged=factors.converged,
+        concepts=worth.concepts,
+        prediction_test=worth.tests,
+        refits=worth.refits,
+        rival=explain.rival(worth.tests, own.target),
         examples=tuple(pictures.small(int(own.chosen[row]), SMALL) for row in rows),
         thumbnail=pictures.strip([nearest[0] for nearest in places["including"]], THUMB),
         warnings=tuple(explain.warnings_of(own, factors)),
@@ -312,7 +360,7 @@ def _unexplained(own: ClassEvidence, problem: str) -> Finding:
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
         n_classes=len(context.classes()),
-        completeness=explain.completeness(own.evidence.errors),
+        completeness=explain.completeness(own.evidence),
         residual=0.0,
         concepts=(),
         prediction_test=None,

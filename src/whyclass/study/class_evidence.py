@@ -17,7 +17,9 @@ from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
 from whyclass.models.preprocessing import Sample
-from whyclass.models.tasks import HALF, logit
+from whyclass.models.split import Split
+from whyclass.models.tasks import HALF, difference, logit
+from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import Evidence, Factors
 from whyclass.settings import seed_of
 from whyclass.study.context import Context
@@ -92,13 +94,16 @@ class ClassEvidence:
         context, file = self.context, self.evidence_file
         if (kept := context.kept(Evidence, file)) is not None:
             return kept
-        scores = self.scored()
+        return self.keep(self.scored())
+
+    def keep(self, scores: smoothgrad.Scores) -> Evidence:
+        """The evidence that scores of the images' cells make, kept."""
+        context = self.context
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
-        made = Evidence(
-            self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
-        )
-        context.store.keep(made, file)
+        sums, speaking = (scores.missed, scores.changes), (cells.vectors, cells.image)
+        made = Evidence(self.target, digests, scores.cells, *sums, *speaking, scores.unruled)
+        context.store.keep(made, self.evidence_file)
         return made
 
     @cached_property
@@ -115,21 +120,34 @@ class ClassEvidence:
     @property
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
-        signed = ("signed",) if self.context.split.signed else ()
-        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
+        return self.file("factors", {})
 
     @property
     def evidence_file(self) -> Path:
         """Where the evidence is kept."""
         return self._file("evidence", DEPENDS + self._dense)
 
+    def evidence_against(self, other: int) -> Path:
+        """Where the evidence for the class against another one is kept."""
+        return self._file("evidence_against", DEPENDS + self._dense, other)
+
+    @property
+    def _signed(self) -> tuple[str, ...]:
+        return ("signed",) if self.context.split.signed else ()
+
     @property
     def _dense(self) -> tuple[str, ...]:
         return ("target",) if self.context.task.dense else ()
 
-    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
-        settings = {name: getattr(self.context.settings, name) for name in depends}
-        return self.context.store.record(kind, self.context.key(self.target, settings=settings))
+    def file(self, kind: str, facts: dict[str, int]) -> Path:
+        """Where something is kept that depends on all that the concepts depend on, and on some facts."""
+        return self._file(kind, DEPENDS + FACTORS_DEPEND + self._signed + self._dense, facts=facts)
+
+    def _file(
+        self, kind: str, depends: tuple[str, ...], *others: int, facts: dict[str, int] | None = None
+    ) -> Path:
+        settings = {name: getattr(self.context.settings, name) for name in depends} | (facts or {})
+        return self.context.store.record(kind, self.context.key(self.target, *others, settings=settings))
 
     @property
     def cells(self) -> Cells:
@@ -138,20 +156,30 @@ class ClassEvidence:
 
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
-        context, settings, samples = self.context, self.context.settings, self.samples
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            split, trunk, images, (question,) = self._asked(None)
+            return smoothgrad.smoothgrad(split, trunk, images, question, self.context.settings, advance)
+
+    def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
+        """Scores of the cells for the class against each of others, None for it alone; computed now."""
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            return smoothgrad.smoothgrad_each(*self._asked(*others), self.context.settings, advance)
+
+    def _asked(
+        self, *others: int | None
+    ) -> tuple[Split, Trunk, list[tuple[Tensor, str]], list[smoothgrad.Question]]:
+        """What is attributed, of which images."""
+        context = self.context
         digests = [context.pool.items[int(position)].digest for position in self.chosen]
-        reference = context.preprocessing.constant(settings.baseline)
-        with context.progress.step("attribution", len(samples)) as advance:
-            trunk = context.trunk(noisy_precision(settings.precision, context.split))
-            baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
-            return smoothgrad.smoothgrad(
-                context.split,
-                trunk,
-                [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
-                smoothgrad.Question(self.target, baseline, context.task.dense),
-                settings,
-                advance,
-            )
+        images = [(sample.tensor, digest) for sample, digest in zip(self.samples, digests, strict=True)]
+        reference = context.preprocessing.constant(context.settings.baseline)
+        trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
+        return context.split, trunk, images, [self._question(reference, other) for other in others]
+
+    def _question(self, reference: Tensor, other: int | None) -> smoothgrad.Question:
+        wanted = logit(self.target) if other is None else difference(logit(self.target), logit(other))
+        baseline = smoothgrad.prepare(self.context.split, reference, wanted)
+        return smoothgrad.Question(self.target, baseline, self.context.task.dense, other)
 
 
 def evidence_of(context: Context, target: int) -> ClassEvidence:
@@ -186,6 +214,8 @@ def _never_predicted(context: Context, target: int) -> str:
     )
     if context.task.dense:
         seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
+    elif context.task.several:
+        seen = f"told of none of the pool's {usable.size} images (score above {HALF:g})"
     else:
         seen = f"predicted for none of the pool's {usable.size} images"
     return f"class {context.name(target)!r} is {seen}; {near}"

@@ -16,7 +16,6 @@ from torch import nn
 from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import opened, versions
 from whyclass.naming import with_names
 from whyclass.pool import images as pool_images
@@ -32,6 +31,7 @@ from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.image_questions import ImageQuestions
 from whyclass.study.layer_choice import AUTO, choose_layer
+from whyclass.study.pair_evidence import evidence_against
 
 
 class Study(ImageQuestions):
@@ -53,9 +53,14 @@ class Study(ImageQuestions):
     settings
         Every constant of the method; ``whyclass.preset(...)`` gives variants.
     weights, class_names, preprocessing
-        A weights file for a named model; a names file or the names; and what differs from the
-        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
-        other than three channels).
+        A weights file for a named model; a names file, the names, or ``id2label``; and what differs from
+        the preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels): a ``Preprocessing``, torchvision's or timm's transforms, or an image
+        processor of transformers.
+    task
+        What the output means, where it is not logits of classes of which one is right: ``"binary"``,
+        ``"multilabel"``, ``"regression"``, a ``whyclass.Reading``, or a function from the output to one
+        number for each image.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
@@ -91,8 +96,9 @@ class Study(ImageQuestions):
         settings: Settings | None = None,
         *,
         weights: str | Path | None = None,
-        class_names: str | Path | Iterable[str] | None = None,
-        preprocessing: Preprocessing | None = None,
+        class_names: str | Path | Iterable[str] | Mapping[int, str] | None = None,
+        preprocessing: Any = None,
+        task: Any = None,
         device: str = "auto",
         labels: Mapping[str, str | int] | None = None,
         decoder: nn.Module | None = None,
@@ -104,7 +110,7 @@ class Study(ImageQuestions):
         if not store:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with progress.step("load"):
-            loaded = opened(model, weights, class_names, preprocessing, device)
+            loaded = opened(model, weights, class_names, preprocessing, device, task)
             for note in loaded.notes:
                 progress.note(note)
             pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
@@ -184,6 +190,11 @@ class Study(ImageQuestions):
 
         def make() -> Contrast:
             sides = evidence_of(context, a), evidence_of(context, b)
+            if (
+                self.settings.contrast_by != "plane"
+            ):  # before either alone, so that both share the noisy passes
+                evidence_against(sides[0], [b])
+                evidence_against(sides[1], [a])
             alone = self._explained(sides[0]), self._explained(sides[1])
             return study_contrast.contrast_of(context, sides, alone)
 
