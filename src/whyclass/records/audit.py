@@ -73,8 +73,8 @@ class AuditedConcept(Part):
     excluding: Strip | None
     contribution: Contribution | None = None
     stability: Stability | None = None
-    name: str = ""
-    note: str = ""
+    name: str = field(default="", repr=False)
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

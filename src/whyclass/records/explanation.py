@@ -114,8 +114,8 @@ class Concept(Part):
     stability: Stability | None = None
     unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
     neither: tuple[Crop, ...] = field(default=(), repr=False)
-    name: str = ""
-    note: str = ""
+    name: str = field(default="", repr=False)
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
