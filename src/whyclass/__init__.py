@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from whyclass.settings import PRESETS as PRESETS
     from whyclass.settings import Settings as Settings
     from whyclass.settings import preset as preset
+    from whyclass.study.compare_models import compare_models as compare_models
     from whyclass.study.layer_choice import choose_layer as choose_layer
     from whyclass.study.study import Study as Study
 
@@ -50,6 +51,7 @@ _HOMES = {
     "progress": "Progress",
     "records": "Audit Contrast Explanation ImageExplanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",
+    "study.compare_models": "compare_models",
     "study.layer_choice": "choose_layer",
     "study.study": "Study",
     "visualise": "visualise",
@@ -137,4 +139,30 @@ def _terminal(record: _Any) -> _Any:
     return terminal(record)
 
 
-_VIEWS.update(html=_page, fragment=_fragment, line=_line, terminal=_terminal)
+def _frame(record: _Any) -> _Any:
+    from whyclass.report.frames import frame
+
+    return frame(record)
+
+
+def _figure(record: _Any) -> _Any:
+    from whyclass.report.figures import figure
+
+    return figure(record)
+
+
+def _crops(record: _Any) -> _Any:
+    from whyclass.report.crop_files import crop_files
+
+    return crop_files(record)
+
+
+_VIEWS.update(
+    html=_page,
+    fragment=_fragment,
+    line=_line,
+    terminal=_terminal,
+    frame=_frame,
+    figure=_figure,
+    crops=_crops,
+)

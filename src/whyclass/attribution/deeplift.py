@@ -177,8 +177,8 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     total = values.sum(tuple(range(1, values.ndim)), dtype=torch.float64)
     if not bool(total.isfinite().all()):
         raise AttributionError(_why_not_finite(activations, output, run))
-    missed, unruled, lost = (total - difference).abs(), tuple(sorted(run.unruled)), tuple(sorted(run.lost))
-    return Attribution(values, output.detach(), difference, missed, unruled, lost, gradient)
+    missed, suspects = (total - difference).abs(), (tuple(sorted(run.unruled)), tuple(sorted(run.lost)))
+    return Attribution(values, output.detach(), difference, missed, *suspects, gradient)
 
 
 @contextmanager

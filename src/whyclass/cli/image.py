@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whyclass.cli.consoles import out
 from whyclass.cli.options import Asked, Page, app, page_file, with_study
 from whyclass.errors import SettingsError
 
@@ -55,6 +56,29 @@ def image(
     objects = [json_objects.as_object(one) | {"page": page} for one, page in zip(found, pages, strict=True)]
     seconds = {name: round(value, 3) for name, value in asked.study.progress.seconds.items()}
     print(json.dumps({"images": objects, "seconds": seconds}, indent=2, allow_nan=False))
+
+
+@app.command()
+@with_study
+def spurious(
+    asked: Asked,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="name or index; may be given again; default: all that are predicted"),
+    ] = None,
+) -> None:
+    """Concepts that raise their class in images without it, ranked: shortcuts come first.
+
+    An audit of the same store saves most of the work.
+    """
+    from whyclass.report.terminal import terminal
+
+    with redirect_stdout(sys.stderr):
+        found = asked.study.spurious(target or None)
+    if asked.as_json:
+        asked.print(found, {})
+    else:
+        out.print(terminal(found))
 
 
 def image_page(asked: Asked, found: ImageExplanation) -> Path:

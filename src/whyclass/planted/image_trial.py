@@ -96,24 +96,34 @@ class _Class:
 def trial(study: Study, pictures: int = 100) -> Told:
     """Explain fresh pictures of all classes that have parts, in turn, and leave out each of their parts."""
     classes = [k for k, planted in enumerate(world.CLASSES) if planted.parts]
-    first, told, random, so = [], [], [], []
+    first, so, told = [], [], []
     for turn, index in enumerate(classes):
-        seeds = range(FIRST + 1000 * index, FIRST + 1000 * index + len(range(turn, pictures, len(classes))))
-        one = _judged(study, index)
-        drawn = [world.planted_picture(index, seed) for seed in seeds]
-        concepts = _sums(one, one.basis, drawn)
-        nonsense = [_sums(one, basis, drawn) for basis in _nonsense(one.basis)]
-        best = [one.parts[int(k)] for k in concepts.argmax(1)]
+        one, count = _judged(study, index), len(range(turn, pictures, len(classes)))
+        drawn = [world.planted_picture(index, FIRST + 1000 * index + i) for i in range(count)]
+        sums = [_sums(one, basis, drawn) for basis in (one.basis, *_nonsense(one.basis))]
+        best = [one.parts[int(k)] for k in sums[0].argmax(1)]
         first += [part in picture.masks for part, picture in zip(best, drawn, strict=True)]
-        whole = _logits(one, drawn)
-        for i, picture in enumerate(drawn):
-            without = [world.planted_picture(index, seeds[i], leave_out=[part]) for part in picture.masks]
-            so += (whole[i] - _logits(one, without)).tolist()
-            mine = [[k for k, owner in enumerate(one.parts) if owner == part] for part in picture.masks]
-            told += [float(concepts[i, own].sum()) for own in mine]
-            random += [[float(sums[i, own].sum()) for sums in nonsense] for own in mine]
-    ranks = [float(spearmanr(values, so).statistic) for values in (told, *zip(*random, strict=True))]
-    return Told(len(first), float(np.mean(first)), len(so), ranks[0], float(np.mean(ranks[1:])))
+        so.append(_falls(one, drawn))
+        told.append(np.concatenate([_of_parts(one, sums, i, picture) for i, picture in enumerate(drawn)]))
+    falls, columns = np.concatenate(so), np.concatenate(told).T
+    ranks = [float(spearmanr(column, falls).statistic) for column in columns]
+    return Told(len(first), float(np.mean(first)), len(falls), ranks[0], float(np.mean(ranks[1:])))
+
+
+def _falls(one: _Class, drawn: Sequence[PlantedPicture]) -> np.ndarray:
+    """How far the logit falls without each part of each picture in turn."""
+    whole, found = _logits(one, drawn), []
+    for i, picture in enumerate(drawn):
+        seed = FIRST + 1000 * one.index + i
+        without = [world.planted_picture(one.index, seed, leave_out=[part]) for part in picture.masks]
+        found.append(whole[i] - _logits(one, without))
+    return np.concatenate(found)
+
+
+def _of_parts(one: _Class, sums: Sequence[np.ndarray], i: int, picture: PlantedPicture) -> np.ndarray:
+    """What each of some sets of directions tells of each part of a picture, (parts, sets)."""
+    owned = [[k for k, owner in enumerate(one.parts) if owner == part] for part in picture.masks]
+    return np.array([[each[i, own].sum() for each in sums] for own in owned])
 
 
 def shortcut(study: Study, pictures: int = 20) -> Shortcut:

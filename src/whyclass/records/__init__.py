@@ -60,6 +60,15 @@ from whyclass.records.explanation import (
 from whyclass.records.explored import ConceptMap, Group, Groups, Label, Uploaded
 from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
+from whyclass.records.model_comparison import (
+    ChangedImage,
+    ClassComparison,
+    ComparedConcept,
+    Match,
+    ModelComparison,
+    Move,
+    Predictions,
+)
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
     Directions,
@@ -70,6 +79,7 @@ from whyclass.records.shifting_and_masking import (
     Step,
     Sweep,
 )
+from whyclass.records.spurious import SpuriousFeature, SpuriousFeatures
 from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 __all__ = [
@@ -82,9 +92,12 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "ChangedImage",
     "ChosenScore",
+    "ClassComparison",
     "ClassImage",
     "ClassResult",
+    "ComparedConcept",
     "Comparisons",
     "Completeness",
     "Concept",
@@ -116,8 +129,11 @@ __all__ = [
     "Label",
     "LayerChoice",
     "LeftOut",
+    "Match",
     "MeanScores",
+    "ModelComparison",
     "ModelInfo",
+    "Move",
     "Moved",
     "Null",
     "NullSet",
@@ -134,6 +150,7 @@ __all__ = [
     "Prediction",
     "PredictionTest",
     "PredictionTests",
+    "Predictions",
     "Record",
     "Refits",
     "Separation",
@@ -143,6 +160,8 @@ __all__ = [
     "Skipped",
     "Source",
     "Spot",
+    "SpuriousFeature",
+    "SpuriousFeatures",
     "Stability",
     "Step",
     "Strip",

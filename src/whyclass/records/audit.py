@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from whyclass.records.arrays import ConceptArrays
 from whyclass.records.base import (
     FORMAT,
     ClassImage,
@@ -78,7 +79,7 @@ class AuditedConcept(Part):
 
 
 @dataclass(frozen=True)
-class Finding(Record):
+class Finding(ConceptArrays, Record):
     """What an audit found of one class; small, so that a thousand of them can be kept and shown.
 
     Attributes

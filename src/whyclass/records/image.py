@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whyclass.records.arrays import ImageArrays
 from whyclass.records.base import FORMAT, ModelInfo, Part, Picture, PoolInfo, Prediction, Record, Source
 from whyclass.records.explanation import Crop, HeatMap
 
@@ -127,7 +128,7 @@ class ImageConcept(Part):
 
 
 @dataclass(frozen=True)
-class ImageSide(Part):
+class ImageSide(ImageArrays, Part):
     """One class as an image shows it.
 
     The attribution of the class's logit is, in each channel of each cell, a multiplier times the difference

@@ -51,7 +51,18 @@ def best_line(found: ImageExplanation) -> str:
         f"{logits(first.contribution)} of the {logits(side.logit - side.baseline)} logits between this image "
         "and an empty one."
     )
-    return f"{told} {removal_line(first.removed, 'Without it')}" if first.removed else told
+    told = f"{told} {removal_line(first.removed, 'Without it')}" if first.removed else told
+    return f"{told} {_lead_line(found)}".rstrip()
+
+
+def _lead_line(found: ImageExplanation) -> str:
+    """Which concept counts most for the first class against the other; empty where there is no other."""
+    if found.against is None:
+        return ""
+    margin, number = max(
+        ((one.margin or 0.0, one.number) for one in found.target.concepts), key=lambda one: one[0]
+    )
+    return f"Against “{found.against.target.name}” it is concept {number + 1}, by {logits(margin)}."
 
 
 def removal_line(fall: Fall, what: str) -> str:
@@ -153,7 +164,7 @@ def rows(found: ImageExplanation) -> list[tuple[str, str]]:
         ("Said", said_line(found)),
         ("Concepts", best_line(found)),
         *(
-            (f"For “{side.target.name}”", ", ".join(map(_counted, ordered(side))) + f"; {_rest(side)}")
+            ("Counted", f"“{side.target.name}”: {', '.join(map(_counted, ordered(side)))}; {_rest(side)}")
             for side in sides(found)
         ),
         *(("To say otherwise", swap_line(found)) for _ in [0] if found.swap),

@@ -24,10 +24,12 @@ from whyclass.records import (
     ImageExplanation,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Picture,
     Record,
 )
 from whyclass.report import (
+    comparison_text,
     contrast_text,
     contrast_verdict,
     contrast_ways,
@@ -116,6 +118,11 @@ def _image(found: ImageExplanation) -> dict[str, Any]:
     return {"target": found.target.target, "scope": scope, "backgrounds": [(f"{scope}-1", found)]}
 
 
+def _comparison(found: ModelComparison) -> dict[str, Any]:
+    first, second = comparison_text.titles(found)
+    return {"first": first, "second": second, "scope": ""}
+
+
 def _choice(found: LayerChoice) -> dict[str, Any]:
     heading, *lines = layer_choice_text.lines(found)
     classes, *scores = layer_choice_text.by_class(found)
@@ -140,6 +147,7 @@ SAID = {
     "pool_text": pool_text,
     "verdicts": verdict,
     "explanation_text": explanation_text,
+    "comparison_text": comparison_text,
     "image_text": image_text,
     "contrast_text": contrast_text,
     "contrast_ways": contrast_ways,
@@ -155,6 +163,7 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
     ImageExplanation: ("image.html", "image_fragment.html", _image),
+    ModelComparison: ("comparison.html", "comparison_fragment.html", _comparison),
     LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""

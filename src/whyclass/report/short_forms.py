@@ -13,15 +13,17 @@ from whyclass.records import (
     ImageExplanation,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Pairs,
     Part,
     PredictionTests,
     Record,
     Shifts,
+    SpuriousFeatures,
     Sweep,
 )
 from whyclass.records.base import short
-from whyclass.report import image_text
+from whyclass.report import comparison_text, image_text
 from whyclass.report.words import clean, count, score
 
 
@@ -95,16 +97,26 @@ def _shifts(found: Shifts) -> str:
     return f"from {name} ({_at(found)}): test {short(found.test)} of {_number(len(found.pairs), 'pair')}"
 
 
+def _spurious(found: SpuriousFeatures) -> str:
+    told = f"({_at(found)}): {_number(len(found.features), 'concept')}"
+    if not found.features:
+        return told
+    first = found.features[0]
+    return f"{told}, first {short(first.target.name)} concept {first.number + 1}, {first.raised:+.2f}"
+
+
 LINES: dict[type[Record], Callable[[Any], str]] = {
     Explanation: _explanation,
     Finding: _finding,
     Contrast: _contrast,
     ImageExplanation: image_text.line,
+    ModelComparison: comparison_text.line,
     InsertionTest: _insertion,
     Pairs: _pairs,
     LayerChoice: _choice,
     Audit: _audit,
     Shifts: _shifts,
+    SpuriousFeatures: _spurious,
 }
 """What the line of each kind of record says after the kind."""
 

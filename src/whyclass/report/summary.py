@@ -6,14 +6,23 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from whyclass.records import Contrast, Explanation, ImageExplanation, InsertionTest, LayerChoice, Record
+from whyclass.records import (
+    Contrast,
+    Explanation,
+    ImageExplanation,
+    InsertionTest,
+    LayerChoice,
+    ModelComparison,
+    Record,
+)
 from whyclass.records.base import fitting
-from whyclass.report import contrast_text, explanation_text, image_text, layer_choice_text
+from whyclass.report import comparison_text, contrast_text, explanation_text, image_text, layer_choice_text
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
     Explanation: explanation_text.rows,
     Contrast: contrast_text.rows,
     ImageExplanation: image_text.rows,
+    ModelComparison: comparison_text.rows,
     InsertionTest: contrast_text.insertion_rows,
     LayerChoice: layer_choice_text.rows,
 }

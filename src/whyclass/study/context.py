@@ -286,6 +286,8 @@ class OpenedModel:
         self.loaded = loaded = replace(loaded, class_names=names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
+        if self.store.folder != Path(folder):
+            progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
 
@@ -373,20 +375,9 @@ class OpenedModel:
     def context(self) -> Context:
         """What a question is asked of; indexes the pool at the first call."""
         index = self.index()
-        return Context(
-            self.loaded,
-            self.fingerprint,
-            self.split,
-            self.pool,
-            index,
-            self._index_key,
-            self.settings,
-            self.store,
-            self.progress,
-            self.trunk,
-            self.versions(),
-            self.decoder,
-        )
+        asked_of = (self.loaded, self.fingerprint, self.split, self.pool, index, self._index_key)
+        asked_by = (self.settings, self.store, self.progress, self.trunk, self.versions(), self.decoder)
+        return Context(*asked_of, *asked_by)
 
 
 def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:

@@ -114,14 +114,19 @@ def _classes(context: Context, one: Given, scores: np.ndarray, asked: Asked) -> 
     """The classes to explain an image by.
 
     The target is what is predicted. It is set against what the image is labelled as, where that is another
-    class, else the runner-up; a target that is not predicted is set against what is.
+    class, else the runner-up; a target that is not predicted is set against what is. So is a target that is
+    the class it was to be set against, and that is told.
     """
     predicted = int(context.task.winner(scores))
     label = labelled(context, one, predicted)
     target = predicted if asked.target is None else asked.target
-    if asked.against is not None:
+    if asked.against not in (None, target):
         return _Classes(target, asked.against, label, ())
     known, warnings = set(context.classes()), []
+    if asked.against == target:
+        warnings.append(
+            f"The model says “{context.name(target)}” itself, so that the image is set against another class."
+        )
     order = [int(k) for k in context.task.order(scores)]
     wished = [predicted] if target != predicted else [label] if label not in (-1, target) else []
     ranked = [k for k in (*wished, *order) if k != target]

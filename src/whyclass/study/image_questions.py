@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from whyclass.errors import ClassError, DataError, ModelError
 from whyclass.models.class_names import name_of, resolve
 from whyclass.models.weights import fingerprint as fingerprint_of
-from whyclass.records import ConceptBasis, ImageExplanation, Record
+from whyclass.records import ConceptBasis, ImageExplanation, Record, SpuriousFeatures
 from whyclass.settings import plain
 from whyclass.study import explain_image
+from whyclass.study.class_arrays import ClassArrays, arrays_of, check_pooled, projected
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.concept_basis import basis_of
 from whyclass.study.context import OpenedModel
 from whyclass.study.given_images import given
+from whyclass.study.spurious import spurious as table_of
 
 Made = TypeVar("Made", bound=Record)
 
@@ -104,6 +108,76 @@ class ImageQuestions(OpenedModel):
             return basis_of(evidence_of(self.context(), wanted))
 
         return self._kept_or_made(ConceptBasis, "bases", [wanted], make)
+
+    def project(
+        self, images: Any, classes: Sequence[str | int] | None = None, *, pooled: str = "mean"
+    ) -> np.ndarray:
+        """How much of each concept images hold: features for whatever comes after.
+
+        Parameters
+        ----------
+        images
+            Images as for `explain_images`, in the pool or not.
+        classes
+            Whose concepts; the default is every class that is predicted for an image of the pool. What an
+            audit kept of them is used.
+        pooled
+            ``"mean"`` over the cells of each image, or ``"max"``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n, k), float32, 0 or above, in units of the layer's activations: non-negative least-squares
+            embeddings. Columns are the concepts of the first class in the order of its explanation, then
+            those of the next (``basis(name).vectors`` are their directions).
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, or predicted for no image of the pool.
+        DataError
+            If an image cannot be read.
+        SettingsError
+            If there is no such pooling.
+        """
+        check_pooled(pooled)
+        wanted = None if classes is None else [self._resolved(name) for name in classes]
+        self._check_unchanged()
+        loaded = given(images, self.loaded.preprocessing)
+        context = self.context()
+        bases = [self.basis(k) for k in (context.classes() if wanted is None else wanted)]
+        return projected(context, loaded, bases, pooled)
+
+    def arrays(self, target: str | int) -> ClassArrays:
+        """A class's images, attribution scores, concepts and embeddings, as arrays of numpy.
+
+        Raises
+        ------
+        ClassError
+            If the class is unknown, or predicted for no image of the pool.
+        """
+        wanted = self._resolved(target)
+        self._check_unchanged()
+        return arrays_of(evidence_of(self.context(), wanted))
+
+    def spurious(self, classes: Sequence[str | int] | None = None) -> SpuriousFeatures:
+        """Concepts that raise their class's score in images without the class, ranked: shortcuts come first.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes; the default is every class that is predicted for an image of the pool. What an
+            audit kept of them is used.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, or predicted for no image of the pool.
+        """
+        wanted = None if classes is None else [self._resolved(name) for name in classes]
+        self._check_unchanged()
+        context = self.context()
+        return table_of(context, context.classes() if wanted is None else wanted, self.basis)
 
     def key(self, *classes: int) -> str:
         """What a record of these classes is kept under."""
