@@ -19,7 +19,7 @@ HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensor
 
 NAMES = (
     *("demo", "explain", "image", "spurious", "contrast", "insert", "compare", "pairs", "layers", "audit"),
-    *("diff", "tables", "report", "merge", "settings", "init"),
+    *("diff", "tables", "report", "merge", "serve", "settings", "init"),
 )
 """Every command, in the order of the help."""
 

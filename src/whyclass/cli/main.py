@@ -14,7 +14,19 @@ from typing import Any
 
 from whyclass.errors import WhyclassError
 
-COMMANDS = ("demo", "explain", "image", "contrast", "compare", "diff", "layers", "audit", "settings", "init")
+COMMANDS = (
+    "demo",
+    "explain",
+    "image",
+    "contrast",
+    "compare",
+    "diff",
+    "layers",
+    "audit",
+    "serve",
+    "settings",
+    "init",
+)
 """Modules of commands."""
 
 ORDER = (

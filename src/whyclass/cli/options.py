@@ -122,6 +122,15 @@ def page_file(page: Path) -> Path:
     return page if page.suffix == ".html" else page.with_name(page.name + ".html")
 
 
+def page_of(asked: Asked, name: str, key: str) -> Path:
+    """Where the page of an answer lies: its name says what differs, class, layer and changed settings."""
+    from whyclass.report.store_pages import differing
+    from whyclass.settings import plain
+
+    study = asked.study
+    return study.store.page(" ".join([name, study.layer, differing(plain(study.settings))]).strip(), key)
+
+
 def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
     """A record with the seconds it took as one JSON object, or as a table of labels and values."""
     from whyclass.report import json_objects, schemas, summary
@@ -268,7 +277,7 @@ class Later:
     """
 
     given: dict[str, Any]
-    line: frozenset[str]
+    line: frozenset[str] = frozenset()
 
     def open(self, **changes: Any) -> Opened:
         """What they name, opened."""
@@ -277,7 +286,7 @@ class Later:
 
     def named(self, besides: tuple[str, ...]) -> list[str]:
         """Names of the options that were given on the command line, but for some."""
-        return [option_of(one.name) for one in _parameters(_opened) if one.name in self.line - set(besides)]
+        return [option_of(one.name) for one in _of_a_study() if one.name in self.line - set(besides)]
 
 
 def with_choice(command: Callable[..., None]) -> Callable[..., None]:
@@ -288,6 +297,11 @@ def with_choice(command: Callable[..., None]) -> Callable[..., None]:
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a study; it is called with them, to be opened, first."""
     return _sharing(command, _of_a_study(), Later)
+
+
+def with_options_or_none(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study, none required; it is called with them first."""
+    return _sharing(command, [_optional(one) for one in _of_a_study()], Later)
 
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
