@@ -24,6 +24,8 @@ PICTURES = ("none", "fourier", "generator")
 STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 AUDIT_TESTS = ("prediction", "shift", "mask")
+COMPARED_METHODS = ("whyclass", "ice", "craft", "ace", "kmeans", "pca", "random-cells", "permuted")
+TABLE_FILES = (".parquet", ".csv")
 TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
 CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 """Where a layer is chosen: classes tested, and images searched for crops, unless others are asked for."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.numpy import load, save
 
-from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices
+from helpers import contrasts, explanations, image_explanations, layer_choices, model_comparisons
 from helpers.campaign import LENGTH, tell
 from whyclass.errors import RecordError
 from whyclass.records import (
@@ -38,7 +38,7 @@ MADE: dict[type[Record], bytes] = {
     Contrast: codec.encode(contrasts.contrast()),
     InsertionTest: codec.encode(contrasts.insertion_test()),
     ImageExplanation: codec.encode(image_explanations.image_explanation(**SMALL)),
-    ModelComparison: codec.encode(comparisons.comparison(**SMALL)),
+    ModelComparison: codec.encode(model_comparisons.comparison(**SMALL)),
     LayerChoice: codec.encode(
         layer_choices.choice([layer_choices.candidate("a", 60, 0.8), layer_choices.candidate("b", 90, 0.6)])
     ),

@@ -25,12 +25,14 @@ NAMES = (
     "contrast",
     "insert",
     "pairs",
+    "compare",
     "diff",
     "layers",
     "audit",
     "tables",
     "report",
     "merge",
+    "serve",
 )
 """Every command, in the order of the help."""
 

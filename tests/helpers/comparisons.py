@@ -1,76 +1,50 @@
-"""A made-up comparison of two models, out of a made-up explanation."""
+"""A made-up comparison of three methods on one class."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import numpy as np
 
-from helpers.explanations import explanation
-from whyclass.records import (
-    ChangedImage,
-    ClassComparison,
-    ComparedConcept,
-    Match,
-    ModelComparison,
-    Move,
-    Prediction,
-    Predictions,
-    Strip,
-    Trial,
-)
-
-CASES = ("changed", "apart", "hostile")
+from helpers import explanations
+from helpers.explanations import HOSTILE
+from whyclass import records
 
 
-def comparison(case: str = "changed", **looks: Any) -> ModelComparison:
-    """One of ``CASES``: ``"apart"`` has no image in both pools, and a class that could not be explained."""
-    one = explanation("hostile" if case == "hostile" else "both", **looks)
-    name = one.target.name
-    apart = case == "apart"
+def comparison(case: str = "both") -> records.Comparison:
+    """Of a made-up explanation's class; in the case ``"hostile"`` every text is."""
+    one = explanations.explanation(case)
+    bad = case == "hostile"
+    strip = records.Strip((), one.images[0].picture)
     concepts = tuple(
-        ComparedConcept(k, concept.share, Strip((), concept.including[0].picture))
-        for k, concept in enumerate(one.concepts)
+        records.ComparedConcept(
+            records.AuditedConcept(found.vector, found.share, strip, None),
+            np.full((2, 7, 7), 0.5, np.float32),
+            0.3,
+            0.1,
+            found.contribution,
+            found.stability,
+        )
+        for found in one.concepts
     )
-    trial = Trial(0.93, True, one.target, "stacked", None)
-    failed = replace(trial, score=0.2, predicted=False, winner=Prediction(1, name, 0.6))
-    compared = ClassComparison(
-        index=0,
-        name=name,
-        n=381,
-        others=350,
-        concepts=() if apart else concepts,
-        other_concepts=() if apart else concepts[:5],
-        matches=() if apart else (Match(0, 1, 0.97), Match(2, 0, 0.88), Match(1, 2, 0.6)),
-        threshold=0.0 if apart else 0.55,
-        including=None if apart else trial,
-        excluding=None if apart else trial,
-        other_including=None if apart else trial,
-        other_excluding=None if apart else failed,
-        problem="no cell has a positive attribution" if apart else "",
+    carried = (records.CarriedClass(one.target, 8.0, 6.5),)
+    results = (
+        records.MethodResult("whyclass", one.target, concepts, one.prediction_test, measures(0.8), carried),
+        records.MethodResult("ice", one.target, concepts, one.prediction_test, measures(0.9), carried),
+        records.MethodResult(
+            f"file:{HOSTILE}" if bad else "file:a.npz",
+            one.target,
+            (),
+            None,
+            {},
+            problem=HOSTILE if bad else "nothing was found",
+        ),
     )
-    changed = ChangedImage(one.images[0].image, Prediction(1, name, 0.8), one.images[0].picture)
-    told = Predictions(
-        n=0 if apart else 3925,
-        changed=0 if apart else 17,
-        moves=() if apart else (Move(0, name, 1, name, 17),),
-        images=() if apart else (changed,),
-        labelled=0 if apart else 3925,
-        right=None if apart else 0.91,
-        other_right=None if apart else 0.93,
+    compared = records.ComparedClass(one.target, one.n_images, one.n_predicted, one.images, results)
+    methods = tuple(result.method for result in results)
+    return records.Comparison(
+        one.model, one.pool, "ab", methods, (compared,), one.warnings, one.settings, one.versions
     )
-    return ModelComparison(
-        model=one.model,
-        pool=one.pool,
-        other_model=replace(one.model, weights="1b" * 32),
-        other_pool=one.pool,
-        predictions=told,
-        measure="co-activation" if apart else "cosine",
-        channels=None if apart else 0.81,
-        classes=(compared,),
-        gone=(name,),
-        new=(),
-        warnings=one.warnings,
-        settings=one.settings,
-        other_settings=one.settings,
-        versions=one.versions,
-    )
+
+
+def measures(value: float) -> dict[str, float]:
+    """Some of them, all of one value."""
+    return dict.fromkeys(("test_excluding", "stability", "carried", "ice_error", "deletion"), value)

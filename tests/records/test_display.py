@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices
+from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices, model_comparisons
 from helpers.explanations import HOSTILE
 from whyclass import records
 from whyclass.records import codec
@@ -31,8 +31,8 @@ def made() -> dict[str, records.Record]:
         found[f"Explanation, {case}"] = explanations.explanation(case)
     for case in image_explanations.CASES:
         found[f"ImageExplanation, {case}"] = image_explanations.image_explanation(case)
-    for case in comparisons.CASES:
-        found[f"ModelComparison, {case}"] = comparisons.comparison(case)
+    for case in model_comparisons.CASES:
+        found[f"ModelComparison, {case}"] = model_comparisons.comparison(case)
     for case in ("passed", "bare", "hostile"):
         found[f"SpuriousFeatures, {case}"] = image_explanations.spurious(case)
     for case in contrasts.CASES:
@@ -40,6 +40,9 @@ def made() -> dict[str, records.Record]:
         found[f"InsertionTest, {case}"] = contrasts.insertion_test(case)
         found[f"Pairs, {case}"] = pairs(case)
         found[f"Audit, {case}"] = audit(case)
+    for case in ("both", "hostile"):
+        found[f"Comparison, {case}"] = comparisons.comparison(case)
+        found[f"MethodResult, {case}"] = comparisons.comparison(case).classes[0].results[2]
     alike = [layer_choices.candidate(f"layer{k}", side, 0.5) for k, side in enumerate((16, 32, 64))]
     found["LayerChoice"] = layer_choices.choice(alike, 1)
     found["LayerChoice, hostile"] = layer_choices.choice(
@@ -189,6 +192,8 @@ def test_a_record_and_its_parts_are_told_in_a_few_lines(name):
             "Pairs, passed",
             "<Pairs of 2 classes (torchvision:resnet50, layer4.2): 2 pairs, 2 swapped by shifting>",
         ),
+        ("Comparison, both", "<Comparison of 3 methods on 1 class (torchvision:resnet50, layer4.2)>"),
+        ("MethodResult, both", "<MethodResult of file:a.npz on 'French horn': nothing was found>"),
         ("LayerChoice", "<LayerChoice (net.py:net): layer1 with 6 concepts, of 3 candidates>"),
         (
             "Audit, passed",

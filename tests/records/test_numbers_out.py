@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices
+from helpers import contrasts, explanations, image_explanations, layer_choices, model_comparisons
 from whyclass.errors import RecordError
 from whyclass.records import Record
 from whyclass.report import crop_files, figures, frames
@@ -24,7 +24,7 @@ MADE: dict[str, Record] = {
     "Contrast, hostile": contrasts.contrast("hostile"),
     **{f"Image, {case}": image_explanations.image_explanation(case) for case in image_explanations.CASES},
     **{f"Spurious, {case}": image_explanations.spurious(case) for case in ("passed", "bare", "hostile")},
-    **{f"Comparison, {case}": comparisons.comparison(case) for case in comparisons.CASES},
+    **{f"Comparison, {case}": model_comparisons.comparison(case) for case in model_comparisons.CASES},
     "LayerChoice": layer_choices.choice([layer_choices.candidate("a", 60, 0.8)], 0),
 }
 WITHOUT = image_explanations.basis()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from helpers.browser import AXE, BROWSER, MISSING
-from helpers.comparisons import comparison
 from helpers.contrasts import contrast, insertion_test
 from helpers.explanations import explanation
 from helpers.image_explanations import image_explanation
+from helpers.model_comparisons import comparison
 from whyclass.records import Record
 from whyclass.report.page import page
 

@@ -181,6 +181,20 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     return Attribution(values, output.detach(), difference, missed, *suspects, gradient)
 
 
+def multipliers(head: Head, activations: Tensor, tape: Tape, target: Target) -> tuple[Tensor, Tensor]:
+    """The averaged Jacobian that ``attribute`` multiplies with, and ``f(a) - f(b)`` (n,), float64.
+
+    Of the activations' shape, in output per unit of each activation. Times what changed, ``activations -
+    baseline``, it is the attribution; times any other change it is what this one would count for.
+    """
+    run = _Run(tape.entries, images=len(activations) // len(tape.baseline))
+    with _gradients():
+        a, output = _through(run, head, activations, target)
+        run.check_finished()
+        (gradient,) = torch.autograd.grad(output.sum(), a, materialize_grads=True)
+    return gradient, output.detach().double() - tape.output.double()
+
+
 @contextmanager
 def _gradients() -> Iterator[None]:
     # Callers are often inside no_grad or inference_mode.

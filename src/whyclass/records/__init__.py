@@ -25,6 +25,13 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparison import (
+    CarriedClass,
+    ComparedClass,
+    ComparedConcept,
+    Comparison,
+    MethodResult,
+)
 from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
@@ -63,7 +70,7 @@ from whyclass.records.layer_choice import Average, Candidate, ChosenScore, Layer
 from whyclass.records.model_comparison import (
     ChangedImage,
     ClassComparison,
-    ComparedConcept,
+    ConceptOfModel,
     Match,
     ModelComparison,
     Move,
@@ -92,17 +99,21 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "CarriedClass",
     "ChangedImage",
     "ChosenScore",
     "ClassComparison",
     "ClassImage",
     "ClassResult",
+    "ComparedClass",
     "ComparedConcept",
+    "Comparison",
     "Comparisons",
     "Completeness",
     "Concept",
     "ConceptBasis",
     "ConceptMap",
+    "ConceptOfModel",
     "Contrast",
     "Contribution",
     "Control",
@@ -131,6 +142,7 @@ __all__ = [
     "LeftOut",
     "Match",
     "MeanScores",
+    "MethodResult",
     "ModelComparison",
     "ModelInfo",
     "Move",

@@ -56,7 +56,7 @@ class Predictions(Part):
 
 
 @dataclass(frozen=True)
-class ComparedConcept(Part):
+class ConceptOfModel(Part):
     """One concept of a class in one of the models: its number, from 0, its share, and its nearest crops."""
 
     number: int
@@ -99,8 +99,8 @@ class ClassComparison(Part):
     name: str
     n: int
     others: int
-    concepts: tuple[ComparedConcept, ...]
-    other_concepts: tuple[ComparedConcept, ...]
+    concepts: tuple[ConceptOfModel, ...]
+    other_concepts: tuple[ConceptOfModel, ...]
     matches: tuple[Match, ...]
     threshold: float
     including: Trial | None

@@ -1,219 +1,178 @@
-"""What is told of two models: sentences of their page, rows of a summary, and the object for ``--json``."""
+"""A comparison of methods in words, rows and objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from whyclass.records import (
-    ClassComparison,
-    ComparedConcept,
-    ModelComparison,
-    Strip,
-    Trial,
-    codec,
+from whyclass.records import ComparedClass, Comparison, MethodResult, codec
+from whyclass.report import comparison_measures, pool_text, words
+from whyclass.report.comparison_measures import BY_NAME, SHORT, Mean, Measure
+
+DECIDES_NOTHING = (
+    "C-deletion is told as the literature has it and decides nothing: directions that rebuild nothing leave "
+    "nothing to delete, and score best."
 )
-from whyclass.records.base import short
-from whyclass.report import pool_text
-from whyclass.report.words import clean, count, percent, plural, score
-
-MOVES = 10
-"""Changes of predictions that are told; a page has all."""
-
-MEASURES = {
-    "cosine": "by the cosine of their directions, as channels correspond",
-    "co-activation": "by how they are active together over the images in both pools, as channels do not "
-    "correspond",
-}
-"""How concepts were matched, in words."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A concept of either model or of both, as a page shows it: what became of it, and its crops."""
-
-    what: str
-    number: int | None
-    other: int | None
-    similarity: float | None
-    crops: Strip | None
-    other_crops: Strip | None
+def title(found: Comparison) -> str:
+    """The methods and the classes, in a line."""
+    names = ", ".join(f"“{one.target.name}”" for one in found.classes[:3])
+    more = f" and {words.count(len(found.classes) - 3)} more" if len(found.classes) > 3 else ""
+    return f"{words.plural(len(found.methods), 'method').capitalize()} on {names}{more}"
 
 
-def predictions_line(found: ModelComparison) -> str:
-    """How many images are called different things, and how many are right."""
-    told = found.predictions
-    if not told.n:
-        return "No image is in both pools, so that no prediction can be compared."
-    share = percent(told.changed / told.n)
-    changed = (
-        f"Of {count(told.n)} images in both pools {count(told.changed)} ({share}) are called something else."
-    )
-    if told.right is None or told.other_right is None:
-        return changed
-    return (
-        f"{changed} The first model is right about {percent(told.right)} of the {count(told.labelled)} that "
-        f"are labelled, the second about {percent(told.other_right)}."
-    )
+def sentence(found: Comparison) -> str:
+    """Which method is first by what; where a method that is not ours wins, it is said first."""
+    winners = comparison_measures.best(found)
+    by_method: dict[str, list[str]] = {}
+    for name, methods in winners.items():
+        if name in SHORT and len(methods) == 1:
+            by_method.setdefault(methods[0], []).append(BY_NAME[name].title)
+    order = sorted(by_method, key=lambda method: (method == "whyclass", -len(by_method[method])))
+    said = [f"{method} is first in {', '.join(by_method[method])}" for method in order]
+    n = len(found.classes)
+    classes = "this one class" if n == 1 else f"the mean of {words.word(n)} classes"
+    few = "" if n > 2 else " Of so few classes the next one may turn it round."
+    if not said:
+        return f"By {classes}, no method alone is first in anything.{few}"
+    return f"By {classes}, {'; '.join(said)}.{few}"
 
 
-def measure_line(found: ModelComparison) -> str:
-    """How concepts were matched."""
-    told = f"Concepts were matched {MEASURES[found.measure]}"
-    if found.channels is None:
-        return f"{told}."
-    return f"{told} (equally numbered ones correlate by {score(found.channels)} in the median)."
+def heading(found: Comparison) -> list[str]:
+    """Titles of the columns that are shown."""
+    return ["method", *(measure.title for measure in shown(found))]
 
 
-def kept_line(one: ClassComparison) -> str:
-    """How many concepts stayed, went and came."""
-    if one.problem:
-        return f"could not be compared: {one.problem}"
-    went, came = len(one.went), len(one.came)
-    return (
-        f"{plural(len(one.matches), 'concept')} in both, {went or 'none'} went, {came or 'none'} came "
-        f"(similarity of at least {score(one.threshold)})"
-    )
+def shown(found: Comparison) -> list[Measure]:
+    """The measures of a short table."""
+    return [measure for measure in comparison_measures.present(found) if measure.name in SHORT]
 
 
-def concept_rows(one: ClassComparison) -> list[Row]:
-    """A class's concepts: those that both models have, the most similar first, what went, and what came."""
-    mine = {concept.number: concept for concept in one.concepts}
-    theirs = {concept.number: concept for concept in one.other_concepts}
-    both = [
-        Row(
-            "in both",
-            match.number,
-            match.other,
-            match.similarity,
-            _crops(mine, match.number),
-            _crops(theirs, match.other),
-        )
-        for match in one.matches
-    ]
-    went = [Row("went", number, None, None, _crops(mine, number), None) for number in one.went]
-    came = [Row("came", None, number, None, None, _crops(theirs, number)) for number in one.came]
-    return [*both, *went, *came]
-
-
-def _crops(concepts: dict[int, ComparedConcept], number: int) -> Strip:
-    return concepts[number].crops
-
-
-def trial_line(trial: Trial | None) -> str:
-    """A prediction test in few words."""
-    if trial is None:
-        return "not run"
-    said = "" if trial.predicted else f", the model says “{trial.winner.name}”"
-    return f"{score(trial.score)}{said}"
-
-
-def tests(one: ClassComparison) -> list[tuple[str, str, str]]:
-    """Each prediction test in the first model and in the second."""
+def lines(found: Comparison) -> list[list[str]]:
+    """A row for each method: means over the classes, with their intervals; the best is marked with a star."""
+    told, winners = comparison_measures.means(found), comparison_measures.best(found)
     return [
-        ("Crops from the whole pool", trial_line(one.including), trial_line(one.other_including)),
-        ("Without the class's images", trial_line(one.excluding), trial_line(one.other_excluding)),
+        [
+            words.clean(method),
+            *(
+                _cell(told[method].get(measure.name), method in winners.get(measure.name, ()))
+                for measure in shown(found)
+            ),
+        ]
+        for method in found.methods
     ]
 
 
-def titles(found: ModelComparison) -> tuple[str, str]:
-    """What the models are called: what tells them apart is said."""
-    a, b = found.model, found.other_model
-    if (a.name, a.layer) != (b.name, b.layer):
-        return f"{a.name}, {a.layer}", f"{b.name}, {b.layer}"
-    if a.weights != b.weights:
-        return f"{a.name} {a.weights[:8]}", f"{b.name} {b.weights[:8]}"
-    return f"{a.name} on {found.pool.name}", f"{b.name} on {found.other_pool.name}"
-
-
-def rows(found: ModelComparison) -> list[tuple[str, str]]:
-    """Label and value of each line of a summary, safe to print."""
-    first, second = titles(found)
-    told = [
-        ("First", f"{first} ({pool_text.size_line(found.pool)})"),
-        ("Second", f"{second} ({pool_text.size_line(found.other_pool)})"),
-        ("Predictions", predictions_line(found)),
-        *(
-            ("Changed", f"{one.n} from “{one.name}” to “{one.other_name}”")
-            for one in found.predictions.moves[:MOVES]
-        ),
-        ("Matching", measure_line(found)),
-        *(("Class", f"“{one.name}”: {kept_line(one)}; {_tests_line(one)}") for one in found.classes),
-        *(("Only first", name) for name in found.gone),
-        *(("Only second", name) for name in found.new),
-        *(("Warning", warning) for warning in found.warnings),
+def class_lines(found: Comparison, one: ComparedClass) -> list[list[str]]:
+    """A row for each method, of one class."""
+    return [
+        [
+            words.clean(result.method),
+            *(
+                f"{result.measures[measure.name]:.2f}" if measure.name in result.measures else ""
+                for measure in shown(found)
+            ),
+        ]
+        for result in one.results
     ]
-    return [(label, clean(value)) for label, value in told]
 
 
-def _tests_line(one: ClassComparison) -> str:
-    pairs = [(one.including, one.other_including), (one.excluding, one.other_excluding)]
-    whole, without = (f"{_score(a)} → {_score(b)}" for a, b in pairs)
-    return f"prediction test {whole}, without its images {without}"
+def _cell(mean: Mean | None, first: bool) -> str:
+    if mean is None:
+        return ""
+    told = f"{mean.value:.2f}{'*' if first else ''}"
+    if mean.low is None or mean.high is None:
+        return told
+    return f"{told} [{mean.low:.2f}, {mean.high:.2f}]"
 
 
-def _score(trial: Trial | None) -> str:
-    return score(trial.score) if trial else "not run"
+def notes(found: Comparison) -> list[str]:
+    """What stands under the table."""
+    n = len(found.classes)
+    said = [f"Means over {words.count(n)} {'class' if n == 1 else 'classes'}; * is the best of a column."]
+    if n > 2:
+        said.append("In brackets 95% intervals over the classes.")
+    problems = [one for one in comparison_measures.results_of(found) if one.problem]
+    said += [f"{one.method} found nothing of “{one.target.name}”: {one.problem}" for one in problems]
+    return [*said, DECIDES_NOTHING]
 
 
-def line(found: ModelComparison) -> str:
-    """Two models in few words, for ``repr``."""
-    went, came = (sum(len(part) for part in parts) for parts in _moved(found.classes))
-    told = found.predictions
-    first, second = (short(clean(name))[1:-1] for name in titles(found))
-    classes = f"{count(len(found.classes))} class{'es' * (len(found.classes) != 1)}"
-    return (
-        f"of {first} and {second}: {count(told.changed)} of {count(told.n)} predictions changed; "
-        f"of the concepts of {classes} {went} went, {came} came"
-    )
+def rows(found: Comparison) -> list[tuple[str, str]]:
+    """Label and value of each line of a summary."""
+    told = comparison_measures.means(found)
+    made = [("comparison", title(found)), ("model", f"{found.model.name}, layer {found.model.layer}")]
+    made.append(("images", pool_text.size_line(found.pool)))
+    made += [(method, _summed(told[method])) for method in found.methods]
+    made += [("first", sentence(found))]
+    made += [("note", line) for line in (*notes(found), *found.warnings)]
+    return [(words.clean(label), words.clean(value)) for label, value in made]
 
 
-def _moved(classes: Sequence[ClassComparison]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    return [one.went for one in classes], [one.came for one in classes]
+TOLD = (
+    "test_excluding",
+    "test_including",
+    "stability",
+    "carried",
+    "carried_everywhere",
+    "ice_error",
+    "deletion",
+)
 
 
-def as_object(found: ModelComparison) -> dict[str, Any]:
-    """Two models for programs."""
-    told = found.predictions
+def _summed(row: dict[str, Mean]) -> str:
+    parts = [f"{BY_NAME[name].title} {row[name].value:.2f}" for name in TOLD if name in row]
+    return ", ".join(parts) or "found nothing"
+
+
+def carried_line(result: MethodResult) -> str:
+    """Of which classes' logits the concepts carry least, in words."""
+    missed = sorted(result.carried, key=lambda one: -abs(one.whole - one.carried))[:3]
+    told = [f"“{one.target.name}” {one.carried:+.1f} of {one.whole:+.1f}" for one in missed]
+    return f"farthest off: {', '.join(told)}" if told else ""
+
+
+def as_object(found: Comparison) -> dict[str, Any]:
+    """What ``--json`` prints of it."""
+    told = comparison_measures.means(found)
     return {
-        "first": codec.to_json(found.model) | {"pool": pool_text.as_object(found.pool)},
-        "second": codec.to_json(found.other_model) | {"pool": pool_text.as_object(found.other_pool)},
-        "predictions": {
-            **{name: getattr(told, name) for name in ("n", "changed", "labelled", "right", "other_right")},
-            "moves": codec.to_json(told.moves),
-            "images": [
-                {
-                    "image": one.image.path,
-                    "first": codec.to_json(one.image.prediction),
-                    "second": codec.to_json(one.after),
-                    "label": one.image.label,
-                }
-                for one in told.images
-            ],
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": pool_text.as_object(found.pool),
+        "methods": list(found.methods),
+        "means": {
+            method: {name: codec.to_json(mean) for name, mean in row.items()} for method, row in told.items()
         },
-        "measure": found.measure,
-        "channels": found.channels,
-        "classes": list(_classes(found.classes)),
-        "gone": list(found.gone),
-        "new": list(found.new),
+        "best": codec.to_json(comparison_measures.best(found)),
+        "classes": [_class_object(one) for one in found.classes],
         "warnings": list(found.warnings),
         "settings": found.settings,
-        "other_settings": found.other_settings,
         "versions": found.versions,
     }
 
 
-def _classes(classes: Iterable[ClassComparison]) -> Iterable[dict[str, Any]]:
-    plain = ("index", "name", "n", "others", "threshold", "problem")
-    trials = ("including", "excluding", "other_including", "other_excluding")
-    for one in classes:
-        yield {
-            **{name: getattr(one, name) for name in plain},
-            "shares": [concept.share for concept in one.concepts],
-            "other_shares": [concept.share for concept in one.other_concepts],
-            "matches": codec.to_json(one.matches),
-            "went": list(one.went),
-            "came": list(one.came),
-            **{name: codec.to_json(getattr(one, name)) for name in trials},
-        }
+def _class_object(one: ComparedClass) -> dict[str, Any]:
+    return {
+        "class": {"index": one.target.index, "name": one.target.name},
+        "n_images": one.n_images,
+        "n_predicted": one.n_predicted,
+        "results": [_result_object(result) for result in one.results],
+    }
+
+
+def _result_object(result: MethodResult) -> dict[str, Any]:
+    return {
+        "method": result.method,
+        "measures": result.measures,
+        "problem": result.problem,
+        "concepts": [
+            {
+                "share": concept.shown.share,
+                "importance": concept.importance,
+                "carried": concept.carried,
+                "contribution": codec.to_json(concept.contribution),
+                "stability": codec.to_json(concept.stability),
+            }
+            for concept in result.concepts
+        ],
+        "carried": [codec.to_json(one) for one in result.carried],
+    }

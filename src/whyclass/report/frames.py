@@ -22,8 +22,8 @@ from whyclass.records import (
     SpuriousFeatures,
     Trial,
 )
-from whyclass.report.comparison_text import concept_rows
 from whyclass.report.image_text import sides
+from whyclass.report.model_comparison_text import concept_rows
 
 Row = dict[str, Any]
 

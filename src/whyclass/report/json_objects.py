@@ -8,6 +8,7 @@ from typing import Any
 
 from whyclass.records import (
     Audit,
+    Comparison,
     Concept,
     Contrast,
     Crop,
@@ -35,6 +36,7 @@ from whyclass.report import (
     comparison_text,
     image_text,
     layer_choice_text,
+    model_comparison_text,
     pairs_table,
     paper_tables,
     pool_text,
@@ -322,8 +324,9 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Contrast: of_contrast,
     InsertionTest: of_insertion,
     ImageExplanation: image_text.as_object,
-    ModelComparison: comparison_text.as_object,
+    ModelComparison: model_comparison_text.as_object,
     LayerChoice: layer_choice_text.as_object,
+    Comparison: comparison_text.as_object,
     Pairs: of_pairs,
     SpuriousFeatures: of_spurious,
     Audit: of_audit,

@@ -19,6 +19,7 @@ from whyclass.errors import RecordError
 from whyclass.records import (
     SUFFIX,
     ClassImage,
+    Comparison,
     Contrast,
     Explanation,
     ImageExplanation,
@@ -29,6 +30,7 @@ from whyclass.records import (
     Record,
 )
 from whyclass.report import (
+    comparison_measures,
     comparison_text,
     contrast_text,
     contrast_verdict,
@@ -37,6 +39,7 @@ from whyclass.report import (
     explanation_text,
     image_text,
     layer_choice_text,
+    model_comparison_text,
     page_pictures,
     pool_text,
     record_tables,
@@ -118,8 +121,8 @@ def _image(found: ImageExplanation) -> dict[str, Any]:
     return {"target": found.target.target, "scope": scope, "backgrounds": [(f"{scope}-1", found)]}
 
 
-def _comparison(found: ModelComparison) -> dict[str, Any]:
-    first, second = comparison_text.titles(found)
+def _models(found: ModelComparison) -> dict[str, Any]:
+    first, second = model_comparison_text.titles(found)
     return {"first": first, "second": second, "scope": ""}
 
 
@@ -140,14 +143,28 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
     }
 
 
+def _comparison(found: Comparison) -> dict[str, Any]:
+    return {
+        "c": found,
+        "heading": comparison_text.title(found),
+        "sentence": comparison_text.sentence(found),
+        "columns": comparison_text.heading(found),
+        "lines": comparison_text.lines(found),
+        "class_lines": [comparison_text.class_lines(found, one) for one in found.classes],
+        "measures": comparison_measures.present(found),
+        "notes": comparison_text.notes(found),
+    }
+
+
 SAID = {
+    "comparison_text": comparison_text,
+    "model_comparison_text": model_comparison_text,
     "words": words,
     "worth_text": worth_text,
     "verdict_checks": verdict_checks,
     "pool_text": pool_text,
     "verdicts": verdict,
     "explanation_text": explanation_text,
-    "comparison_text": comparison_text,
     "image_text": image_text,
     "contrast_text": contrast_text,
     "contrast_ways": contrast_ways,
@@ -162,8 +179,9 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
     Explanation: ("page.html", "fragment.html", _explanation),
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
+    Comparison: ("comparison.html", "comparison_fragment.html", _comparison),
     ImageExplanation: ("image.html", "image_fragment.html", _image),
-    ModelComparison: ("comparison.html", "comparison_fragment.html", _comparison),
+    ModelComparison: ("model_comparison.html", "model_comparison_fragment.html", _models),
     LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""

@@ -7,12 +7,14 @@ from typing import Any
 
 from whyclass.records import (
     Audit,
+    Comparison,
     Contrast,
     Explanation,
     Finding,
     ImageExplanation,
     InsertionTest,
     LayerChoice,
+    MethodResult,
     ModelComparison,
     Pairs,
     Part,
@@ -23,7 +25,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.records.base import short
-from whyclass.report import comparison_text, image_text
+from whyclass.report import image_text, model_comparison_text
 from whyclass.report.words import clean, count, score
 
 
@@ -97,6 +99,20 @@ def _shifts(found: Shifts) -> str:
     return f"from {name} ({_at(found)}): test {short(found.test)} of {_number(len(found.pairs), 'pair')}"
 
 
+def _comparison(found: Comparison) -> str:
+    told = [_number(len(found.methods), "method"), _classes(len(found.classes))]
+    return f"of {' on '.join(told)} ({_at(found)})"
+
+
+def _classes(n: int) -> str:
+    return f"{count(n)} {'class' if n == 1 else 'classes'}"
+
+
+def _method(found: MethodResult) -> str:
+    tests = _tests(found) if found.prediction_test else _cut(found.problem)
+    return f"of {_cut(found.method)} on {short(found.target.name)}: {tests}"
+
+
 def _spurious(found: SpuriousFeatures) -> str:
     told = f"({_at(found)}): {_number(len(found.features), 'concept')}"
     if not found.features:
@@ -110,11 +126,13 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     Finding: _finding,
     Contrast: _contrast,
     ImageExplanation: image_text.line,
-    ModelComparison: comparison_text.line,
+    ModelComparison: model_comparison_text.line,
     InsertionTest: _insertion,
     Pairs: _pairs,
     LayerChoice: _choice,
     Audit: _audit,
+    Comparison: _comparison,
+    MethodResult: _method,
     Shifts: _shifts,
     SpuriousFeatures: _spurious,
 }
@@ -138,7 +156,7 @@ def _number(value: int, noun: str) -> str:
     return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
 
 
-def _tests(found: Explanation | Finding) -> str:
+def _tests(found: Explanation | Finding | MethodResult) -> str:
     tests: PredictionTests | None = found.prediction_test
     if tests is None:
         return "no prediction test"

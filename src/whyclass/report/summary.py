@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from whyclass.records import (
+    Comparison,
     Contrast,
     Explanation,
     ImageExplanation,
@@ -16,15 +17,23 @@ from whyclass.records import (
     Record,
 )
 from whyclass.records.base import fitting
-from whyclass.report import comparison_text, contrast_text, explanation_text, image_text, layer_choice_text
+from whyclass.report import (
+    comparison_text,
+    contrast_text,
+    explanation_text,
+    image_text,
+    layer_choice_text,
+    model_comparison_text,
+)
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
     Explanation: explanation_text.rows,
     Contrast: contrast_text.rows,
     ImageExplanation: image_text.rows,
-    ModelComparison: comparison_text.rows,
+    ModelComparison: model_comparison_text.rows,
     InsertionTest: contrast_text.insertion_rows,
     LayerChoice: layer_choice_text.rows,
+    Comparison: comparison_text.rows,
 }
 """Rows of each kind of record."""
 

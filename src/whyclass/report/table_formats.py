@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from whyclass.errors import SettingsError
 from whyclass.records import Audit, ClassResult, Trial, codec
 from whyclass.report import audits_in_store, standings
 from whyclass.report.paper_tables import Row, Table
 from whyclass.report.published_numbers import Value
+from whyclass.report.table_files import marked, table_file
 from whyclass.report.verdict_checks import ALPHA
 from whyclass.report.words import clean
 
@@ -59,8 +59,8 @@ def csv_form(tables: Sequence[Table]) -> str:
                         (
                             table.number,
                             row.kind,
-                            _cell(clean(row.label)),
-                            _cell(clean(row.layer)),
+                            marked(clean(row.label)),
+                            marked(clean(row.layer)),
                             row.n,
                             column,
                             *shown,
@@ -161,28 +161,7 @@ def per_class(audits: Sequence[Audit], suffix: str) -> bytes:
     SettingsError
         If the suffix is another one, or pyarrow, which writes Parquet, is not installed.
     """
-    columns = class_columns(audits)
-    if suffix == ".csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(["" if value is None else _cell(value) for value in row])
-        return out.getvalue().encode()
-    if suffix != ".parquet":
-        raise SettingsError(
-            f"classes are written as .parquet or .csv, not as {suffix or 'a file without one'!r}"
-        )
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise SettingsError(
-            "Parquet needs pyarrow: pip install 'whyclass[parquet]', or write .csv"
-        ) from error
-    stream = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), stream)
-    return stream.getvalue()
+    return table_file(class_columns(audits), suffix)
 
 
 def class_columns(audits: Sequence[Audit]) -> dict[str, list[Any]]:
@@ -239,11 +218,6 @@ def _test_row(test: Trial | None) -> dict[str, Any]:
         "control_high": control.high if control else None,
         "control_draws": control.n if control else None,
     }
-
-
-def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t" and value else value
 
 
 def _bars(found: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from whyclass.models.class_names import resolve
 from whyclass.records import (
     ChangedImage,
     ClassComparison,
-    ComparedConcept,
+    ConceptOfModel,
     Finding,
     Match,
     ModelComparison,
@@ -232,9 +232,9 @@ def _finding(context: Context, target: int) -> Finding:
     return found
 
 
-def _concepts(found: Finding) -> tuple[ComparedConcept, ...]:
+def _concepts(found: Finding) -> tuple[ConceptOfModel, ...]:
     return tuple(
-        ComparedConcept(k, concept.share, concept.including) for k, concept in enumerate(found.concepts)
+        ConceptOfModel(k, concept.share, concept.including) for k, concept in enumerate(found.concepts)
     )
 
 

@@ -7,23 +7,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from whyclass.errors import ClassError, DataError, ModelError
-from whyclass.models.class_names import name_of, resolve
-from whyclass.models.weights import fingerprint as fingerprint_of
+from whyclass.errors import ClassError, DataError
+from whyclass.models.class_names import name_of
 from whyclass.records import ConceptBasis, ImageExplanation, Record, SpuriousFeatures
 from whyclass.settings import plain
 from whyclass.study import explain_image
 from whyclass.study.class_arrays import ClassArrays, arrays_of, check_pooled, projected
 from whyclass.study.class_evidence import evidence_of
+from whyclass.study.comparing import Comparing
 from whyclass.study.concept_basis import basis_of
-from whyclass.study.context import OpenedModel
 from whyclass.study.given_images import given
 from whyclass.study.spurious import spurious as table_of
 
 Made = TypeVar("Made", bound=Record)
 
 
-class ImageQuestions(OpenedModel):
+class ImageQuestions(Comparing):
     """An opened model that can be asked about images that need not be in its pool."""
 
     def explain_image(
@@ -202,13 +201,6 @@ class ImageQuestions(OpenedModel):
             return True
         self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
         return False
-
-    def _resolved(self, wanted: str | int) -> int:
-        return resolve(wanted, self.loaded.class_names, self.task.classes)
-
-    def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
-            raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
         if a == b:

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from helpers.comparisons import CASES, comparison
 from helpers.explanations import HOSTILE
+from helpers.model_comparisons import CASES, comparison
 from helpers.parsed_pages import Parsed
-from whyclass.report import comparison_text, json_objects, summary
+from whyclass.report import json_objects, model_comparison_text, summary
 from whyclass.report.page import fragment, page
 
 
@@ -38,7 +38,7 @@ def test_the_page_says_what_stayed_went_and_came():
 
 def test_rows_of_concepts_name_each_once():
     (one,) = comparison().classes
-    rows = comparison_text.concept_rows(one)
+    rows = model_comparison_text.concept_rows(one)
     assert [row.what for row in rows] == ["in both"] * 3 + ["went"] * 3 + ["came"] * 2
     assert sorted(row.number for row in rows if row.number is not None) == list(range(6))
     assert sorted(row.other for row in rows if row.other is not None) == list(range(5))
