@@ -138,7 +138,9 @@ def _speed(options: argparse.Namespace) -> None:
 def _planted(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pool = world.write_pool(Path(folder) / "pool")
-        study = whyclass.Study(demo.loaded(), world.LAYER, pool, Path(folder) / "store", progress=False)
+        settings = whyclass.Settings(precision="float32")
+        store = Path(folder) / "store"
+        study = whyclass.Study(demo.loaded(), world.LAYER, pool, store, settings, progress=False)
         for told in (image_trial.trial(study, 100), image_trial.shortcut(study, 20)):
             for name, value in told._asdict().items():
                 print(f"{name:12} {value:.3f}" if isinstance(value, float) else f"{name:12} {value}")
