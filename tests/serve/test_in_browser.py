@@ -95,14 +95,14 @@ def test_the_first_page_searches_filters_and_sorts(page):
     names = "#cards .card:not([hidden]) b"
     assert page.locator(names).count() == 9
     page.select_option("#sort", "name")
-    assert page.locator(names).all_inner_texts() == sorted(one.name for one in world.CLASSES)
+    assert page.locator(names).all_text_contents() == sorted(one.name for one in world.CLASSES)
     page.select_option("#sort", "excluding")
     scores = [
         float(one) for one in page.eval_on_selector_all(".card", "a => a.map(c => c.dataset.excluding)")
     ]
     assert scores == sorted(scores)
     page.fill("#words", "HAW")
-    assert "hawk" in page.locator(names).all_inner_texts()
+    assert "hawk" in page.locator(names).all_text_contents()
     page.fill("#words", "")
     page.fill("#fewest", "9")
     fewest = [
@@ -119,7 +119,7 @@ def test_without_script_the_first_page_searches_and_sorts(browser, explored):
         page.fill("#words", "haw")
         page.select_option("#sort", "name")
         page.click("#find button")
-        assert "hawk" in page.locator(".card:visible b").all_inner_texts()
+        assert "hawk" in page.locator(".card:visible b").all_text_contents()
         page.click(".card:visible a")
         assert page.locator(".large").count() == 6
 
