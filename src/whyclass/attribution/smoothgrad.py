@@ -22,6 +22,7 @@ from torch import Tensor
 
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
+from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
@@ -86,8 +87,9 @@ class Question:
     dense: bool = False
 
 
+@exact_products()
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
-    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class.
+    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class, with TF32 off.
 
     Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
 
@@ -111,6 +113,7 @@ def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     return Baseline(activations, tape)
 
 
+@exact_products()
 def smoothgrad(
     split: Split,
     trunk: Trunk,
@@ -120,6 +123,8 @@ def smoothgrad(
     advance: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
+
+    TF32 is off meanwhile: with it an attribution adds up a thousand times less exactly.
 
     Parameters
     ----------
