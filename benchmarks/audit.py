@@ -46,6 +46,7 @@ from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
 from whyclass.settings import Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
@@ -73,7 +74,7 @@ def plain(options: argparse.Namespace) -> None:
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
     )
     study = Study(loaded, options.layer, POOL, options.store)
-    study._decode()
+    decode(study)
     scene = study.context()
     every = [evidence_of(scene, target) for target in scene.classes()]
     classes, images, pool = len(every), sum(len(own.chosen) for own in every), int(scene.index.usable.sum())

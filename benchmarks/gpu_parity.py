@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,10 @@ def _deeper(bench: Bench, target: int) -> Found:
         # what turns TF32 off is left out where it is to be on
         prepare, score = ((one.__wrapped__ if allowed else one) for one in EXACT)
         with tf32(allowed, allowed):
-            question = smoothgrad.Question(target, prepare(cut, reference, logit(target)))
-            score(cut, trunk, given[:1], question, settings)  # warms up
-            seconds, scores = timed(bench, lambda: score(cut, trunk, given, question, settings))  # noqa: B023
+            asked = [smoothgrad.Asked(cut, smoothgrad.Question(target, prepare(cut, reference, logit(target))))]
+            call = partial(score, asked, lambda copies: [trunk(copies)], settings=settings)
+            call(images=given[:1])  # warms up
+            seconds, (scores,) = timed(bench, partial(call, images=given))
         errors = scores.errors
         found[way] = {"mean": float(errors.mean()), "worst": float(errors.max()), "seconds": seconds}
         bench.tell(f"resnet50, layer3.5, {way}: completeness {errors.mean():.1e}, {seconds:.3f} s")
@@ -238,7 +240,7 @@ def _deeper(bench: Bench, target: int) -> Found:
     return found
 
 
-EXACT: tuple[Any, Any] = (smoothgrad.prepare, smoothgrad.smoothgrad)
+EXACT: tuple[Any, Any] = (smoothgrad.prepare, smoothgrad.at_layers)
 """What runs with TF32 off, whatever the caller has."""
 
 

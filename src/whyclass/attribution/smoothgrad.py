@@ -11,7 +11,7 @@ Notation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -113,7 +113,14 @@ def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     return Baseline(activations, tape)
 
 
-@exact_products()
+@dataclass(frozen=True)
+class Asked:
+    """Which class's cells are scored at which layer."""
+
+    split: Split
+    question: Question
+
+
 def smoothgrad(
     split: Split,
     trunk: Trunk,
@@ -139,33 +146,82 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    target, baseline = question.target, question.baseline
-    cells, signed, errors = [], [], []
-    for image, drawn in with_copies(images, settings, split.example.device):
-        total, worst = torch.zeros(split.shape, device=split.example.device), []
-        within = question.dense and settings.target == "confident"
-        wanted = _confident(split, image, target) if within else logit(target)
-        against = replace(baseline, tape=None) if within else baseline
-        for copies in drawn.split(split.together(BATCH)):
-            copies = copies.to(split.example)
+    asked = [Asked(split, question)]
+    return at_layers(asked, lambda copies: [trunk(copies)], images, settings, advance)[0]
+
+
+@exact_products()
+def at_layers(
+    asked: Sequence[Asked],
+    trunks: Callable[[Tensor], Sequence[Tensor]],
+    images: Iterable[tuple[Tensor, str]],
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Scores]:
+    """The same at several layers of one model; noisy copies pass once.
+
+    ``trunks`` gives copies' activations at each of the layers.
+    """
+    sums = [_Sum(one, settings) for one in asked]
+    example = asked[0].split.example
+    for image, drawn in with_copies(images, settings, example.device):
+        for one in sums:
+            one.begin(image)
+        for copies in drawn.split(asked[0].split.together(BATCH)):
+            copies = copies.to(example)
             with torch.no_grad():
-                activations = trunk(copies)
-            values, error = METHODS[settings.method](split, activations, copies, against, wanted)
-            total += values.sum(0)
-            worst.append(error.cpu())
-        attribution = total / settings.copies
+                found = trunks(copies)
+            for one, activations in zip(sums, found, strict=True):
+                one.add(copies, activations)
+        for one in sums:
+            one.end()
+        advance(1)
+    return [one.scores() for one in sums]
+
+
+class _Sum:
+    """Attributions at a layer: of an image's noisy copies their sum, and of each image its scores."""
+
+    def __init__(self, asked: Asked, settings: Settings) -> None:
+        self._split, self._question, self._settings = asked.split, asked.question, settings
+        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def begin(self, image: Tensor) -> None:
+        """An image (C, S, T), whose copies come next."""
+        target, baseline = self._question.target, self._question.baseline
+        within = self._question.dense and self._settings.target == "confident"
+        self._wanted = _confident(self._split, image, target) if within else logit(target)
+        self._against = replace(baseline, tape=None) if within else baseline
+        self._total, self._errors = torch.zeros(self._split.shape, device=self._split.example.device), []
+
+    def add(self, copies: Tensor, activations: Tensor) -> None:
+        """Some of its copies (m, C, S, T), and theirs (m, c, h, w)."""
+        method = METHODS[self._settings.method]
+        values, error = method(self._split, activations, copies, self._against, self._wanted)
+        self._total += values.sum(0)
+        self._errors.append(error.cpu())
+        self._last = (activations, copies)
+
+    def end(self) -> None:
+        """All its copies were there."""
+        attribution = self._total / self._settings.copies
         if not attribution.isfinite().all():
             raise AttributionError(
-                f"the attribution of class {target} is not finite; does the model hold NaN?"
+                f"the attribution of class {self._question.target} is not finite; does the model hold NaN?"
             )
-        cells.append(score_cells(attribution, settings.relu).cpu().numpy())
-        signed.append(attribution.mean(0).cpu().numpy())
-        errors.append(torch.cat(worst).double().numpy())
-        advance(1)
-    found = Scores(np.stack(cells), np.stack(signed), np.stack(errors))
-    if settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
-        return _with_suspects(found, _attributed(split, activations, copies, against, wanted), split.layer)
-    return found
+        cells = score_cells(attribution, self._settings.relu).cpu().numpy()
+        errors = torch.cat(self._errors).double().numpy()
+        self._found.append((cells, attribution.mean(0).cpu().numpy(), errors))
+
+    def scores(self) -> Scores:
+        """Of all images."""
+        found = Scores(*(np.stack(part) for part in zip(*self._found, strict=True)))
+        if self._settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
+            assert self._last is not None
+            last = _attributed(self._split, *self._last, self._against, self._wanted)
+            return _with_suspects(found, last, self._split.layer)
+        return found
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:

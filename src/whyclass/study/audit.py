@@ -29,6 +29,7 @@ from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
+from whyclass.study.shared_copies import Beside
 from whyclass.study.worker_processes import worker_processes
 
 SEARCHED = 1000
@@ -59,6 +60,8 @@ class Asked:
         Shift between all ordered pairs, instead of the paper's draw.
     name
         What the run is called while it works.
+    beside
+        The same at other layers, audited afterwards: evidence that both lack is made along.
     """
 
     classes: tuple[int, ...]
@@ -67,6 +70,7 @@ class Asked:
     workers: int
     every_pair: bool
     name: str = "audit"
+    beside: tuple[Context, ...] = ()
 
 
 def audit(context: Context, asked: Asked) -> None:
@@ -83,7 +87,7 @@ def audit(context: Context, asked: Asked) -> None:
     if pairs:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
     with context.progress.whole(asked.name, work) as report:
-        problems = _speak(context, speaking, set(todo), asked.workers, report)
+        problems = _speak(context, speaking, set(todo), asked, report)
         for start in range(0, len(todo), SEARCHED):
             _findings(context, todo[start : start + SEARCHED], problems, report)
         if pairs:
@@ -181,7 +185,7 @@ def _work(own: ClassEvidence) -> float:
 
 
 def _speak(
-    context: Context, classes_left: Sequence[ClassEvidence], todo: set[int], workers: int, report: Report
+    context: Context, classes_left: Sequence[ClassEvidence], todo: set[int], asked: Asked, report: Report
 ) -> dict[int, str]:
     """Evidence of the classes, and the concepts of those ``todo``; gives the classes without, and why.
 
@@ -190,32 +194,36 @@ def _speak(
     problems: dict[int, str] = {}
     if not classes_left:
         return problems
-    total = sum(len(own.chosen) for own in classes_left)
+    total, beside = sum(len(own.chosen) for own in classes_left), Beside(context, asked.beside)
     with (
         context.progress.step("attribution and concepts", total) as advance,
-        _factorising(workers, problems) as submit,
+        _factorising(asked.workers) as submit,
     ):
         for done, own in enumerate(classes_left, 1):
             work = _work(own)
             inside = replace(context, progress=Within(context.progress))
             fresh = replace(own, context=inside)  # its images leave memory with it
+            others = beside.make(fresh)
             assert len(fresh.evidence.images)  # made here, and kept in the store
             if own.target in todo and not own.factors_file.exists():
-                submit(fresh)
+                submit(fresh, problems)
+            for other in others if own.target in todo else ():
+                submit(other, {})  # its problem is found again where it is told
             advance(len(own.chosen))
             report(work, f"attribution: {done} of {len(classes_left)} classes")
     return problems
 
 
-Submit = Callable[[ClassEvidence], None]
+Problems = dict[int, str]
+Submit = Callable[[ClassEvidence, Problems], None]
 
 
 @contextmanager
-def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
+def _factorising(workers: int) -> Iterator[Submit]:
     """What takes a class whose concepts are to be made and kept, here or in processes of their own."""
 
-    def keep(own: tuple[int, Path], factors: Callable[[], Factors]) -> None:
-        target, file = own
+    def keep(own: tuple[int, Path, Problems], factors: Callable[[], Factors]) -> None:
+        target, file, problems = own
         try:
             factors().save(file, key_in(file))
         except AttributionError as error:
@@ -227,19 +235,19 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
             ) from error
 
     if workers < 2:
-        yield lambda own: keep((own.target, own.factors_file), lambda: own.factors)
+        yield lambda own, problems: keep((own.target, own.factors_file, problems), lambda: own.factors)
         return
-    pending: dict[Future[Factors], tuple[int, Path]] = {}
+    pending: dict[Future[Factors], tuple[int, Path, Problems]] = {}
 
     def collect(most: int) -> None:
         while len(pending) > most:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 keep(pending.pop(future), future.result)
 
-    def submit(own: ClassEvidence) -> None:
+    def submit(own: ClassEvidence, problems: Problems) -> None:
         collect(2 * workers)  # so many classes' activations wait in memory at most
         future = process(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
-        pending[future] = (own.target, own.factors_file)
+        pending[future] = (own.target, own.factors_file, problems)
 
     with worker_processes(workers) as process:
         yield submit
@@ -266,15 +274,22 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
     controls = Controls(context)
     with context.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
-            own, pictures = evidence_of(context, k), Pictures(context, [k])
-            if k in problems:
-                made = _unexplained(own, problems[k])
-            else:
-                tests = Tester(pictures, controls, lean=True).both(k, found[k], masks[k])
-                made = _finding(own, pictures, found[k], tests)
-            context.store.keep(made, finding_file(context, k))
+            make_finding(context, k, found.get(k), controls, problems.get(k, ""))
             advance(1)
             report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
+
+
+def make_finding(
+    context: Context, target: int, places: Places | None, controls: Controls, problem: str = ""
+) -> None:
+    """Make and keep the finding of a class from where its concepts' crops lie, or from why it has none."""
+    own, pictures = evidence_of(context, target), Pictures(context, [target])
+    if places is None:
+        made = _unexplained(own, problem)
+    else:
+        tests = Tester(pictures, controls, lean=True).both(target, places, masks_of(context, target))
+        made = _finding(own, pictures, places, tests)
+    context.store.keep(made, finding_file(context, target))
 
 
 def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: PredictionTests) -> Finding:

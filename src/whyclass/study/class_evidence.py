@@ -89,16 +89,19 @@ class ClassEvidence:
     @cached_property
     def evidence(self) -> Evidence:
         """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
-        context, file = self.context, self.evidence_file
-        if (kept := context.kept(Evidence, file)) is not None:
+        if (kept := self.context.kept(Evidence, self.evidence_file)) is not None:
             return kept
-        scores = self.scored()
+        return self.keep(self.scored())
+
+    def keep(self, scores: smoothgrad.Scores) -> Evidence:
+        """The evidence that follows from the scores of the images' cells; kept."""
+        context = self.context
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
         made = Evidence(
             self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
         )
-        context.store.keep(made, file)
+        context.store.keep(made, self.evidence_file)
         return made
 
     @cached_property
@@ -138,20 +141,24 @@ class ClassEvidence:
 
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
-        context, settings, samples = self.context, self.context.settings, self.samples
-        digests = [context.pool.items[int(position)].digest for position in self.chosen]
-        reference = context.preprocessing.constant(settings.baseline)
-        with context.progress.step("attribution", len(samples)) as advance:
-            trunk = context.trunk(noisy_precision(settings.precision, context.split))
-            baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
-            return smoothgrad.smoothgrad(
-                context.split,
-                trunk,
-                [(sample.tensor, digest) for sample, digest in zip(samples, digests, strict=True)],
-                smoothgrad.Question(self.target, baseline, context.task.dense),
-                settings,
-                advance,
-            )
+        context, given = self.context, self.given
+        with context.progress.step("attribution", len(given)) as advance:
+            trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
+            question = self.question()
+            return smoothgrad.smoothgrad(context.split, trunk, given, question, context.settings, advance)
+
+    @property
+    def given(self) -> list[tuple[Tensor, str]]:
+        """The images (C, S, T) with the hashes that seed their noise."""
+        items = self.context.pool.items
+        return [(one.tensor, items[int(p)].digest) for one, p in zip(self.samples, self.chosen, strict=True)]
+
+    def question(self) -> smoothgrad.Question:
+        """What is asked of the layer's cells; the baseline passes the model."""
+        context = self.context
+        reference = context.preprocessing.constant(context.settings.baseline)
+        baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
+        return smoothgrad.Question(self.target, baseline, context.task.dense)
 
 
 def evidence_of(context: Context, target: int) -> ClassEvidence:

@@ -32,7 +32,7 @@ from whyclass.models.weights import fingerprint
 from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.pool.indexing_pass import BATCH, Index, Trunk, load_or_make, plan
+from whyclass.pool.indexing_pass import BATCH, Index, Makes, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import (
     FORMAT,
@@ -299,6 +299,8 @@ class OpenedModel:
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
+        self.beside: tuple[OpenedModel, ...] = ()  # at other layers; an audit makes their evidence along
+        self.makes: Makes | None = None  # who makes the index's rows, where that is not done here
 
     def __repr__(self) -> str:
         """The model, the layer, the pool and the store, in one line."""
@@ -346,8 +348,8 @@ class OpenedModel:
                 precision=str(dtype).removeprefix("torch."),
                 versions=versions(),
             )
-            self._index = load_or_make(wanted, self.store, self.progress)
-            self._index_key = wanted.key
+            self._index = load_or_make(wanted, self.store, self.progress, self.makes)
+            self.plan = wanted
         return self._index
 
     def trunk(self, dtype: torch.dtype) -> Trunk:
@@ -370,7 +372,7 @@ class OpenedModel:
             self.split,
             self.pool,
             index,
-            self._index_key,
+            self.plan.key,
             self.settings,
             self.store,
             self.progress,
