@@ -223,7 +223,9 @@ def _deeper(bench: Bench, target: int) -> Found:
         # what turns TF32 off is left out where it is to be on
         prepare, score = ((one.__wrapped__ if allowed else one) for one in EXACT)
         with tf32(allowed, allowed):
-            asked = [smoothgrad.Asked(cut, smoothgrad.Question(target, prepare(cut, reference, logit(target))))]
+            asked = [
+                smoothgrad.Asked(cut, smoothgrad.Question(target, prepare(cut, reference, logit(target))))
+            ]
             call = partial(score, asked, lambda copies: [trunk(copies)], settings=settings)
             call(images=given[:1])  # warms up
             seconds, (scores,) = timed(bench, partial(call, images=given))

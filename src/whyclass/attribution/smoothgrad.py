@@ -193,7 +193,8 @@ class _Sum:
         within = self._question.dense and self._settings.target == "confident"
         self._wanted = _confident(self._split, image, target) if within else logit(target)
         self._against = replace(baseline, tape=None) if within else baseline
-        self._total, self._errors = torch.zeros(self._split.shape, device=self._split.example.device), []
+        self._total = torch.zeros(self._split.shape, device=self._split.example.device)
+        self._errors: list[Tensor] = []
 
     def add(self, copies: Tensor, activations: Tensor) -> None:
         """Some of its copies (m, C, S, T), and theirs (m, c, h, w)."""
@@ -216,7 +217,8 @@ class _Sum:
 
     def scores(self) -> Scores:
         """Of all images."""
-        found = Scores(*(np.stack(part) for part in zip(*self._found, strict=True)))
+        cells, signed, errors = (np.stack(part) for part in zip(*self._found, strict=True))
+        found = Scores(cells, signed, errors)
         if self._settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
             assert self._last is not None
             last = _attributed(self._split, *self._last, self._against, self._wanted)

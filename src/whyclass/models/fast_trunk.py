@@ -60,7 +60,7 @@ def _first_close(
 def shared_trunk(
     splits: Sequence[Split], own: Sequence[Trunk], dtype: torch.dtype, images: int
 ) -> Callable[[Tensor], list[Tensor]] | None:
-    """Activations at several layers of one model from one pass, the same bits as by the layers' ``own`` trunks.
+    """Activations at several layers of one model from one pass, bit by bit those of their ``own`` trunks.
 
     None where there is no such copy: it is compared with each of them, on so many ``images``.
     """
@@ -151,7 +151,9 @@ def _truncated(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
     """The model's graph, up to the last of some layers; it gives the output of each by its name."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    extractor = create_feature_extractor(model, {layer: layer for layer in layers}, suppress_diff_warning=True)
+    extractor = create_feature_extractor(
+        model, {layer: layer for layer in layers}, suppress_diff_warning=True
+    )
     # torchvision keeps one graph for each mode, and the modules' own flags may be left in training mode
     return fx.GraphModule(extractor, extractor.graph).eval()
 

@@ -198,9 +198,7 @@ def load_or_make(plan: Plan, store: Store, progress: Progress, makes: Makes | No
     return replace(found, whole=whole)
 
 
-def _make_sound(
-    plan: Plan, store: Store, progress: Progress, makes: Makes, all_rows: bool = False
-) -> None:
+def _make_sound(plan: Plan, store: Store, progress: Progress, makes: Makes, all_rows: bool = False) -> None:
     """Make the index where there is none or, which is told, where it is no longer what was written.
 
     The cells, which are many, are looked at with ``all_rows``.

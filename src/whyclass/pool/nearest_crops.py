@@ -81,7 +81,7 @@ def best_of(
     rows: slice,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Best:
-    """The best cells of some images; the first one's number is a multiple of ``ROWS``, else bits may differ."""
+    """The best cells of some images, from a multiple of ``ROWS`` on, else bits may differ."""
     total, cells, channels = every.shape
     searches = [_Search(query, count) for query in queries]
     threads = min(len(searches), os.cpu_count() or 1)

@@ -58,8 +58,7 @@ def decoded(
     StoreError
         If the store cannot be written.
     """
-    known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
-    key = stores.key_of(**known)
+    known, key = _known(pool, preprocessing, facts)
     if _damage(pool, preprocessing, store, key) is not None:  # no lock where it may only be read
         with stores.locked(store, key, KIND, progress.note):
             stores.drop_unfinished(store, KIND, key)
@@ -71,6 +70,22 @@ def decoded(
                 if not _make(pool, store, key, known, progress, rows_of):
                     return pool
     return attached(pool, preprocessing, store, key, progress)
+
+
+def found(
+    pool: Pool, preprocessing: Preprocessing, store: Store, progress: Progress, **facts: Any
+) -> Pool | None:
+    """The same pool with its pixels from the store; None where they are not there. Nothing is written."""
+    key = _known(pool, preprocessing, facts)[1]
+    if _damage(pool, preprocessing, store, key) is not None:
+        return None
+    return attached(pool, preprocessing, store, key, progress)
+
+
+def _known(pool: Pool, preprocessing: Preprocessing, facts: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What decoded pixels depend on, and the key made of it."""
+    known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
+    return known, stores.key_of(**known)
 
 
 def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:

@@ -75,14 +75,7 @@ class Asked:
 
 def audit(context: Context, asked: Asked) -> None:
     """Make what is missing of the findings and shifts that are asked for."""
-    pairs = [test for test in asked.tests if test != "prediction"]
-    asked_for = asked.mine if "prediction" in asked.tests else ()
-    todo = [k for k in asked_for if context.kept(Finding, finding_file(context, k)) is None]
-    speaking = [
-        own
-        for own in (evidence_of(context, k) for k in asked.mine)
-        if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
-    ]
+    todo, speaking, pairs = missing(context, asked)
     work = sum(_work(own) for own in speaking) + FINDING * len(todo)
     if pairs:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
@@ -92,6 +85,19 @@ def audit(context: Context, asked: Asked) -> None:
             _findings(context, todo[start : start + SEARCHED], problems, report)
         if pairs:
             pair_tests.shifts(context, asked.classes, asked.every_pair, pairs, report)
+
+
+def missing(context: Context, asked: Asked) -> tuple[list[int], list[ClassEvidence], list[str]]:
+    """Classes whose finding is to be made, those whose evidence or concepts are, and the tests of pairs."""
+    pairs = [test for test in asked.tests if test != "prediction"]
+    asked_for = asked.mine if "prediction" in asked.tests else ()
+    todo = [k for k in asked_for if context.kept(Finding, finding_file(context, k)) is None]
+    speaking = [
+        own
+        for own in (evidence_of(context, k) for k in asked.mine)
+        if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
+    ]
+    return todo, speaking, pairs
 
 
 def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:

@@ -32,7 +32,7 @@ class Engine:
         return None
 
     def fill(self, studies: Sequence[OpenedModel], asked: Asked) -> None:
-        """Make and keep what is missing of an audit of the first of some studies; the others lie beside it."""
+        """Make and keep what is missing of an audit of the first study; the others lie beside it."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Evidence for a class at several layers, whose noisy copies pass what the layers share once.
 
-The bytes are those of one layer after the other. Where they would not be, it is done so: where the layers draw
-other images, or no copy of the model gives the same bits at both.
+The bytes are those of one layer after the other. Where they would not be, it is done so: where the layers
+draw other images, or no copy of the model gives the same bits at both.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Beside:
         self._trunks: dict[torch.dtype, Together | None] = {}
 
     def make(self, own: ClassEvidence) -> list[ClassEvidence]:
-        """Make and keep the evidence of the class at all layers, if all lack it; gives those of the others."""
+        """Make and keep the evidence of the class at all layers, if all lack it; gives the others."""
         if own.evidence_file.exists():
             return []
         found = [evidence_of(replace(one, progress=own.context.progress), own.target) for one in self._others]
