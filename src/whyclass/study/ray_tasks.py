@@ -280,7 +280,7 @@ def answer(call: Call, load: Callable[[], Any], fetch: Callable[[Any], Any]) -> 
 def _check_libraries(wanted: Mapping[str, str]) -> None:
     mine = versions()
     other = [
-        f"{name} {mine.get(name)} for {wanted[name]}" for name in wanted if mine.get(name) != wanted[name]
+        f"{name} {mine.get(name)}, not {wanted[name]}" for name in wanted if mine.get(name) != wanted[name]
     ]
     if other:
         raise SettingsError(
