@@ -10,7 +10,11 @@ separate ReLUs, one scikit-learn NMF for each class, one scan of the pool's cell
 planted network's trunk with a head that names the nearest of so many of its own pictures. Each run is a
 process of its own, whose peak memory is measured.
 
+``nulls`` audits the classes predicted most often without and with nulls, each from the passes over the pool
+alone: of ResNet-50 and of the planted world.
+
     python benchmarks/audit.py plain --store runs/resnet50 --layer layer4.2
+    python benchmarks/audit.py nulls --store runs/resnet50 --layer layer4.2 --classes 4
     python benchmarks/audit.py growth --plot docs/growth.svg
 """
 
@@ -18,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,6 +50,7 @@ from whyclass.models.tasks import logit
 from whyclass.planted import demo, world
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
+from whyclass.report.standings import standing
 from whyclass.settings import Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.running_audit import decode
@@ -56,14 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["plain", "growth", "one"])
+    parser.add_argument("what", choices=["plain", "growth", "nulls", "one"])
     parser.add_argument("--store", type=Path)
     parser.add_argument("--layer", default="layer4.2")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--classes", type=int, default=10)
     options = parser.parse_args()
-    {"plain": plain, "growth": growth, "one": one}[options.what](options)
+    {"plain": plain, "growth": growth, "nulls": nulls, "one": one}[options.what](options)
 
 
 # ---------------------------------------------------------------- against the plain way
@@ -300,6 +307,39 @@ def _one(folder: str, images: int, classes: int) -> dict[str, Any]:
     arguments = ["one", "--store", folder, "--images", str(images), "--classes", str(classes)]
     ran = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
     return json.loads(ran.stdout.splitlines()[-1])
+
+
+def nulls(options: argparse.Namespace) -> None:
+    """Seconds of an audit without and with nulls."""
+    resnet = whyclass.load(
+        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = options.store or Path(scratch) / "kept"
+        _with_nulls(resnet, options.layer, POOL, kept, options.classes)
+        pool = world.write_pool(Path(scratch) / "pool", 60)
+        _with_nulls(demo.loaded(), world.LAYER, pool, Path(scratch) / "planted", options.classes)
+
+
+def _with_nulls(loaded: Loaded, layer: str, pool: Any, kept: Path, count: int) -> None:
+    context = Study(loaded, layer, pool, kept, progress=False).context()
+    often = sorted(context.classes(), key=lambda k: -int(context.index.counting(k).sum()))[:count]
+    seconds = {}
+    for asked in (0, 3):
+        with tempfile.TemporaryDirectory() as scratch:
+            store = Path(scratch) / "store"
+            shutil.copytree(kept / "index", store / "index", copy_function=os.link)
+            shutil.copy(kept / "whyclass.json", store)
+            study = Study(loaded, layer, pool, store, Settings(audit_nulls=asked), progress=False)
+            decode(study)
+            started, busy = time.perf_counter(), time.process_time()
+            found = study.audit(classes=often)
+            seconds[asked] = time.perf_counter() - started
+            busy = time.process_time() - busy
+            levels = [standing(one) for one in found.classes]
+            took = f"{seconds[asked]:.1f} s, {busy:.1f} s of processors"
+            print(f"{loaded.name}, {len(often)} classes, {asked} nulls: {took}, {levels}", flush=True)
+    print(f"  {seconds[3] / seconds[0]:.2f} times")
 
 
 def _plot(by_pool: list[dict[str, Any]], by_class: list[dict[str, Any]]) -> str:

@@ -1,11 +1,17 @@
 """How often is a verdict wrong? Planted explanations known to be right, and others known to be wrong.
 
-Each case is explained by the whole pipeline with default settings but for those named in ``SETTINGS``. What
-is wrong is made wrong before the factorisation (its scores) or after it (its concepts), and everything that
-follows, nulls and refits among it, is the product's own.
+Each case is explained by the product's own steps with default settings but for ``SETTINGS``; what is wrong is
+made wrong before the factorisation (its scores) or after it (its concepts). Each explanation is written when
+it is made, and the same command goes on from there:
 
-    python benchmarks/calibration.py --seeds 10 --out calibration.json
-    python benchmarks/calibration.py --seeds 1 --cases real,shuffled --classes hawk,snail
+    python benchmarks/calibration.py --first 10 --seeds 10 --out calibration.jsonl --seconds 540
+    python benchmarks/calibration.py --seeds 1 --cases real,shuffled --classes hawk,snail --out some.jsonl
+    python benchmarks/calibration.py --out calibration.jsonl --table
+
+Where the level cannot be the highest, whatever else is found, the rest is not computed, and the row says so
+(``by``): a class of one image fails the ten-image rule, so its nulls are left out, and of a contrast of such
+classes nothing is computed; halves of one class are contrasted only where their hyperplane passes.
+Explanations of one pool and network share the scores of test images, which are the same for all.
 """
 
 from __future__ import annotations
@@ -16,142 +22,122 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import calibration_cases as cases
 import numpy as np
 import torch
+from calibration_cases import CASES, CLASSES
 from scipy.stats import binomtest
 
 from whyclass import Explanation, Settings, Study
-from whyclass.planted import demo, nets, world
-from whyclass.records import Factors
+from whyclass.planted import world
+from whyclass.records import Hyperplane
+from whyclass.report import contrast_verdict
 from whyclass.report.verdict import verdict
-from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study import contrast as study_contrast
+from whyclass.study import explain, plane_trust
+from whyclass.study.class_evidence import evidence_of
+from whyclass.study.context import Context
+from whyclass.study.prediction_test_and_control import Controls
 
 SETTINGS: dict[str, Any] = {"precision": "float32", "examples": 0}
 """What differs from the defaults: float32 as on most processors, and no heat maps."""
 
-IMAGES = 60
-"""Of each class in the pool."""
+BARE: dict[str, Any] = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
 
-CLASSES = tuple(planted.name for planted in world.CLASSES[:-1])
-
-Spoil = Callable[[ClassEvidence, int], list[int]]
-"""Spoils what is kept of a class with a seed, and gives the numbers of the concepts that are nonsense now."""
+LEVELS = ("trust", "careful", "distrust")
 
 
-def _right(own: ClassEvidence, seed: int) -> list[int]:
-    return []
-
-
-def _nonsense(count: int) -> Spoil:
-    """So many of the concepts with their own channels in another order."""
-
-    def spoil(own: ClassEvidence, seed: int) -> list[int]:
-        generator = np.random.default_rng((seed, own.target, count))
-        factors = own.factors
-        concepts = factors.concepts.copy()
-        which = generator.choice(len(concepts), min(count, len(concepts)), replace=False)
-        for k in which:
-            concepts[k] = concepts[k][generator.permutation(concepts.shape[1])]
-        _keep(own, replace(factors, concepts=concepts))
-        return sorted(which.tolist())
-
-    return spoil
-
-
-def _keep(own: ClassEvidence, factors: Factors) -> None:
-    own.context.store.keep(factors, own.factors_file)
-
-
-def _keep_scores(own: ClassEvidence, scores: np.ndarray) -> None:
-    own.context.store.keep(replace(own.evidence, scores=scores), own.evidence_file)
-
-
-def _shuffled(own: ClassEvidence, seed: int) -> list[int]:
-    """The attribution's scores shuffled within each image."""
-    generator = np.random.default_rng((seed, own.target))
-    scores = own.evidence.scores.reshape(len(own.evidence.scores), -1).copy()
-    for row in scores:
-        generator.shuffle(row)
-    _keep_scores(own, scores.reshape(own.evidence.scores.shape))
-    return []
-
-
-def _other_logit(own: ClassEvidence, seed: int) -> list[int]:
-    """The attribution of another class's logit on the images of this one."""
-    other = (own.target + 1 + seed % 7) % len(CLASSES)
-    strange = ClassEvidence(own.context, other, own.predicted, own.chosen)
-    _keep_scores(own, strange.scored().cells)
-    return []
-
-
-CASES: dict[str, Spoil] = {
-    "real": _right,
-    **{f"{count} nonsense": _nonsense(count) for count in range(1, 6)},
-    "shuffled": _shuffled,
-    "other logit": _other_logit,
-    "random weights": _right,
-    "one image": _right,
-}
-
-
-def random_net(seed: int, pool: Path) -> torch.nn.Module:
-    """The planted network untrained, its norms and its logits brought to scale on some of the pictures."""
-    torch.manual_seed(seed)
-    net = nets.PlantedNet()
-    files = sorted(pool.rglob("*.png"))[:: max(1, len(list(pool.rglob("*.png"))) // 64)]
-    from PIL import Image
-
-    x = nets.as_input([np.asarray(Image.open(file)) for file in files])
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None
-        net.train()(x)
-        logits = net.eval()(x)
-        net.head.weight.mul_(4 / logits.std(0)[:, None])
-        net.head.bias.copy_(
-            net.head.bias - (logits.mean(0) - net.head.bias) * 4 / logits.std(0) - net.head.bias
-        )
-    return net
-
-
-def explained(case: str, seed: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Every class of one planted pool in one case."""
+def run(
+    task: tuple[str, int, tuple[str, ...], tuple[str, ...], frozenset[str]], given: argparse.Namespace
+) -> int:
+    """The cases of one world and seed that are missing; how many were made before the time was over."""
+    name, seed, wanted, classes, done = task
     torch.set_num_threads(1)
+    missing = [(c, k) for k in classes for c in wanted if _key(c, seed, k) not in done]
+    if name == "random weights":
+        missing = [(c, "") for c in wanted if _key(c, seed, "") not in done]
+    if not missing or time.time() > given.until:
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
-        pool = world.write_pool(Path(scratch) / "pool", IMAGES, seed)
-        if case == "one image":
-            for name in classes:
-                for file in sorted((pool / name).glob("*.png"))[1:]:
-                    file.unlink()
-        loaded = demo.loaded()
-        if case == "random weights":
-            loaded = replace(loaded, model=random_net(seed, pool), name="random")
-        study = Study(
-            loaded,
-            world.LAYER,
-            pool,
-            Path(scratch) / "store",
-            Settings(seed=seed, **SETTINGS),
-            progress=False,
+        pool = world.write_pool(Path(scratch) / "pool", cases.IMAGES, seed)
+        loaded = cases.loaded_of(name, seed, pool)
+        settings = Settings(seed=seed, **SETTINGS, **(BARE if name == "one image" else {}))
+        context = Study(
+            loaded, world.LAYER, pool, Path(scratch) / "store", settings, progress=False
+        ).context()
+        if name == "doubled":
+            cases.halve(context, seed)
+        shared = Controls(context)
+        setattr(explain, "Controls", lambda _: shared)  # noqa: B010 - each test image passes the model once
+        made = 0
+        for case, label in missing:
+            if time.time() > given.until:
+                break
+            for row in _rows(context, case, seed, label):
+                with given.out.open("a") as file:
+                    file.write(json.dumps(row | {"case": case, "seed": seed}) + "\n")
+                made += 1
+        return made
+
+
+def _key(case: str, seed: int, label: str) -> str:
+    return f"{case} {seed} {label}"
+
+
+def _rows(context: Context, case: str, seed: int, label: str) -> Iterator[dict[str, Any]]:
+    """What came of a case: one row, or of a network of random weights one for each of its classes."""
+    names = [label] if label else [context.name(k) for k in context.classes()]
+    for name in names:
+        started = time.perf_counter()
+        k = world.class_index(name)
+        made = (
+            _contrasted(context, case, seed, k)
+            if CASES[case].contrast
+            else _explained(context, case, seed, k)
         )
-        context = study.context()
-        wanted = [
-            k for k in context.classes() if case == "random weights" or world.CLASSES[k].name in classes
-        ]
-        return [_one(study, case, seed, k) for k in wanted]
+        asked = {"class": name, "asked": label, "seconds": round(time.perf_counter() - started, 2)}
+        yield made | asked
 
 
-def _one(study: Study, case: str, seed: int, k: int) -> dict[str, Any]:
-    started = time.perf_counter()
-    spoilt = CASES[case](evidence_of(study.context(), k), seed)
-    found = study.explain(k)
-    return told(found, spoilt, seed) | {"case": case, "seed": seed, "seconds": time.perf_counter() - started}
+def _explained(context: Context, case: str, seed: int, k: int) -> dict[str, Any]:
+    if not context.index.counting(k).any():
+        return {"level": "none", "by": "predicted for no image"}
+    with cases.spoilt(context, k, CASES[case].spoil, seed) as (own, which):
+        found = explain.explanation(context, own)
+    by = "ten images" if CASES[case].world == "one image" else "all checks"
+    return told(found, which, seed) | {"by": by}
+
+
+def _contrasted(context: Context, case: str, seed: int, k: int) -> dict[str, Any]:
+    """The level of a contrast, or that something rules the highest out."""
+    if CASES[case].world == "one image":
+        return {"level": "below", "by": "ten images"}
+    halves = CASES[case].contrast == "halves"
+    against = k + len(world.CLASSES) if halves else cases.other_of(k, seed)
+    bare = replace(context, settings=replace(context.settings, **BARE))
+    two = evidence_of(bare, k), evidence_of(bare, against)
+    if halves:
+        cells = {own.target: own.cells for own in two}
+        planes = study_contrast.fit(bare, cells, [(k, against)])
+        w, bias = planes.weights[0], float(planes.biases[0])
+        trust, _ = plane_trust.examined(two, planes, study_contrast.fitting_of(bare))
+        plane = Hyperplane(
+            w, bias, study_contrast.separation(planes.training, 0), study_contrast.held_out(planes, 0), trust
+        )
+        if contrast_verdict.plane_outcome(plane) != "passed":
+            p = trust.permutations.p if trust.permutations else None
+            return {"level": "below", "by": "hyperplane on images not seen", "p": p}
+    alone = tuple(explain.explanation(bare, own) for own in two)
+    found = study_contrast.contrast_of(bare, two, (alone[0], alone[1]))
+    judged = contrast_verdict.verdict(found)
+    tests = contrast_verdict.outcomes(found)
+    return {"level": judged.level, "sentence": judged.sentence, "tests": tests, "by": "all checks"}
 
 
 def told(found: Explanation, spoilt: list[int], seed: int) -> dict[str, Any]:
@@ -160,7 +146,6 @@ def told(found: Explanation, spoilt: list[int], seed: int) -> dict[str, Any]:
     tests = found.prediction_test
     test = tests.excluding or tests.including
     return {
-        "class": found.target.name,
         "level": judged.level,
         "sentence": judged.sentence,
         "images": found.n_images,
@@ -168,22 +153,28 @@ def told(found: Explanation, spoilt: list[int], seed: int) -> dict[str, Any]:
         "predicted": [one.predicted for one in (tests.including, tests.excluding) if one],
         "again": [list(one.again) for one in (tests.including, tests.excluding) if one],
         "backing": test.backing,
-        "nulls": {one.kind: {"p": one.p, "predicted": one.predicted, "n": one.n} for one in test.nulls},
+        "nulls": {
+            one.kind: {"p": one.p, "predicted": one.predicted, "n": one.n, "reached": one.reached}
+            for one in test.nulls
+        },
         "refits": found.refits.same if found.refits else None,
         "smallest": test.smallest,
-        "concepts": [
-            {
-                "share": one.share,
-                "nonsense": k in spoilt,
-                "shows": shows(found, k, seed),
-                "needed": one.contribution.needed if one.contribution else None,
-                "p": one.contribution.p if one.contribution else None,
-                "kept": one.contribution.kept if one.contribution else None,
-                "sufficiency": one.contribution.sufficiency if one.contribution else None,
-                "stability": one.stability.least if one.stability else None,
-            }
-            for k, one in enumerate(found.concepts)
-        ],
+        "concepts": [_concept(found, k, k in spoilt, seed) for k in range(len(found.concepts))],
+    }
+
+
+def _concept(found: Explanation, k: int, nonsense: bool, seed: int) -> dict[str, Any]:
+    one = found.concepts[k]
+    done = one.contribution
+    return {
+        "share": one.share,
+        "nonsense": nonsense,
+        "shows": shows(found, k, seed),
+        "needed": done.needed if done else None,
+        "p": done.p if done else None,
+        "kept": done.kept if done else None,
+        "sufficiency": done.sufficiency if done else None,
+        "stability": one.stability.least if one.stability else None,
     }
 
 
@@ -193,7 +184,7 @@ def shows(found: Explanation, k: int, seed: int) -> float:
     crops = found.concepts[k].excluding or found.concepts[k].including
     hits = []
     for crop in crops:
-        masks = world.pool_picture(crop.image.path, seed).masks
+        masks = _masks(crop.image.path, seed)
         left, top, right, bottom = crop.box
         hits.append(
             any(name in masks and masks[name][top:bottom, left:right].mean() >= 0.25 for name in parts)
@@ -201,58 +192,106 @@ def shows(found: Explanation, k: int, seed: int) -> float:
     return float(np.mean(hits))
 
 
+@cache
+def _masks(path: str, seed: int) -> dict[str, np.ndarray]:
+    return dict(world.pool_picture(path, seed).masks)
+
+
 def rates(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By case: how often each level was given, with Wilson's 95 % interval."""
+    """By case: how often each level was given, with Wilson's 95 % interval, and what ruled the rest out."""
     out: dict[str, dict[str, Any]] = {}
-    for case in dict.fromkeys(one["case"] for one in found):
-        mine = [one for one in found if one["case"] == case]
-        out[case] = {"n": len(mine)}
-        for level in ("trust", "careful", "distrust"):
+    for case in CASES:
+        mine = [one for one in found if one["case"] == case and one["level"] != "none"]
+        if not mine:
+            continue
+        out[case] = {"n": len(mine), "levels": {}, "by": {}}
+        for level in LEVELS:
             hits = sum(one["level"] == level for one in mine)
             interval = binomtest(hits, len(mine)).proportion_ci(method="wilson")
-            out[case][level] = [hits / len(mine), interval.low, interval.high]
+            out[case]["levels"][level] = [hits / len(mine), interval.low, interval.high]
+        for by in dict.fromkeys(one["by"] for one in mine):
+            out[case]["by"][by] = sum(one["by"] == by for one in mine)
     return out
 
 
 def marks(found: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Share of nonsense concepts and of concepts that show a part which are marked as not needed, with n."""
+    """Share of nonsense concepts, and of concepts that show a part, that are marked as not needed, with n."""
     concepts = [one for each in found if "nonsense" in each["case"] for one in each["concepts"]]
     real = [one for each in found if each["case"] == "real" for one in each["concepts"]]
     nonsense = [not one["needed"] for one in concepts if one["nonsense"]]
     parts = [not one["needed"] for one in real if one["shows"] >= 0.5]
-    return {name: [float(np.mean(v)), len(v)] for name, v in (("nonsense", nonsense), ("parts", parts)) if v}
+    every = [not one["needed"] for one in real]
+    half = [
+        each["level"] == "trust"
+        for each in found
+        if each.get("concepts")
+        and 2 * sum(one["needed"] is False for one in each["concepts"]) >= len(each["concepts"])
+    ]
+    named = {
+        "nonsense marked": nonsense,
+        "parts marked": parts,
+        "real marked": every,
+        "highest of sets half marked": half,
+    }
+    return {name: [float(np.mean(v)), len(v)] for name, v in named.items() if v}
+
+
+def show(found: list[dict[str, Any]]) -> None:
+    """Print the table as Markdown."""
+    print(
+        "| case | n | supported [95 %, Wilson] | with care | not supported | decided by |\n"
+        "|---|---|---|---|---|---|"
+    )
+    for case, one in rates(found).items():
+        first, *others = (one["levels"][level] for level in LEVELS)
+        shares = " | ".join(f"{share[0]:.2f}" for share in others)
+        by = ", ".join(f"{name} ({n})" for name, n in one["by"].items())
+        print(f"| {case} | {one['n']} | {first[0]:.2f} [{first[1]:.2f}, {first[2]:.2f}] | {shares} | {by} |")
+    print({name: [round(share, 3), n] for name, (share, n) in marks(found).items()})
 
 
 def main() -> None:
+    """Make what is missing, for as long as there is time, and show what there is."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--first", type=int, default=10, help="the rule was chosen on seeds 0 to 9")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--classes", default=",".join(CLASSES))
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing new after so many")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--table", action="store_true", help="only show what there is")
     given = parser.parse_args()
-    classes = tuple(given.classes.split(","))
-    tasks = [
-        (c, s, classes) for s in range(given.first, given.first + given.seeds) for c in given.cases.split(",")
-    ]
-    started, found = time.perf_counter(), []
+    given.until = time.time() + given.seconds
+    if not given.table:
+        _make(given)
+    show(read(given.out))
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a last one that was cut off is left out."""
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def _make(given: argparse.Namespace) -> None:
+    done = frozenset(_key(one["case"], one["seed"], one["asked"]) for one in read(given.out))
+    wanted, classes = given.cases.split(","), tuple(given.classes.split(","))
+    tasks = []
+    for seed in range(given.first, given.first + given.seeds):
+        for name in dict.fromkeys(CASES[case].world for case in wanted):
+            mine = tuple(case for case in wanted if CASES[case].world == name)
+            tasks.append((name, seed, mine, classes, done))
     with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
-        for number, rows in enumerate(pool.imap_unordered(_starred, tasks), 1):
-            found += rows
-            if given.out:
-                given.out.write_text(json.dumps(found, indent=1))
-            print(f"{number} of {len(tasks)}, {time.perf_counter() - started:.0f} s", flush=True)
-    for case, levels in rates(found).items():
-        print(
-            f"{case:15s} n = {levels.pop('n'):4d}",
-            *(f"{k} {v[0]:.2f} [{v[1]:.2f}, {v[2]:.2f}]" for k, v in levels.items()),
-        )
-    print("marked:", marks(found))
-
-
-def _starred(task: tuple[str, int, tuple[str, ...]]) -> list[dict[str, Any]]:
-    return explained(*task)
+        jobs = [pool.apply_async(run, (task, given)) for task in tasks]
+        for number, job in enumerate(jobs, 1):
+            made = job.get()
+            print(f"{number} of {len(tasks)}: {made} made", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,25 @@ a time in float32, on a copy of the model whose ReLUs were made separate (Captum
 stock model), then scikit-learn's NMF. Both ways time attribution, clean activations and NMF.
 
     python benchmarks/explain.py --layer layer4.2 --layer layer3.5
+
+With ``--worth`` it times the whole of `Study.explain` instead, without and with all that says what an
+explanation is worth, on all photographs of two folders, whose pass is made once (or taken from ``--store``).
+
+    python benchmarks/explain.py --layer layer4.2 --worth
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import tempfile
 import time
 import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +42,7 @@ from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
 from whyclass.pool import images as pool_images
+from whyclass.report.verdict import verdict
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGET = 217  # English springer
@@ -45,14 +55,55 @@ def main() -> None:
     parser.add_argument("--layer", action="append")
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--skip-plain", action="store_true")
+    parser.add_argument("--worth", action="store_true")
+    parser.add_argument("--store", type=Path, help="with --worth: a store that may hold the pass already")
     options = parser.parse_args()
     loaded = loading.load(
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
     )
+    if options.worth:
+        for layer in options.layer or ["layer4.2"]:
+            _worth(loaded, layer, options)
+        return
     images = _images(loaded, options.images)
     print(f"{len(images)} images, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for layer in options.layer or ["layer4.2", "layer3.5"]:
         _compare(loaded.model, layer, images, plain=not options.skip_plain)
+
+
+BEFORE: dict[str, Any] = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
+
+WAYS: dict[str, dict[str, Any]] = {
+    "20 random crops": {**BEFORE, "null_crops": 20},
+    "199 random crops": BEFORE,
+    "all nulls": {},
+}
+"""Settings of the ways to be timed: as before there were nulls, with more random crops, and the default."""
+
+
+def _worth(loaded: described.Loaded, layer: str, options: argparse.Namespace) -> None:
+    """Seconds of an explanation without and with nulls, each from the pass over the pool alone."""
+    folders = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
+    with tempfile.TemporaryDirectory() as scratch:
+        indexed = options.store or Path(scratch) / "indexed"
+        clock = _Clock()
+        study = whyclass.Study(loaded, layer, folders, indexed, progress=False)
+        size = len(study.context().index.items)
+        clock("pass over the pool")
+        print(f"\n{layer}: {size} photographs, {torch.get_num_threads()} threads, torch {torch.__version__}")
+        print(f"  pass over the pool, kept or made: {clock.seconds['pass over the pool']:.1f} s")
+        for name, changes in WAYS.items():
+            store = Path(scratch) / name
+            shutil.copytree(indexed / "index", store / "index", copy_function=os.link)
+            shutil.copy(indexed / "whyclass.json", store)
+            settings = whyclass.Settings(images=options.images, **changes)
+            fresh = whyclass.Study(loaded, layer, folders, store, settings, progress=False)
+            fresh.context()
+            before, busy = time.perf_counter(), time.process_time()
+            found = fresh.explain(TARGET)
+            seconds, busy = time.perf_counter() - before, time.process_time() - busy
+            took = f"{seconds:6.1f} s, {busy:6.1f} s of processors"
+            print(f"  {name:17s} {took}  {found.n_images} images, {verdict(found).level}", flush=True)
 
 
 def _compare(model: nn.Module, layer: str, images: list[tuple[Tensor, str]], plain: bool) -> None:

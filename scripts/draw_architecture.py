@@ -24,7 +24,7 @@ COLUMNS = {
     "report": (1, 1),
     "attribution": (2, 2),
     "visualise": (3, 3),
-    "checks": (4, 4),
+    "checks": (2, 2),
     "pool": (2, 3),
     "store merging": (1, 2),
     "models": (3, 4),

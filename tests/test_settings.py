@@ -24,7 +24,6 @@ PAPER = {
     "cut": 0.25,
     "epochs": 100,
     "rate": 0.01,
-    "shifts": (0, 0.5, 1, 2, 10, 15, 20, 35, 50, 200),
     "fill": "zero",
 }
 
@@ -40,6 +39,14 @@ def test_the_presets_differ_where_paper_and_code_do():
     assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
     assert PRESETS["default"] == Settings()
     assert PRESETS["paper"].crop_at == PRESETS["authors"].crop_at == "paper"
+
+
+@pytest.mark.parametrize("name", ["paper", "authors"])
+def test_the_presets_contrast_as_the_paper_does(name):
+    own = PRESETS[name]
+    assert own.shifts == (0, 0.5, 1, 2, 10, 15, 20, 35, 50, 200)
+    assert (own.plane, own.contrast_by, own.shift_unit, own.finer) == ("paper", "plane", "normal", 0)
+    assert len(Settings().shifts) >= 12
 
 
 def test_choices_are_the_rows_of_the_tables_that_serve_them():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from whyclass.models.preprocessing import Preprocessing as Preprocessing
     from whyclass.progress import Progress as Progress
     from whyclass.records import Audit as Audit
+    from whyclass.records import Comparison as Comparison
     from whyclass.records import Contrast as Contrast
     from whyclass.records import Explanation as Explanation
     from whyclass.records import InsertionTest as InsertionTest
@@ -45,8 +46,9 @@ _HOMES = {
     "models.described": "Loaded",
     "models.loading": "load",
     "models.preprocessing": "Preprocessing",
+    "models.readings": "Reading",
     "progress": "Progress",
-    "records": "Audit Contrast Explanation InsertionTest LayerChoice Pairs",
+    "records": "Audit Comparison Contrast Explanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",
     "study.layer_choice": "choose_layer",
     "study.study": "Study",

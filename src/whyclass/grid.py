@@ -71,8 +71,30 @@ def own_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int
 
 def centred_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int) -> Box:
     """Box of the size of `crop_box` around the middle of `own_box`, moved inside the image."""
-    left, top, right, bottom = own_box(cell, layer, image, pool)
-    height, width = crop_size(pooled_shape(*layer, pool), image)
+    return _around(own_box(cell, layer, image, pool), crop_size(pooled_shape(*layer, pool), image), image)
+
+
+def wide_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int) -> Box:
+    """The same of the size of `wide_size`."""
+    return _around(own_box(cell, layer, image, pool), wide_size(pooled_shape(*layer, pool), image), image)
+
+
+def wide_size(grid: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
+    """Twice `crop_size`, or all of the image.
+
+    Examples
+    --------
+    >>> wide_size((7, 7), (224, 224))
+    (64, 64)
+    """
+    height, width = crop_size(grid, image)
+    return min(2 * height, image[0]), min(2 * width, image[1])
+
+
+def _around(box: Box, size: tuple[int, int], image: tuple[int, int]) -> Box:
+    """Box of a size around the middle of another one, moved inside the image."""
+    left, top, right, bottom = box
+    height, width = size
     x = min(max(0, (left + right - width) // 2), image[1] - width)
     y = min(max(0, (top + bottom - height) // 2), image[0] - height)
     return x, y, x + width, y + height
@@ -130,12 +152,17 @@ CROPS: dict[str, tuple[Size, Placed]] = {
         lambda crops, image: crop_size(crops.grid, image),
         lambda crops, cell, image: centred_box(cell, crops.layer, image, crops.pool),
     ),
+    "wide": (
+        lambda crops, image: wide_size(crops.grid, image),
+        lambda crops, cell, image: wide_box(cell, crops.layer, image, crops.pool),
+    ),
 }
-"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, or
-the paper's size around the middle of these.
+"""Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, the
+paper's size around the middle of these, or twice as high and wide.
 
-All are the same where the pool divides the layer's grid and the grid the image. Where an odd last row falls
-away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down and right.
+The first three are the same where the pool divides the layer's grid and the grid the image. Where an odd last
+row falls away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down
+and right.
 """
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from whyclass.errors import SettingsError
+from whyclass.setting_checks import SHORT, check, check_steps
+from whyclass.setting_checks import told as told
 
 BASELINES = ("ones", "white")
 RELU = ("after", "before")
@@ -16,21 +17,31 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-CROPS = ("paper", "cell", "centred")
+CROPS = ("paper", "cell", "centred", "wide")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
 STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 AUDIT_TESTS = ("prediction", "shift", "mask")
+COMPARED_METHODS = ("whyclass", "ice", "craft", "ace", "kmeans", "pca", "random-cells", "permuted")
+TABLE_FILES = (".parquet", ".csv")
 TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
 CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 """Where a layer is chosen: classes tested, and images searched for crops, unless others are asked for."""
 
+PLANES = ("paper", "zero", "balanced", "converged", "mean", "pattern")
+CONTRASTS = ("plane", "attribution", "both")
+UNITS = ("distance", "normal")
+
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
+"""The paper's steps, on the normal as it is."""
+
+STEPS_APART = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
+"""Steps in units of the distance between both classes' mean cells."""
 
 OF_NULLS = ("null_cells", "null_scores", "fillings", "refits")
-"""Settings of what an explanation is worth, which no audit asks."""
+"""Settings of what an explanation is worth."""
 
 OF_PLANES = ("plane_starts", "plane_bootstraps", "plane_permutations")
 """Settings of what is known of a contrast's hyperplane."""
@@ -47,71 +58,12 @@ CHOICES = {
     "target": TARGETS,
     "pictures": PICTURES,
     "picture_start": STARTS,
+    "plane": PLANES,
+    "contrast_by": CONTRASTS,
+    "pair_crop_at": CROPS,
+    "shift_unit": UNITS,
 }
 """Settings that are one of a few words."""
-
-
-MOST: dict[str, float] = {
-    "images": 10**6,
-    "copies": 10**5,
-    "concepts": 1000,
-    "starts": 10**4,
-    "iterations": 10**7,
-    "crops": 10**4,
-    "pool": 10**4,
-    "control_images": 10**6,
-    "epochs": 10**7,
-    "picture_steps": 10**6,
-    "rate": 100.0,
-    "budget": 2.0**20,
-    "controls": 10**5,
-    "examples": 10**4,
-    "seed": 2**63 - 1,
-    "noise": 1000.0,
-    "tolerance": 1.0,
-    **dict.fromkeys(("null_crops", "null_cells", "null_scores", "fillings", "refits"), 10**5),
-    **dict.fromkeys(("plane_starts", "plane_bootstraps", "plane_permutations"), 10**5),
-}
-"""Far above what any run needs, and far below where memory or the numbers themselves run over."""
-
-STEPS, FARTHEST = 1000, 1e6
-"""Steps of the shifting test at most, and the largest."""
-
-SHORT = 60
-"""Characters of a wrong value that a message tells."""
-
-
-def told(value: Any) -> str:
-    """A wrong value in a message: cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= SHORT else f"{text[:SHORT]}…"
-
-
-def _check(settings: Any, name: str, kind: type, least: float) -> None:
-    value = getattr(settings, name)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if (
-        not (whole or (kind is float and isinstance(value, float)))
-        or not value >= least
-        or value == float("inf")
-    ):
-        raise SettingsError(f"{name} is {told(value)}; needed is a {kind.__name__} of at least {least}")
-    if value > MOST.get(name, math.inf):
-        raise SettingsError(f"{name} is {told(value)}; needed is at most {MOST[name]:,}")
-
-
-def _check_steps(shifts: Any) -> None:
-    numbers = isinstance(shifts, tuple) and all(isinstance(step, (int, float)) for step in shifts)
-    good = numbers and len(shifts) > 1 and all(abs(step) < math.inf for step in shifts)
-    if not good or shifts[0] != 0 or list(shifts) != sorted(set(shifts)):
-        raise SettingsError(
-            f"shifts is {told(shifts)}; needed are two or more rising numbers, the first one 0"
-        )
-    if len(shifts) > STEPS or shifts[-1] > FARTHEST:
-        raise SettingsError(f"shifts is {told(shifts)}; needed are at most {STEPS} steps up to {FARTHEST:g}")
 
 
 def _check_choices(settings: Any) -> None:
@@ -146,15 +98,18 @@ class Settings:
         clusters of cells), and the one that reconstructs best is kept. The paper is silent; one start
         often ends in a minimum that a breath of other noise leaves, many mostly agree.
     iterations, tolerance
-        Where the NMF stops: after so many rounds, or when a round improves less than this part.
+        Where the NMF stops: after so many rounds, or when a round improves less than this part. The default
+        lets it end by itself; the presets stop where scikit-learn, which the authors use, stops.
     crops
         Nearest crops shown of each concept; the first is used in the test (4.2).
     pool
         Side of the average pooling before crops are compared (4.2).
     crop_at
         Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels
-        of the pooled cell that was compared, or ``"centred"``, of the paper's size around their middle. They
-        differ where the pool does not divide the layer's grid.
+        of the pooled cell that was compared, ``"centred"``, of the paper's size around their middle, or
+        ``"wide"``, twice as high and wide. The first three differ where the pool does not divide the grid.
+    pair_crop_at, pair_crops
+        The same for the test image of a contrast, and how many crops of each of its concepts it is made of.
     layout
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
@@ -166,6 +121,9 @@ class Settings:
         random crops; crops nearest to random cells of the class's own images, so many sets; and the whole
         way from attribution scores that were shuffled within each image, so many times. Not in the paper;
         0 leaves them out, and without them no explanation is called supported.
+    audit_nulls
+        For each class of an audit so many sets of both kinds are made instead, and compared over all classes.
+        Not in the paper; 0 leaves them out, with all that is asked about members and halves.
     fillings
         Each concept's crop is replaced by so many random ones, and shown among so many, to see what it does
         for the test. Not in the paper; 0 leaves it out.
@@ -183,6 +141,15 @@ class Settings:
     cut
         A cell speaks for its class, and hyperplanes are fitted to it, where its score exceeds this part
         of its image's largest (5.1.1).
+    plane
+        How a hyperplane is laid between the cells of two classes: ``"paper"``, descent from a random start
+        (5.1.1); ``"zero"``, the same from zero; ``"balanced"``, from zero with classes and a class's images
+        that weigh the same; ``"converged"``, logistic regression to its optimum, its penalty chosen by
+        cross-validation over images; ``"mean"``, the difference of the mean cells; ``"pattern"``, covariance
+        of the cells times the balanced filter.
+    contrast_by
+        What says which cells of A's images speak for A against B: ``"plane"``, their distance from the
+        hyperplane (5.1.2), ``"attribution"`` of the difference of both logits, or ``"both"``, the product.
     epochs, rate
         Gradient descent of a hyperplane: rounds and learning rate (5.1.1).
     held_out
@@ -197,8 +164,10 @@ class Settings:
         changes no result but by rounding.
     tests
         Which tests of a contrast are run: of ``"shifting"``, ``"masking"``, ``"insertion"``.
-    shifts
-        Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0.
+    shifts, shift_unit, finer
+        Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0. They are multiples
+        of the ``"normal"`` as it is, as in the paper, or of the ``"distance"`` between both classes' mean
+        cells along it. ``finer`` more steps lie around the best of them.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
         parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
@@ -225,7 +194,7 @@ class Settings:
     method: str = "deeplift"
     concepts: int = 6
     starts: int = 8
-    iterations: int = 200
+    iterations: int = 2000
     tolerance: float = 1e-4
     crops: int = 8
     pool: int = 2
@@ -233,8 +202,9 @@ class Settings:
     layout: str = "auto"
     controls: int = 20
     null_crops: int = 199
-    null_cells: int = 39
+    null_cells: int = 19
     null_scores: int = 19
+    audit_nulls: int = 3
     fillings: int = 8
     refits: int = 3
     examples: int = 6
@@ -247,7 +217,7 @@ class Settings:
     held_out: float = 0.2
     budget: float = 2.0
     tests: tuple[str, ...] = TESTS
-    shifts: tuple[float, ...] = SHIFTS
+    shifts: tuple[float, ...] = STEPS_APART
     fill: str = "zero"
     signed: str = "split"
     target: str = "map"
@@ -257,49 +227,86 @@ class Settings:
     plane_starts: int = 5
     plane_bootstraps: int = 20
     plane_permutations: int = 99
+    plane: str = "balanced"
+    contrast_by: str = "plane"
+    pair_crop_at: str = "wide"
+    pair_crops: int = 2
+    shift_unit: str = "distance"
+    finer: int = 6
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
         for name in ("images", "copies", "concepts", "starts", "iterations", "crops", "pool"):
-            _check(self, name, int, 1)
-        for name in ("control_images", "epochs", "picture_steps"):
-            _check(self, name, int, 1)
+            check(self, name, int, 1)
+        for name in ("control_images", "pair_crops", "epochs", "picture_steps"):
+            check(self, name, int, 1)
         for name in ("cut", "rate", "held_out"):
-            _check(self, name, float, 0.0)
-        _check(self, "budget", float, 1e-6)
+            check(self, name, float, 0.0)
+        check(self, "budget", float, 1e-6)
         for name in ("cut", "held_out"):
             if getattr(self, name) >= 1:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; needed is a share below 1")
         if self.rate == 0:
             raise SettingsError("rate is 0, at which no hyperplane moves; set it above 0")
-        _check_steps(self.shifts)
+        check_steps(self.shifts)
         if unknown := set(self.tests) - set(TESTS):
             raise SettingsError(f"tests has {told(sorted(unknown)[0])}; choose of {', '.join(TESTS)}")
-        for name in ("controls", "examples", "seed", "null_crops", *OF_NULLS, *OF_PLANES):
-            _check(self, name, int, 0)
-        _check(self, "noise", float, 0.0)
-        _check(self, "tolerance", float, 0.0)
+        for name in (
+            "controls",
+            "examples",
+            "seed",
+            "null_crops",
+            "audit_nulls",
+            "finer",
+            *OF_NULLS,
+            *OF_PLANES,
+        ):
+            check(self, name, int, 0)
+        check(self, "noise", float, 0.0)
+        check(self, "tolerance", float, 0.0)
         if self.copies > 1 and self.noise == 0:
             raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
         _check_choices(self)
 
 
+PAPER = {
+    "starts": 1,
+    "iterations": 200,
+    "crop_at": "paper",
+    "plane": "paper",
+    "contrast_by": "plane",
+    "pair_crop_at": "paper",
+    "pair_crops": 1,
+    "shifts": SHIFTS,
+    "shift_unit": "normal",
+    "finer": 0,
+}
+"""What the paper and its code have in common, and the default has not."""
+
 PRESETS = {
     "default": Settings(),
-    "paper": Settings(baseline="white", relu="after", starts=1, crop_at="paper"),
-    "authors": Settings(baseline="ones", relu="before", starts=1, crop_at="paper"),
+    "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
+    "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells."""
 
 
-OF_PAIRS = (*OF_PLANES, "control_images", "epochs", "rate", "held_out", "tests", "shifts", "fill", "budget")
+OF_STEPS = ("shifts", "shift_unit", "finer")
+"""Settings of the shifting test."""
+
+OF_PAIRS = (
+    *OF_PLANES,
+    *OF_STEPS,
+    *("plane", "contrast_by", "pair_crop_at", "pair_crops"),
+    *("control_images", "epochs", "rate", "held_out", "tests", "fill", "budget"),
+)
 """Settings that only matter where two classes are compared."""
 
 OF_PICTURES = ("pictures", "picture_steps", "picture_start")
 """Settings that only matter where pictures are drawn, which no audit does."""
 
-OF_NO_FINDING = OF_PAIRS + OF_PICTURES + OF_NULLS
+OF_NO_FINDING = (*OF_PAIRS, *OF_PICTURES, "null_cells", "null_scores")
 """Settings that an audit's finding of a class does not depend on."""
 
 OF_NO_RESULT = ("tests", "budget", *OF_PICTURES, *OF_PLANES)

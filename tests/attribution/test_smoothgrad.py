@@ -9,7 +9,16 @@ import torch
 from helpers import nets
 from whyclass.attribution import deeplift
 from whyclass.attribution import smoothgrad as smoothgrads
-from whyclass.attribution.smoothgrad import METHODS, Question, noisy_copies, prepare, score_cells, smoothgrad
+from whyclass.attribution.smoothgrad import (
+    METHODS,
+    Question,
+    completeness_error,
+    noisy_copies,
+    prepare,
+    relative,
+    score_cells,
+    smoothgrad,
+)
 from whyclass.errors import AttributionError
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
@@ -157,7 +166,8 @@ def test_every_method_gives_values_and_their_true_errors(method, model, layer):
     own, x = cut(model, layer), nets.images(3)
     baseline = prepare(own, torch.ones(1, 3, nets.SIDE, nets.SIDE), logit(TARGET))
     activations = own.trunk(x).detach()
-    values, errors = METHODS[method](own, activations, x, baseline, logit(TARGET))
+    found = METHODS[method](own, activations, x, baseline, logit(TARGET))
+    values, errors = found.values, found.error
     assert values.shape == activations.shape
     assert errors.shape == (3,)
     with torch.no_grad():
@@ -203,3 +213,21 @@ def test_the_model_keeps_no_gradient():
     own = cut(nets.Plain(), "stem")
     scored(own, [(nets.images(1)[0], "x")])
     assert all(parameter.grad is None for parameter in own.model.parameters())
+
+
+def test_completeness_is_a_ratio_of_sums():
+    """One copy whose logit is nearly the baseline's decides nothing."""
+    missed, changes = np.array([[0.01, 0.01], [0.01, 0.01]]), np.array([[10.0, 10.0], [10.0, 1e-4]])
+    assert relative(missed, changes).max() == pytest.approx(100)
+    assert completeness_error(missed, changes) == pytest.approx(0.04 / 30.0001)
+    assert completeness_error(np.zeros((1, 2)), np.zeros((1, 2))) == 0
+    assert completeness_error(np.ones((1, 2)), np.zeros((1, 2))) == float("inf")
+
+
+def test_what_is_missed_adds_up_over_the_copies():
+    own = cut(nets.Plain(), "stem")
+    found = scored(own, [(image, "x") for image in nets.images(2)], Settings(copies=3, method="gradient"))
+    assert found.missed.shape == found.changes.shape == (2, 3)
+    assert np.allclose(found.errors, found.missed / found.changes)
+    wanted = np.average(found.errors, weights=found.changes)
+    assert completeness_error(found.missed, found.changes) == pytest.approx(wanted)

@@ -96,7 +96,7 @@ def test_a_pass_over_the_whole_zoo_skips_what_is_broken_and_nothing_else(zoo, tm
     assert {found.items[position].path for position in found.skipped} == {
         case.name for case in CASES if isinstance(case.right, str)
     }
-    assert len(found.items) == len(CASES) + 1 > 80
+    assert len(found.items) == len(CASES) + 1 + 2 > 80  # two more pages of one file
     assert dict(made.pool.left_out) == {".heic": 2, "without an ending": 1, ".csv": 1, ".mp4": 1}
     assert np.isfinite(found.outputs[found.usable]).all()
 

@@ -36,16 +36,16 @@ def test_contrast_prints_one_object_and_makes_a_page(given):
     assert (ran.code, ran.err) == (0, "")
     found = ran.json
     assert (found["class"]["name"], found["against"]["name"]) == ("hawk", "owl")
-    assert set(found["hyperplane"]) == {"bias", "training", "held_out", "trust"}
+    assert set(found["hyperplane"]) == {"plane", "strength", "bias", "training", "held_out", "trust"}
     for side in (found, found["mirrored"]):
         for name in ("shifting", "masking"):
-            assert len(side[name]["steps"]) == 10
+            assert len(side[name]["steps"]) >= 10
             assert set(side[name]["steps"][0]) >= {"at", "target", "source", "winner"}
             assert side[name]["n"] == N
             assert side[name]["controls"]["random"]["n"] == 2
             assert isinstance(side[name]["swapped"], bool)
         assert len(side["insertion"]) == len(side["concepts"]) == 6
-        assert set(side["prediction_test"]) == {"including", "excluding", "unlabelled"}
+        assert set(side["prediction_test"]) == {"including", "excluding", "unlabelled", "neither"}
     assert set(found["alone"]) == {"hawk", "owl"}
     page = Path(found["page"])
     assert page.name.startswith("hawk-against-owl-")
@@ -77,7 +77,7 @@ def test_insert_takes_a_part_of_a_file(given, tmp_path):
     found = ask("insert", given, *two, "--patch", f"{file}:{x},{y},{w},{h}").json
     assert found["insertion"]["swapped"]
     assert found["insertion"]["box"] == [96 - w, 96 - h, 96, 96]
-    assert set(found["insertion"]["controls"]) == {"blank", "third"}
+    assert set(found["insertion"]["controls"]) == {"blank", "theirs", "third"}
     other = ask("insert", given, *two, "--patch", f"{file}:0,0,{w},{h}", "--at", "top-left").json
     assert not other["insertion"]["swapped"]
     assert other["insertion"]["box"] == [0, 0, w, h]

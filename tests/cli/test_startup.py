@@ -17,7 +17,19 @@ from whyclass.cli.options import app
 
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensors", "jinja2"}
 
-NAMES = ("demo", "explain", "contrast", "insert", "pairs", "layers", "audit", "tables", "report", "merge")
+NAMES = (
+    "demo",
+    "explain",
+    "contrast",
+    "insert",
+    "pairs",
+    "compare",
+    "layers",
+    "audit",
+    "tables",
+    "report",
+    "merge",
+)
 """Every command, in the order of the help."""
 
 STOPPED = "stopped; what was finished is kept: run the same command again to go on\n"

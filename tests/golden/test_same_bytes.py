@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from whyclass import Settings, Study
+from whyclass import Settings, Study, preset
 from whyclass.planted import demo, world
-from whyclass.records import Crop, PredictionTest, codec
+from whyclass.records import Crop, PredictionTest, Sweep, codec
 
 KEPT = Path(__file__).with_name("before_the_move.json")
 
@@ -54,9 +55,26 @@ def concepts(found: Any) -> str:
     return digest(*[np.asarray(concept.vector, np.float32).tobytes() for concept in found.concepts])
 
 
+OF_CONTRASTS = ("plane", "contrast_by", "shifts", "shift_unit", "finer", "pair_crops")
+"""Settings of which contrasts knew one value before."""
+
+
+def as_before(sweep: Sweep) -> Any:
+    """Without what came later, and was None or is of it."""
+    found = codec.to_json(sweep)
+    assert found.pop("unit") is None
+    del found["first"]
+    for one in ("random", "reversed"):
+        del found[one]["swapped"]
+    return found
+
+
 def numbers(folder: Path) -> dict[str, dict[str, str]]:
     world.write_pool(folder / "pool", n_per_class=20, seed=0)
-    settings = Settings(precision="float32", images=12, copies=4, starts=2, controls=4, null_crops=4)
+    settings = Settings(
+        precision="float32", images=12, copies=4, starts=2, controls=4, null_crops=4, pair_crop_at="centred"
+    )
+    settings = replace(settings, iterations=200)  # as it was then
     study = Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings)
     out = {}
     for name in ("hawk", "snail"):
@@ -66,10 +84,11 @@ def numbers(folder: Path) -> dict[str, dict[str, str]]:
         tests = found.prediction_test
         scores = digest(said_of(tests.including), said_of(tests.excluding))
         out[name] = {"concepts": concepts(found), "crops": digest(*crops), "scores": scores}
+    study.settings = replace(settings, **{name: getattr(preset("paper"), name) for name in OF_CONTRASTS})
     contrast = study.contrast("hawk", "owl")
     for name, side in (("hawk against owl", contrast.a), ("owl against hawk", contrast.b)):
         tests = side.prediction_test
-        sweeps = [json.dumps(codec.to_json(sweep)) for sweep in (side.shifting, side.masking)]
+        sweeps = [json.dumps(as_before(sweep)) for sweep in (side.shifting, side.masking)]
         both = (said_of(tests.including), said_of(tests.excluding))
         out[name] = {
             "concepts": concepts(side),

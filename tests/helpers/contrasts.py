@@ -94,7 +94,11 @@ def sweep(case: str, target: Prediction, source: Prediction, at: tuple[float, ..
     line = tuple(others * share for share in rise)
     random = None if case == "bare" else Directions(20, 4, line, (0.0,) * 10, line, (others,) * 20)
     opposite = Directions(1, 49, (0.001,) * 10, (0.001,) * 10, (0.001,) * 10, (0.001,))
-    return Sweep(target, source, 49, steps, best, case != "failed", random, opposite)
+    first = None if case == "failed" else next(k for k, step in enumerate(steps) if step.winner == target)
+    if random and at == SHIFTS:
+        random = replace(random, swapped=(0.0,) * 10)
+    unit = None if case == "bare" else 2.07
+    return Sweep(target, source, 49, steps, best, case != "failed", random, opposite, unit=unit, first=first)
 
 
 def _side(own: Explanation, other: Explanation, case: str) -> Side:
@@ -110,7 +114,7 @@ def _side(own: Explanation, other: Explanation, case: str) -> Side:
         explanation=own,
         concepts=own.concepts[::-1],
         images=own.images,
-        prediction_test=own.prediction_test,
+        prediction_test=replace(own.prediction_test, neither=own.prediction_test.excluding),
         own_side=0.41,
         shifting=sweep(case, target, source),
         masking=sweep(case, target, source, shares),
@@ -145,4 +149,5 @@ def _insertion(own: Explanation, target: Prediction, source: Prediction, case: s
         blank=MeanScores(0.02, 0.85, source),
         third=None if case == "bare" else ThirdCrops(20, 4, 0.02, 0.0, high, 0.0),
         examples=tuple(Pasted(shown.image, shown.picture, (0.01, 0.9), (0.6, 0.2)) for _ in range(4)),
+        theirs=None if case == "bare" else MeanScores(0.01, 0.91, source),
     )

@@ -543,7 +543,7 @@ def test_the_recipe_for_transformers_gives_what_its_model_and_processor_say(
     (tmp_path / "transformers.py").write_text(STAND_IN.replace('{"shortest_edge": 70}', size))
     monkeypatch.delitem(sys.modules, "transformers", raising=False)
     found = load(f"{tmp_path}/net.py:classifier")
-    monkeypatch.delitem(sys.modules, "transformers")  # whoever comes next gets the real one
+    sys.modules.pop("transformers")  # whoever comes next gets the real one
     assert found.preprocessing == Preprocessing(80, (70, 70), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5), "bicubic")
     assert found.class_names == ("cat", "dog")
     assert found.model.config.folder == "my-vit"
@@ -578,7 +578,8 @@ def test_class_names_are_read(tmp_path, name, data):
         ("a.txt", b"\n\n  \n", "holds no class name"),
         ("a.json", b"[]", "holds no class name"),
         ("a.json", b"{", "cannot read class names"),
-        ("a.json", b'{"0": "tench"}', "JSON list of strings"),
+        ("a.json", b'{"tench": "fish"}', "from index to name"),
+        ("a.json", b'{"1": "tench"}', "lack 0"),
         ("a.json", b"[1, 2]", "JSON list of strings"),
         ("a.txt", b"\xff\xfet\x00", "cannot read class names"),
     ],

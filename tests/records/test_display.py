@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers import contrasts, explanations, layer_choices
+from helpers import comparisons, contrasts, explanations, layer_choices
 from helpers.explanations import HOSTILE
 from whyclass import records
 from whyclass.records import codec
@@ -34,6 +34,9 @@ def made() -> dict[str, records.Record]:
         found[f"InsertionTest, {case}"] = contrasts.insertion_test(case)
         found[f"Pairs, {case}"] = pairs(case)
         found[f"Audit, {case}"] = audit(case)
+    for case in ("both", "hostile"):
+        found[f"Comparison, {case}"] = comparisons.comparison(case)
+        found[f"MethodResult, {case}"] = comparisons.comparison(case).classes[0].results[2]
     alike = [layer_choices.candidate(f"layer{k}", side, 0.5) for k, side in enumerate((16, 32, 64))]
     found["LayerChoice"] = layer_choices.choice(alike, 1)
     found["LayerChoice, hostile"] = layer_choices.choice(
@@ -106,8 +109,12 @@ def for_programs() -> tuple[records.Record, ...]:
     """Records that nobody looks at but by accident."""
     cells, seen = np.zeros((3, 2), np.float32), contrasts.contrast().hyperplane.training
     return (
-        records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells[:, 0]),
+        records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells, cells[:, 0]),
+        records.EvidenceAgainst(0, 1, (HOSTILE, "b"), cells, cells, cells, cells),
         records.Factors(cells, cells, cells[:, 0], 0.4, True),
+        records.Comparisons(
+            (records.NullSet("random cells", cells, cells[:, 0]),), (records.HalfConcepts(cells, 3),)
+        ),
         records.Planes(cells, cells, cells[:, 0], (seen,) * 3, (None,) * 3),
     )
 
@@ -174,6 +181,8 @@ def test_a_record_and_its_parts_are_told_in_a_few_lines(name):
             "Pairs, passed",
             "<Pairs of 2 classes (torchvision:resnet50, layer4.2): 2 pairs, 2 swapped by shifting>",
         ),
+        ("Comparison, both", "<Comparison of 3 methods on 1 class (torchvision:resnet50, layer4.2)>"),
+        ("MethodResult, both", "<MethodResult of file:a.npz on 'French horn': nothing was found>"),
         ("LayerChoice", "<LayerChoice (net.py:net): layer1 with 6 concepts, of 3 candidates>"),
         (
             "Audit, passed",

@@ -55,21 +55,41 @@ def test_verdict_follows_from_the_numbers(case, level, says):
 
 def test_the_sentence_names_every_test_that_failed_or_was_not_run():
     made = small()
-    assert "All 6 tests passed." in contrast_verdict.verdict(made).sentence
+    assert "All 8 tests passed." in contrast_verdict.verdict(made).sentence
     low = replace(made.a.masking, swapped=False)
     lost = tuple(replace(one, swapped=False) for one in made.a.insertions)
     one = replace(made, a=replace(made.a, masking=low))
     assert contrast_verdict.verdict(one).level == "trust"
-    assert "1 of 6 tests failed: masking." in contrast_verdict.verdict(one).sentence
+    assert "1 of 8 tests failed: masking." in contrast_verdict.verdict(one).sentence
     both = replace(made, a=replace(made.a, masking=low, insertions=lost))
     judged = contrast_verdict.verdict(both)
     assert judged.level == "careful"
-    assert "2 of 6 tests failed: masking, insertion of single crops." in judged.sentence
+    assert "2 of 8 tests failed: masking, insertion of single crops." in judged.sentence
     missing = replace(made, a=replace(made.a, unseen=None, masking=low))
     judged = contrast_verdict.verdict(missing)
     assert judged.level == "careful"
-    said = "1 of 6 tests failed: masking; not run or without enough controls: shifting of images not seen."
+    said = "1 of 8 tests failed: masking; not run or without enough controls: shifting of images not seen."
     assert said in judged.sentence
+
+
+def test_a_class_of_few_images_on_either_side_keeps_the_highest_level_away():
+    made = small()
+    for name in ("a", "b"):
+        side = getattr(made, name)
+        few = replace(side, explanation=replace(side.explanation, n_images=9))
+        judged = contrast_verdict.verdict(replace(made, **{name: few}))
+        assert judged.level == "careful"
+        assert "1 of 8 tests failed: ten images of each class." in judged.sentence
+
+
+def test_the_highest_level_rests_on_tests_that_look_at_b():
+    """Whatever crops of A alone say, without any one of these it is not reached."""
+    made = small()
+    lost = replace(made.a.shifting, swapped=False)
+    for side in (replace(made.a, shifting=lost), replace(made.a, unseen=lost)):
+        assert contrast_verdict.verdict(replace(made, a=side)).level == "careful"
+    for name in ("shifting", "shifting of images not seen", "hyperplane on images not seen"):
+        assert name in contrast_verdict.NEEDED
 
 
 @pytest.mark.parametrize(
@@ -270,7 +290,7 @@ def test_the_object_for_programs_holds_what_was_measured(case):
     assert set(shifting["controls"]) == {"random", "reversed"}
     assert (shifting["n"], shifting["swapped"]) == (49, case != "failed")
     assert shifting["highest"] == max(step["target"] for step in shifting["steps"])
-    assert set(found["insertion"][0]["controls"]) == {"blank", "third"}
+    assert set(found["insertion"][0]["controls"]) == {"blank", "theirs", "third"}
     assert codec.to_json(made.hyperplane.training)["balanced"] == found["hyperplane"]["training"]["balanced"]
 
 

@@ -196,7 +196,7 @@ def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictur
         if question.target != HAWK:
             return scores
         nothing = np.zeros_like(scores.cells)
-        return smoothgrad.Scores(nothing, nothing, scores.errors)
+        return smoothgrad.Scores(nothing, nothing, scores.missed, scores.changes)
 
     monkeypatch.setattr(smoothgrad, "smoothgrad", silent)
     store = tmp_path / "store"

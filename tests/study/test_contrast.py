@@ -202,9 +202,11 @@ def test_every_number_has_its_n_and_its_controls(twins):
     assert twins.hyperplane.training.images == (N, N)
     assert twins.hyperplane.held_out.images == (3, 3)
     assert twins.hyperplane.training.balanced > 0.55
+    settings = whyclass.Settings()
     for side, other in ((twins.a, twins.b), (twins.b, twins.a)):
-        for sweep in (side.shifting, side.masking):
-            assert (sweep.n, len(sweep.steps)) == (N, 10)
+        for sweep, most in ((side.shifting, len(settings.shifts) + settings.finer), (side.masking, 10)):
+            assert sweep.n == N
+            assert most - settings.finer // 2 <= len(sweep.steps) <= most
             assert (sweep.random.n, sweep.random.images, len(sweep.random.highest)) == (19, 4, 19)
             assert (sweep.reversed.n, sweep.reversed.images) == (1, N)
             assert sweep.steps[0].at == 0
@@ -217,17 +219,19 @@ def test_every_number_has_its_n_and_its_controls(twins):
         assert len(side.insertions) == len(side.concepts) == 6
         assert {(inserted.n, inserted.third.n) for inserted in side.insertions} == {(N, 19)}
         assert {inserted.box for inserted in side.insertions} == {(80, 80, 96, 96)}
-    assert [step.at for step in twins.a.shifting.steps] == list(whyclass.Settings().shifts)
+    assert {step.at for step in twins.a.shifting.steps} > set(settings.shifts)
     assert [step.at for step in twins.a.masking.steps] == [k / 10 for k in range(10)]
 
 
 def test_what_is_known_of_the_plane_is_measured(asked, twins):
     trust = twins.hyperplane.trust
-    assert (trust.starts.n, trust.bootstraps.n, trust.permutations.n) == (5, 20, 99)
+    assert trust.start is trust.starts is None  # nothing random in it
+    assert (trust.bootstraps.n, trust.permutations.n) == (20, 99)
     assert trust.permutations.balanced == pytest.approx(twins.hyperplane.held_out.balanced, abs=0.01)
-    assert any("random start" in warning for warning in twins.warnings) == (trust.start > 0.5)
+    assert not any("random start" in warning for warning in twins.warnings)
     for side in (twins.a, twins.b):
-        assert (side.unseen.n, len(side.unseen.steps), side.unseen.random.n) == (3, 10, 19)
+        assert (side.unseen.n, side.unseen.random.n) == (3, 19)
+        assert len(side.unseen.steps) > 13
         assert side.unseen.steps[0].target != side.shifting.steps[0].target  # of other images
         assert side.shifting.low <= contrast_verdict.highest(side.shifting) <= side.shifting.high
     own = evidence_of(asked.context(), OWL)
@@ -246,8 +250,10 @@ def test_a_plane_of_which_nothing_was_asked_is_never_supported(pictures):
     assert "not run or without enough controls: masking, insertion of single crops" in judged.sentence
 
 
-def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(twins):
-    alone, against = twins.a.explanation.prediction_test, twins.a.prediction_test
+def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(pictures):
+    """Where a contrast is tested with as many crops of one size."""
+    found = study(pictures, tests=(), pair_crop_at="centred", pair_crops=1).contrast(*world.TWINS)
+    alone, against = found.a.explanation.prediction_test, found.a.prediction_test
     # the same draws, and no rank: that was of the other test's score
     assert against.including.control == replace(alone.including.control, p=None)
     assert against.excluding.control == replace(alone.excluding.control, p=None)
@@ -307,7 +313,12 @@ def test_a_budget_too_small_for_a_pair_is_an_error(pictures):
 
 
 def test_the_shifting_test_is_the_papers_sentence(asked, twins):
-    w, found = torch.from_numpy(twins.hyperplane.normal)[:, None, None], twins.a.shifting
+    w, found = twins.hyperplane.normal, twins.a.shifting
+    own, other = (evidence_of(asked.context(), k).cells.vectors.mean(0) for k in (HAWK, OWL))
+    unit = w / np.linalg.norm(w)
+    apart = (own - other) @ unit
+    assert found.unit == pytest.approx(abs(apart), rel=1e-5)
+    w = torch.from_numpy(unit * abs(apart))[:, None, None]
     index = asked.index()
     rows = np.flatnonzero(index.predicted == OWL)
     model = asked.loaded.model

@@ -14,6 +14,10 @@ from torch.nn import functional as nnf
 from helpers.dense_net import dense
 from helpers.planted_world import quick, whyclass
 from whyclass.attribution import smoothgrad
+from whyclass.attribution.smoothgrad import Baseline
+from whyclass.checks import carried_logits
+from whyclass.checks.concept_fidelity import Asked
+from whyclass.concepts.reconstruction import embedded
 from whyclass.models.split import split
 from whyclass.models.tasks import class_map, logit
 from whyclass.planted import demo, nets, world
@@ -288,3 +292,26 @@ def test_the_command_explains_a_segmentation_net(folder, pool):
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert ran.json["prediction_test"]["including"]["share"] is not None
+
+
+def test_methods_are_compared_by_the_mean_of_the_map(study):
+    found = study.compare([1], ["whyclass", "permuted"])
+    for result in found.classes[0].results:
+        assert not result.problem
+        assert "surf_mae" not in result.measures  # a map of logits is no linear layer on the mean cell
+        assert np.isfinite(list(result.measures.values())).all()
+    real, nonsense = found.classes[0].results
+    assert abs(nonsense.measures["carried_everywhere"]) < real.measures["carried_everywhere"]
+
+
+def test_concepts_carry_every_logit_past_a_bypass_too():
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 16, 16)
+    cut = split(Skips().eval(), "low", images[:1])
+    assert cut.bypassed
+    with torch.no_grad():
+        activations, base = cut.trunk(images).numpy(), cut.trunk(torch.ones_like(images[:1]))
+    asked, D = Asked(cut, activations, images, 1), np.eye(12)
+    found = carried_logits.multipliers(asked, Baseline(base), range(5))
+    carried = carried_logits.carried(found, embedded(activations, D), D, lambda a: embedded(a, D))
+    assert carried.kept == pytest.approx(1, abs=1e-3)

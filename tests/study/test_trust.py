@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from whyclass import Settings, Study
+from whyclass.checks import stitching
 from whyclass.checks.statistics import log_odds, rank_p
 from whyclass.concepts.nmf import factorise
 from whyclass.planted import demo, world
@@ -113,7 +114,7 @@ def test_gains_are_those_of_the_plain_way(asked):
     """Each test image by itself, stitched as the prediction test does."""
     context = asked.context()
     mask, pictures = masks_of(context, HAWK)["excluding"], Pictures(context, [HAWK])
-    fill = fillings(context, Controls(context), pictures.sample, HAWK, 3, mask)
+    fill = fillings(context, Controls(context), pictures.sample, HAWK, mask, (8, 3))
     crop = fill.sets[0][2]
     found = fill.gains([crop], [1, 2])[0]
     for number, gain in zip((1, 2), found, strict=True):
@@ -124,6 +125,29 @@ def test_gains_are_those_of_the_plain_way(asked):
         ]
         assert gain == pytest.approx(odds[0] - odds[1], abs=1e-3)
     assert piece(context, crop, pictures.sample(crop.position).tensor).shape[1:] == (16, 16)
+
+
+def test_a_crop_has_the_same_gain_whatever_shows_it_and_passes_the_model_once(asked, monkeypatch):
+    context = asked.context()
+    mask, pictures = masks_of(context, HAWK)["excluding"], Pictures(context, [HAWK])
+    fill = fillings(context, Controls(context), pictures.sample, HAWK, mask, (8, 3))
+    stitched_images = []
+    monkeypatch.setattr(
+        stitching,
+        "scores_of_images",
+        lambda model, images, link: stitched_images.append(len(images)) or SCORES,
+    )
+    one, two = fill.sets[1][1], fill.sets[2][1]
+    first = fill.gain([one, two])
+    asked_for = len(stitched_images)
+    again = [replace(place, cosine=0.3) for place in (two, one)]
+    assert fill.gain(again) == first
+    assert len(stitched_images) == asked_for > 0
+    assert len(fill.own(one)) == 2
+    assert len({tuple(fill.own(place)) for drawn in fill.sets for place in drawn}) > 1
+
+
+SCORES = np.full((stitching.TOGETHER, 9), 1 / 9)
 
 
 def test_halves_are_disjoint_and_matched_to_the_whole(asked, hawk):

@@ -16,6 +16,7 @@ from helpers import part_detector as detector
 from helpers.planted_nets import FORMS
 from helpers.planted_world import WEIGHTS, Ran, model_arguments, quick, quick_arguments, whyclass
 from whyclass import Explanation
+from whyclass.checks.statistics import nonsense
 from whyclass.errors import LayerError, ModelError, SettingsError
 from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.split import split
@@ -29,7 +30,6 @@ from whyclass.records import codec
 from whyclass.report import json_objects, summary
 from whyclass.report import page as report_page
 from whyclass.study import crop_pictures
-from whyclass.study.optimised_pictures import _shuffled
 from whyclass.study.study import Study
 from whyclass.visualise.optimise import SHARPNESS, best_cosines, channel, direction, draw, towards
 from whyclass.visualise.parametrisations import Fourier, Generator, moved, normalised, raw
@@ -407,6 +407,10 @@ def test_each_concept_is_shown_with_what_it_would_draw(explained):
     assert explained.drawn_control.score != explained.drawn_test.score
 
 
+def shuffled(vectors: Tensor, seed: int) -> Tensor:
+    return torch.from_numpy(nonsense(vectors.numpy(), seed, len(vectors)))
+
+
 def test_without_controls_no_random_directions_are_drawn(tmp_path):
     pool = world.write_pool(tmp_path / "pool", 3)
     settings = quick(pictures="fourier", picture_steps=2, controls=0)
@@ -417,13 +421,13 @@ def test_without_controls_no_random_directions_are_drawn(tmp_path):
 
 def test_random_directions_are_concepts_with_their_channels_in_another_order():
     vectors = torch.arange(12.0).view(2, 6)
-    found = _shuffled(vectors, 0)
+    found = shuffled(vectors, 0)
     assert torch.equal(found.sort(1).values, vectors)
     orders = [row.argsort().tolist() for row in found]
     assert orders[0] != orders[1]
     assert list(range(6)) not in orders
-    assert torch.equal(_shuffled(vectors, 0), found)
-    assert not torch.equal(_shuffled(vectors, 1), found)
+    assert torch.equal(shuffled(vectors, 0), found)
+    assert not torch.equal(shuffled(vectors, 1), found)
 
 
 def test_where_concepts_are_clipped_so_are_the_cosines_of_their_pictures(tmp_path):
@@ -692,7 +696,7 @@ def contains(planted, space, vectors: Tensor, numbers: Tensor, steps: int) -> No
     own = extent(planted, space, vectors, numbers, steps)
     assert (own >= detector.CELLS).all()
     # a direction of channels in any order is made of what the layer knows, which is parts: mostly others
-    random = torch.stack([extent(planted, space, _shuffled(vectors, s), numbers, steps) for s in range(2)])
+    random = torch.stack([extent(planted, space, shuffled(vectors, s), numbers, steps) for s in range(2)])
     assert (random >= own).float().mean() <= 0.2
     assert random.float().median() <= 0.15 * own.median()
     space.candidates = 1

@@ -82,11 +82,11 @@ class Attribution:
         (n,) ``f(a)``.
     difference
         (n,) ``f(a) - f(b)``, what the values of a row should sum to; float64.
-    error
-        (n,) relative completeness error ``|sum(values) - difference| / |difference|``; float64, 0 is exact.
+    missed
+        (n,) ``|sum(values) - difference|``; float64, 0 is exact.
     unruled
         names of operations that passed a gradient on but have no rule and are not known to be linear;
-        the first to suspect when the error is large.
+        the first to suspect when much is missed.
     lost
         names of operations that gave something which no gradient reaches, such as comparisons.
     """
@@ -94,9 +94,14 @@ class Attribution:
     values: Tensor
     output: Tensor
     difference: Tensor
-    error: Tensor
+    missed: Tensor
     unruled: tuple[str, ...]
     lost: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> Tensor:
+        """Relative completeness error (n,): ``missed / |difference|``, float64."""
+        return torch.where(self.missed == 0, 0.0, self.missed / self.difference.abs())
 
 
 def record(head: Head, baseline: Tensor, target: Target) -> Tape:
@@ -169,11 +174,22 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     total = values.sum(tuple(range(1, values.ndim)), dtype=torch.float64)
     if not bool(total.isfinite().all()):
         raise AttributionError(_why_not_finite(activations, output, run))
-    error = (total - difference).abs()
-    error = torch.where(error == 0, 0.0, error / difference.abs())
-    return Attribution(
-        values, output.detach(), difference, error, tuple(sorted(run.unruled)), tuple(sorted(run.lost))
-    )
+    missed, unruled, lost = (total - difference).abs(), tuple(sorted(run.unruled)), tuple(sorted(run.lost))
+    return Attribution(values, output.detach(), difference, missed, unruled, lost)
+
+
+def multipliers(head: Head, activations: Tensor, tape: Tape, target: Target) -> tuple[Tensor, Tensor]:
+    """The averaged Jacobian that ``attribute`` multiplies with, and ``f(a) - f(b)`` (n,), float64.
+
+    Of the activations' shape, in output per unit of each activation. Times what changed, ``activations -
+    baseline``, it is the attribution; times any other change it is what this one would count for.
+    """
+    run = _Run(tape.entries, images=len(activations) // len(tape.baseline))
+    with _gradients():
+        a, output = _through(run, head, activations, target)
+        run.check_finished()
+        (gradient,) = torch.autograd.grad(output.sum(), a, materialize_grads=True)
+    return gradient, output.detach().double() - tape.output.double()
 
 
 @contextmanager

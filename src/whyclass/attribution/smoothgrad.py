@@ -24,7 +24,7 @@ from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
 from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
-from whyclass.models.tasks import Target, class_map, logit, logit_within
+from whyclass.models.tasks import Target, class_map, difference, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
@@ -40,23 +40,43 @@ class Scores:
     """Scores of the cells of several images.
 
     ``cells`` has shape (n, h, w), float32, zero or above: in logits per channel; ``signed`` is the
-    attribution's mean over channels, negatives kept, of the same shape. ``errors`` holds the relative
-    completeness error of each noisy copy, shape (n, m); where they are large, ``unruled`` names the
-    operations that have no rule.
+    attribution's mean over channels, negatives kept, of the same shape. ``missed`` holds for each noisy copy
+    by how much its attribution misses the change of the logit, and ``changes`` how large that is, without
+    sign, shape (n, m); where much is missed, ``unruled`` names the operations that have no rule.
     """
 
     cells: np.ndarray = field(repr=False)
     signed: np.ndarray = field(repr=False)
-    errors: np.ndarray = field(repr=False)
+    missed: np.ndarray = field(repr=False)
+    changes: np.ndarray = field(repr=False)
     unruled: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> np.ndarray:
+        """The relative completeness error of each noisy copy, shape (n, m)."""
+        return relative(self.missed, self.changes)
+
+
+def relative(missed: np.ndarray, changes: np.ndarray) -> np.ndarray:
+    """What was missed, by what it should have been; 0 where both are, infinite where only the latter is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(missed == 0, 0.0, missed / changes))
+
+
+def completeness_error(missed: np.ndarray, changes: np.ndarray) -> float:
+    """All that was missed, by all that it should have been: a ratio of sums.
+
+    Of single copies whose logit is nearly the baseline's the ratio is large and says nothing.
+    """
+    return float(relative(np.asarray(missed.sum()), np.asarray(changes.sum())))
 
 
 class Method(Protocol):
-    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution and its errors (n,)."""
+    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution."""
 
     def __call__(
         self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-    ) -> tuple[Tensor, Tensor]:
+    ) -> deeplift.Attribution:
         """Attribute the target, such as a class's logit, to the activations."""
 
 
@@ -80,11 +100,19 @@ class Question:
         `prepare`'s for the class.
     dense
         Whether the model segments, so that the settings' ``target`` decides which pixels' logits are.
+    against
+        Class whose logit is taken off it; None where the target alone is asked about.
     """
 
     target: int
     baseline: Baseline
     dense: bool = False
+    against: int | None = None
+
+    def of(self, one: Callable[[int], Target]) -> Target:
+        """What is attributed, of a target for each class."""
+        mine = one(self.target)
+        return mine if self.against is None else difference(mine, one(self.against))
 
 
 @exact_products()
@@ -113,14 +141,6 @@ def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     return Baseline(activations, tape)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which class's cells are scored at which layer."""
-
-    split: Split
-    question: Question
-
-
 def smoothgrad(
     split: Split,
     trunk: Trunk,
@@ -146,8 +166,32 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    asked = [Asked(split, question)]
-    return at_layers(asked, lambda copies: [trunk(copies)], images, settings, advance)[0]
+    return smoothgrad_each(split, trunk, images, [question], settings, advance)[0]
+
+
+def smoothgrad_each(
+    split: Split,
+    trunk: Trunk,
+    images: Iterable[tuple[Tensor, str]],
+    questions: Sequence[Question],
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Scores]:
+    """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
+    asked = [Asked(split, question) for question in questions]
+
+    def trunks(copies: Tensor) -> list[Tensor]:
+        return [trunk(copies)] * len(asked)
+
+    return at_layers(asked, trunks, images, settings, advance)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For which class the cells of which layer are to speak."""
+
+    split: Split
+    question: Question
 
 
 @exact_products()
@@ -158,72 +202,68 @@ def at_layers(
     settings: Settings,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[Scores]:
-    """The same at several layers of one model; noisy copies pass once.
+    """The same at several layers of one model; noisy copies pass once, with TF32 off.
 
-    ``trunks`` gives copies' activations at each of the layers.
+    ``trunks`` gives copies' activations for each that is asked.
     """
-    sums = [_Sum(one, settings) for one in asked]
-    example = asked[0].split.example
+    found, example = [_Found() for _ in asked], asked[0].split.example
     for image, drawn in with_copies(images, settings, example.device):
-        for one in sums:
-            one.begin(image)
+        wanted = [_asked(one.split, image, one.question, settings) for one in asked]
         for copies in drawn.split(asked[0].split.together(BATCH)):
             copies = copies.to(example)
             with torch.no_grad():
-                found = trunks(copies)
-            for one, activations in zip(sums, found, strict=True):
-                one.add(copies, activations)
-        for one in sums:
-            one.end()
+                activations = trunks(copies)
+            for own, one, mine, (against, target) in zip(found, asked, activations, wanted, strict=True):
+                own.add(METHODS[settings.method](one.split, mine, copies, against, target))
+        for own, one in zip(found, asked, strict=True):
+            own.finish(one.question, settings)
         advance(1)
-    return [one.scores() for one in sums]
+    return [own.scores(settings.method, one.split.layer) for own, one in zip(found, asked, strict=True)]
 
 
-class _Sum:
-    """Attributions at a layer: of an image's noisy copies their sum, and of each image its scores."""
+class _Found:
+    """Scores of the images that have been, for one question, and of the image that is being attributed."""
 
-    def __init__(self, asked: Asked, settings: Settings) -> None:
-        self._split, self._question, self._settings = asked.split, asked.question, settings
-        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._last: tuple[Tensor, Tensor] | None = None
+    def __init__(self) -> None:
+        self._parts: tuple[list[np.ndarray], ...] = ([], [], [], [])
+        self._total: Tensor | None = None
+        self._sums: list[Tensor] = []
 
-    def begin(self, image: Tensor) -> None:
-        """An image (C, S, T), whose copies come next."""
-        target, baseline = self._question.target, self._question.baseline
-        within = self._question.dense and self._settings.target == "confident"
-        self._wanted = _confident(self._split, image, target) if within else logit(target)
-        self._against = replace(baseline, tape=None) if within else baseline
-        self._total = torch.zeros(self._split.shape, device=self._split.example.device)
-        self._errors: list[Tensor] = []
+    def add(self, one: deeplift.Attribution) -> None:
+        """Take more copies of the image."""
+        if self._total is None:  # in the plain layout, which decides the rounding
+            self._total = one.values.new_zeros(one.values.shape[1:])
+        self._total += one.values.sum(0)
+        self._sums.append(torch.stack([one.missed, one.difference.abs()]).cpu())
+        self._last = one
 
-    def add(self, copies: Tensor, activations: Tensor) -> None:
-        """Some of its copies (m, C, S, T), and theirs (m, c, h, w)."""
-        method = METHODS[self._settings.method]
-        values, error = method(self._split, activations, copies, self._against, self._wanted)
-        self._total += values.sum(0)
-        self._errors.append(error.cpu())
-        self._last = (activations, copies)
-
-    def end(self) -> None:
-        """All its copies were there."""
-        attribution = self._total / self._settings.copies
+    def finish(self, question: Question, settings: Settings) -> None:
+        """Take the image's mean over its copies."""
+        assert self._total is not None
+        attribution, (missed, changes) = self._total / settings.copies, torch.cat(self._sums, 1).double()
+        self._total, self._sums = None, []
         if not attribution.isfinite().all():
             raise AttributionError(
-                f"the attribution of class {self._question.target} is not finite; does the model hold NaN?"
+                f"the attribution of class {question.target} is not finite; does the model hold NaN?"
             )
-        cells = score_cells(attribution, self._settings.relu).cpu().numpy()
-        errors = torch.cat(self._errors).double().numpy()
-        self._found.append((cells, attribution.mean(0).cpu().numpy(), errors))
+        own = score_cells(attribution, settings.relu), attribution.mean(0), missed, changes
+        for part, values in zip(self._parts, own, strict=True):
+            part.append(values.cpu().numpy())
 
-    def scores(self) -> Scores:
-        """Of all images."""
-        cells, signed, errors = (np.stack(part) for part in zip(*self._found, strict=True))
-        found = Scores(cells, signed, errors)
-        if self._settings.method == "deeplift" and found.errors.mean() > COMPLETENESS_BOUND:
-            assert self._last is not None
-            last = _attributed(self._split, *self._last, self._against, self._wanted)
-            return _with_suspects(found, last, self._split.layer)
-        return found
+    def scores(self, method: str, layer: str) -> Scores:
+        """Of all of them; where much is missed, with what may be why."""
+        cells, signed, missed, changes = map(np.stack, self._parts)
+        scores = Scores(cells, signed, missed, changes)
+        much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
+        return _with_suspects(scores, self._last, layer) if method == "deeplift" and much else scores
+
+
+def _asked(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
+    """What is attributed of one image, and against which baseline."""
+    if not (question.dense and settings.target == "confident"):
+        return question.baseline, question.of(logit)
+    inside = _confident(split, image, question.target)
+    return replace(question.baseline, tape=None), question.of(lambda one: logit_within(one, inside))
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
@@ -275,24 +315,17 @@ def score_cells(attribution: Tensor, relu: str) -> Tensor:
     return attribution.mean(0).relu() if relu == "after" else attribution.relu().mean(0)
 
 
-def _confident(split: Split, image: Tensor, target: int) -> Target:
-    """The class's mean logit, summed only where the clean image (C, S, T) is of that class."""
+def _confident(split: Split, image: Tensor, target: int) -> Tensor:
+    """Where the clean image (C, S, T) is of a class: (S, T), bool."""
     with torch.no_grad():
         output = split.whole(image[None].to(split.example))
     inside = class_map(output, target, split.link)[0]
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
-    return logit_within(target, inside)
+    return inside
 
 
 def _deeplift(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
-    found = _attributed(split, activations, images, baseline, target)
-    return found.values, found.error
-
-
-def _attributed(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
 ) -> deeplift.Attribution:
     def head(a: Tensor) -> Tensor:
@@ -307,7 +340,7 @@ def _attributed(
 
 def _gradient(
     split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> tuple[Tensor, Tensor]:
+) -> deeplift.Attribution:
     """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_()
@@ -318,9 +351,9 @@ def _gradient(
         reference = target(split.head(rows, images))
         values = gradient * (activations - rows)
         difference = (output - reference).double()
-        error = (values.double().sum((1, 2, 3)) - difference).abs()
-        return values, torch.where(error == 0, 0.0, error / difference.abs())
+        missed = (values.double().sum((1, 2, 3)) - difference).abs()
+    return deeplift.Attribution(values, output.detach(), difference, missed, ())
 
 
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
-"""Attribution methods by name; each is complete up to the error that it reports."""
+"""Attribution methods by name; each is complete up to what it says is missed."""

@@ -22,6 +22,16 @@ def rank_p(value: float, nulls: np.ndarray) -> float:
     return float(1 + (nulls >= value - TIE).sum()) / (len(nulls) + 1)
 
 
+def nonsense(concepts: np.ndarray, seed: int, count: int) -> np.ndarray:
+    """``count`` directions (count, c) as sparse and as large as the concepts (k, c), and none of them.
+
+    They are the concepts in turn, each with its channels in an order of its own.
+    """
+    generator = np.random.default_rng(seed)
+    turns = [concepts[i % len(concepts)] for i in range(count)]
+    return np.stack([vector[generator.permutation(len(vector))] for vector in turns])
+
+
 def random_directions(w: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
     """``count`` directions (count, c) of the length of ``w`` (c,), drawn evenly from the sphere."""
     drawn = generator.standard_normal((count, len(w)))

@@ -33,16 +33,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Model = Annotated[
     str,
-    typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, smp:ARCH:ENCODER or path/to/file.py:factory"),
+    typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, hf:NAME, smp:ARCH:ENCODER, file.py:factory"),
 ]
+Images = Annotated[list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")]
 Weights = Annotated[
     Path | None,
     typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
 ]
-Names = Annotated[Path | None, typer.Option(help="class names: one a line, or a JSON list")]
+Names = Annotated[Path | None, typer.Option(help="class names: one a line, a JSON list, or id2label")]
 Labels = Annotated[
     Path | None,
     typer.Option(help="JSON object from a folder's name to a class, where folders are not named so"),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", help="binary, multilabel, regression, embedding:FILE or file.py:function"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
@@ -151,7 +156,7 @@ class Opened:
 
 def _opened(
     model: Model,
-    images: Annotated[list[Path], typer.Option(help="folder of images; may be given again")],
+    images: Images,
     store: Annotated[Path, typer.Option(help="folder for results; the next call is fast")],
     weights: Weights = None,
     class_names: Names = None,
@@ -165,12 +170,14 @@ def _opened(
     precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "auto",
     device: Device = "auto",
     labels: Labels = None,
+    task: TaskOption = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Opened:
     """Load the model; a study of it is opened layer by layer."""
     from whyclass.models import loading
     from whyclass.models.class_labels import read_meaning
+    from whyclass.models.task_options import named_task
     from whyclass.store import Store
     from whyclass.study.layer_choice import choose_layer
     from whyclass.study.study import Study
@@ -190,22 +197,20 @@ def _opened(
         std=_numbers(std, "std"),
     )
 
+    loaded = loaded if task is None else replace(loaded, reading=named_task(task))
     meaning = read_meaning(labels) if labels else None
+    shared: dict[str, Any] = {"device": _placed(device), "progress": progress}
 
     def study(layer: str, **changes: Any) -> Study:
         changed = replace(settings, **changes)
-        given: dict[str, Any] = {"labels": meaning, "progress": progress}
-        found = Study(loaded, layer, images, store, changed, device=_placed(device), **given)
+        found = Study(loaded, layer, images, store, changed, labels=meaning, **shared)
         if found.choice is not None:
-            progress.note(
-                f"how the layer was chosen: {found.choice.save(choice_page(found.store, found.choice))}"
-            )
+            page = found.choice.save(choice_page(found.store, found.choice))
+            progress.note(f"how the layer was chosen: {page}")
         return found
 
     def choose(**asked: Any) -> tuple[LayerChoice, Path]:
-        found = choose_layer(
-            loaded, images, store, settings, device=_placed(device), progress=progress, **asked
-        )
+        found = choose_layer(loaded, images, store, settings, **shared, **asked)
         return found, found.save(choice_page(Store(store), found))
 
     return Opened(study, choose, progress, as_json)

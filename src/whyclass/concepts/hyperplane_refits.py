@@ -25,6 +25,7 @@ from torch import Tensor
 
 from whyclass.concepts.hyperplane_training import Fitting, hold_out, start
 from whyclass.concepts.hyperplanes import Cells
+from whyclass.concepts.planes import PLANES, Row, Side, descended, problem
 from whyclass.settings import seed_of
 
 
@@ -69,10 +70,11 @@ class Known:
     Attributes
     ----------
     start
-        Cosine of the normal to the start that it was fitted from.
+        Cosine of the normal to the random start that it was fitted from; None of a way that begins from zero.
     starts, bootstraps
         Cosines of the normal to those of other starts, and of resampled images of each class, each from
-        another start too: from its own a fit that hardly leaves it would seem sure.
+        another start too: from its own a fit that hardly leaves it would seem sure. Of a way that begins from
+        zero there are no other starts.
     balanced, permuted
         Balanced accuracy on images not seen, and the same after permuting which image is of which class;
         None where nothing could be held out.
@@ -80,7 +82,7 @@ class Known:
         The plane fitted without the images held out: ``w`` (c,) and ``b``; None likewise.
     """
 
-    start: float
+    start: float | None
     starts: np.ndarray
     bootstraps: np.ndarray
     balanced: float | None
@@ -106,28 +108,40 @@ def descend(fits: Fits, fitting: Fitting) -> tuple[Tensor, Tensor]:
     return torch.addmm(fits.w, V, X), b
 
 
+def solved(fits: Fits, fitting: Fitting) -> tuple[Tensor, Tensor]:
+    """All fits as the row of ``fitting.plane`` makes planes; a penalty's strength must be told."""
+    row, every = PLANES[fitting.plane], torch.arange(len(fits.b), device=fits.X.device)
+    if row.solve is descended:
+        return descend(fits, fitting)
+    strength = None if fitting.strength is None else torch.full_like(fits.b, fitting.strength)
+    side = Side(fits.X, every, every, fits.y, fits.share)
+    with problem([side], len(every), fitting.lr, fitting.epochs, strength) as asked:
+        found = row.solve(asked, fits.w.clone(), fits.b.clone())
+    return found.W, found.b
+
+
 def known(
     cells: tuple[Cells, Cells],
     pair: tuple[int, int],
     w: np.ndarray,
     counts: Counts,
     fitting: Fitting,
-    fit: Fit = descend,
+    fit: Fit = solved,
 ) -> Known:
     """What refits say of the normal ``w`` (c,) of a pair (A, B), whose cells are given in the same order."""
     if pair[0] > pair[1]:  # one plane for both directions, to the last bit
         found = known((cells[1], cells[0]), (pair[1], pair[0]), -w, counts, fitting, fit)
         unseen = None if found.unseen is None else (-found.unseen[0], -found.unseen[1])
         return Known(found.start, found.starts, found.bootstraps, found.balanced, found.permuted, unseen)
-    both = _Both.of(cells, pair, fitting)
-    plans = _plans(both, pair, counts, fitting.seed)
+    row, both = PLANES[fitting.plane], _Both.of(cells, pair, fitting)
+    plans = _plans(both, pair, counts, fitting.seed, row)
     W, b = _fitted(both, plans, fitting, fit)
     kind = np.array([plan[0] for plan in plans])
     measured = np.flatnonzero((kind == "unseen") | (kind == "permuted"))  # the former is the first
     accurate = [_balanced(both, W[row], float(b[row]), plans[row][1]) for row in measured]
     own, _ = start(fitting.seed, pair[0], pair[1], len(w))
     return Known(
-        start=float(_cosines(own[None], w)[0]),
+        start=float(_cosines(own[None], w)[0]) if row.random else None,
         starts=_cosines(W[kind == "starts"], w),
         bootstraps=_cosines(W[kind == "bootstraps"], w),
         balanced=accurate[0] if accurate else None,
@@ -179,38 +193,52 @@ class _Both:
         )
 
 
-def _plans(both: _Both, pair: tuple[int, int], counts: Counts, seed: int) -> list[_Plan]:
+def _plans(
+    both: _Both, pair: tuple[int, int], counts: Counts, seed: int, row: Row = PLANES["paper"]
+) -> list[_Plan]:
     """What is fitted: labels, shares and start of each fit."""
     c, label = both.vectors.shape[1], both.first[both.image]
-    own = np.append(*start(seed, pair[0], pair[1], c))
+
+    def begun(seed: int) -> np.ndarray:
+        return np.append(*start(seed, pair[0], pair[1], c)) if row.random else np.zeros(c + 1, np.float32)
+
     every, plans = np.ones(len(both.first)), []
-    for k in range(counts.starts):
-        other = start(seed_of("start", seed, str(k)), pair[0], pair[1], c)
-        plans.append(("starts", label, _share(both, every), np.append(*other)))
+    for k in range(counts.starts if row.random else 0):
+        share = _share(both, every, both.first, row.equal)
+        plans.append(("starts", label, share, begun(seed_of("start", seed, str(k)))))
     generator = np.random.default_rng(seed_of("bootstrap of images", seed, f"{pair[0]} {pair[1]}"))
     for k in range(counts.bootstraps):
         drawn = np.zeros(len(both.first))
         for value in (1, 0):
             mine = np.flatnonzero(both.first == value)
             drawn += np.bincount(generator.choice(mine, len(mine)), minlength=len(drawn))
-        other = start(seed_of("start", seed, f"bootstrap {k}"), pair[0], pair[1], c)
-        plans.append(("bootstraps", label, _share(both, drawn), np.append(*other)))
+        share = _share(both, drawn, both.first, row.equal)
+        plans.append(("bootstraps", label, share, begun(seed_of("start", seed, f"bootstrap {k}"))))
     if not both.held.any():
         return plans
-    kept = _share(both, ~both.held)
-    plans.append(("unseen", label, kept, own))
+    kept = ~both.held
+    plans.append(("unseen", label, _share(both, kept, both.first, row.equal), begun(seed)))
     generator = np.random.default_rng(seed_of("permutation", seed, f"{pair[0]} {pair[1]}"))
     for _ in range(counts.permutations):
         mixed = both.first.copy()
         for part in (both.held, ~both.held):  # so that both classes keep their numbers of images in both
             mixed[part] = generator.permutation(mixed[part])
-        plans.append(("permuted", mixed[both.image], kept, own))
+        plans.append(("permuted", mixed[both.image], _share(both, kept, mixed, row.equal), begun(seed)))
     return plans
 
 
-def _share(both: _Both, weight: np.ndarray) -> np.ndarray:
-    """Parts (m,) of the loss, of images that weigh so much (images,)."""
+def _share(both: _Both, weight: np.ndarray, first: np.ndarray, equal: bool) -> np.ndarray:
+    """Parts (m,) of the loss, of images that weigh so much and are labelled so (images,).
+
+    ``equal`` gives both labels one half, and cells of one image its weight together.
+    """
     own = weight[both.image].astype(np.float32)
+    if equal:
+        own = own / np.bincount(both.image)[both.image]
+        ones = first[both.image] > 0
+        own[ones] /= 2 * own[ones].sum()
+        own[~ones] /= 2 * own[~ones].sum()
+        return own.astype(np.float32)
     return np.asarray(own / own.sum())
 
 

@@ -21,16 +21,15 @@ pair: with 1,000 cells more than the hundred epochs together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.concepts.hyperplanes import Accuracy, Cells, Hyperplanes
+from whyclass.concepts.hyperplanes import Accuracy, Cells, Hyperplanes, apart
+from whyclass.concepts.planes import FOLDS, PLANES, Row, Side, Solved, problem
 from whyclass.errors import AttributionError, ClassError, SettingsError
 
 PADDING = 16
@@ -44,7 +43,7 @@ class Fitting:
     Attributes
     ----------
     seed
-        Decides starts and held-out images.
+        Decides starts, held-out images and folds.
     epochs, lr
         Rounds of gradient descent, and their learning rate.
     held_out
@@ -52,7 +51,11 @@ class Fitting:
     budget_bytes
         Memory to work in, beside the cells and the result: pairs that need more are fitted in turns.
     device
-        Where the descent runs.
+        Where the fit runs.
+    plane
+        A row of `planes.PLANES`.
+    strength
+        Of a penalty, as a part of the cells' variance; None where each pair's is chosen.
     """
 
     seed: int = 0
@@ -61,12 +64,16 @@ class Fitting:
     held_out: float = 0.2
     budget_bytes: int = 2 << 30
     device: str | torch.device = "cpu"
+    plane: str = "paper"
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are out of range."""
         for name, value, least in (("seed", self.seed, 0), ("epochs", self.epochs, 1)):
             if not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name} is {value!r}; needed is an int of at least {least}")
+        if self.plane not in PLANES:
+            raise SettingsError(f"plane is {self.plane!r}; choose one of {', '.join(PLANES)}")
         if not 0 < self.lr < float("inf"):
             raise SettingsError(f"lr is {self.lr!r}; needed is a finite number above 0")
         if not 0 <= self.held_out < 1:
@@ -80,11 +87,11 @@ DEFAULT = Fitting()
 def hyperplanes(
     cells: Mapping[int, Cells], pairs: Sequence[tuple[int, int]], fitting: Fitting = DEFAULT
 ) -> Hyperplanes:
-    """Fit a hyperplane between the cells of A and B for every pair (A, B) (paper, 5.1.1).
+    """Lay a hyperplane between the cells of A and B for every pair (A, B), as ``fitting.plane`` says.
 
-    One linear layer with bias and sigmoid, mean binary cross entropy with A as 1, all cells at once,
-    plain gradient descent from PyTorch's default start. A pair's start depends on the seed and its two
-    classes alone, and a class's held-out images on the seed and the class alone; so what is
+    The paper's (5.1.1): one linear layer with bias and sigmoid, mean binary cross entropy with A as 1, all
+    cells at once, plain gradient descent from PyTorch's default start. A pair's start depends on the seed and
+    its two classes alone, and a class's held-out images on the seed and the class alone; so what is
     fitted together changes a result only by the rounding of float32 sums. B against A is A against B
     with the sign changed, exactly, and costs nothing more.
 
@@ -110,23 +117,35 @@ def hyperplanes(
     c = _channels(classes)
     ordered, mirrored = np.sort(asked, 1), asked[:, 0] > asked[:, 1]
     sign = np.where(mirrored, -1, 1).astype(np.float32)
-    weights, biases = np.empty((len(asked), c), np.float32), np.empty(len(asked), np.float32)
+    normals, biases = np.empty((len(asked), c), np.float32), np.empty(len(asked), np.float32)
+    strengths, distances = np.full(len(asked), np.nan), np.empty(len(asked))
     hits = np.empty((2, len(asked), 2))  # of the cells fitted to, and of those held out
-    for rows in _turns(ordered, classes, c, fitting.budget_bytes):
+    for rows in _turns(ordered, classes, c, fitting):
         fitted, row = np.unique(ordered[rows], axis=0, return_inverse=True)
         row = row.reshape(-1)  # numpy 2.0 gives it two dimensions
         X = {k: _load(cells[k], classes[k], fitting.device) for k in np.unique(fitted).tolist()}
-        W, b, found = _fit(fitted, X, X, fitting)
-        weights[rows] = sign[rows, None] * W[row]
-        del W  # its place is needed for the second fit
-        biases[rows], hits[0, rows] = sign[rows] * b[row], found[row]
+        found, right = _fit(fitted, X, X, fitting)
+        normals[rows] = sign[rows, None] * found.W.cpu().numpy()[row]
+        biases[rows], hits[0, rows] = sign[rows] * found.b.cpu().numpy()[row], right[row]
+        _check_finite(normals[rows], biases[rows], fitting)
+        middle = {k: own.X.mean(0).cpu().numpy() for k, own in X.items()}
+        for one in rows.tolist():
+            a, b = ordered[one].tolist()
+            distances[one] = apart(normals[one], middle[a] - middle[b])
+        if found.strength is not None:
+            strengths[rows] = found.strength.cpu().numpy()[row]
+        del found  # its place is needed for the second fit
         hits[1, rows] = _fit_part(fitted, X, classes, fitting)[row]
-    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
-        raise SettingsError(f"the descent with lr {fitting.lr} does not stay finite; choose a smaller one")
     hits[:, mirrored] = hits[:, mirrored, ::-1]
     training = _accuracy(asked, hits[0], {k: (own.cells, own.images) for k, own in classes.items()})
     held = _accuracy(asked, hits[1], {k: (own.cells - own.kept, own.held) for k, own in classes.items()})
-    return Hyperplanes(asked, weights, biases, training, held)
+    chosen = None if np.isnan(strengths).all() else strengths
+    return Hyperplanes(asked, normals, biases, training, held, distances, chosen)
+
+
+def _check_finite(normals: np.ndarray, biases: np.ndarray, fitting: Fitting) -> None:
+    if not (np.isfinite(normals).all() and np.isfinite(biases).all()):
+        raise SettingsError(f"the descent with lr {fitting.lr} does not stay finite; choose a smaller one")
 
 
 def start_seed(seed: int, a: int, b: int) -> int:
@@ -152,9 +171,13 @@ def hold_out(images: np.ndarray, k: int, seed: int, share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Class:
-    """A class before its cells are loaded: the order to load them in, ``kept`` rows of training first."""
+    """A class before its cells are loaded: the order to load them in, ``kept`` rows of training first.
+
+    ``lot`` (m,) is drawn for the image of each cell.
+    """
 
     order: np.ndarray
+    lot: np.ndarray
     kept: int
     channels: int
     images: int
@@ -163,22 +186,6 @@ class _Class:
     @property
     def cells(self) -> int:
         return len(self.order)
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One class and the ``k`` pairs that it is in.
-
-    ``rows`` (k,) are theirs in ``W``, and ``slots`` (k,) among the gradients' parts, first all A's and
-    then all B's; ``y`` (k, 1) is 1 where the class is A and 0 where it is B; ``share`` (k, 1) is
-    ``1 / (m_A + m_B)``.
-    """
-
-    X: Tensor
-    rows: Tensor
-    slots: Tensor
-    y: Tensor
-    share: Tensor
 
 
 def _check_pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -207,7 +214,9 @@ def _survey(k: int, cells: Mapping[int, Cells], fitting: Fitting) -> _Class:
     held = hold_out(images, k, fitting.seed, fitting.held_out)
     out = np.isin(own.image, held)
     order = np.argsort(out, kind="stable")
-    return _Class(order, int((~out).sum()), own.vectors.shape[1], len(images), len(held))
+    lot = np.random.default_rng((fitting.seed, k, FOLDS)).permutation(len(images))
+    lot = lot[np.searchsorted(images, own.image)]
+    return _Class(order, lot, int((~out).sum()), own.vectors.shape[1], len(images), len(held))
 
 
 def _channels(classes: Mapping[int, _Class]) -> int:
@@ -218,12 +227,15 @@ def _channels(classes: Mapping[int, _Class]) -> int:
     return next(iter(found))
 
 
-def _turns(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, budget: int) -> Iterator[np.ndarray]:
+def _turns(
+    pairs: np.ndarray, classes: Mapping[int, _Class], c: int, fitting: Fitting
+) -> Iterator[np.ndarray]:
     """Rows of ``pairs`` (P, 2) to fit together: halved by class until each part fits the budget."""
+    budget = fitting.budget_bytes
     waiting = [np.arange(len(pairs))]
     while waiting:
         rows = waiting.pop()
-        need = _bytes(pairs[rows], classes, c)
+        need = _bytes(pairs[rows], classes, c, PLANES[fitting.plane])
         if need <= budget:
             yield rows
             continue
@@ -239,105 +251,109 @@ def _turns(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, budget: int
         waiting += [rows[~lower], rows[lower]]
 
 
-def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int) -> int:
-    """Memory to fit pairs together: cells, ``W``, both parts of its gradient, a step of each thread."""
+def _bytes(pairs: np.ndarray, classes: Mapping[int, _Class], c: int, row: Row) -> int:
+    """Memory to fit pairs together: cells, ``W``, what the way needs besides, a step of each thread."""
     found, partners = np.unique(pairs, return_counts=True)
     sizes = [classes[k].cells for k in found.tolist()]
     step = 2 * int(partners.max()) * (c + max(sizes)) * torch.get_num_threads()
-    return 4 * (sum(sizes) * (c + PADDING) + 3 * len(pairs) * c + step)
+    return 4 * (sum(sizes) * (c + PADDING) + (1 + row.rows) * len(pairs) * c + step)
 
 
-def _load(cells: Cells, own: _Class, device: str | torch.device) -> Tensor:
+@dataclass(frozen=True)
+class _Loaded:
+    """Cells ``X`` (m, c) of a class, the image of each, and that image's lot (m,), which decides its fold."""
+
+    X: Tensor
+    image: np.ndarray
+    lot: np.ndarray
+
+    def part(self, rows: slice) -> _Loaded:
+        """Some of the cells."""
+        return _Loaded(self.X[rows], self.image[rows], self.lot[rows])
+
+
+def _load(cells: Cells, own: _Class, device: str | torch.device) -> _Loaded:
     X = torch.empty(own.cells, own.channels + PADDING)[:, : own.channels]
     X.copy_(torch.from_numpy(np.asarray(cells.vectors, np.float32)[own.order]))
     if not torch.stack(X.aminmax()).isfinite().all():
         raise AttributionError("an activation is not finite; does the model hold NaN?")
-    return X.to(device)
+    return _Loaded(X.to(device), cells.image[own.order], own.lot[own.order])
 
 
 def _fit(
-    pairs: np.ndarray, train: Mapping[int, Tensor], test: Mapping[int, Tensor], fitting: Fitting
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``W`` (Q, c) and ``b`` (Q,) fitted to ``train``, and how many cells of ``test`` are right (Q, 2)."""
-    W, b = _descend(_sides(pairs, train), *_starts(pairs, train, fitting.seed), fitting)
+    pairs: np.ndarray, train: Mapping[int, _Loaded], test: Mapping[int, _Loaded], fitting: Fitting
+) -> tuple[Solved, np.ndarray]:
+    """Planes of ``Q`` pairs fitted to ``train``, and how many cells of ``test`` are right (Q, 2)."""
+    row = PLANES[fitting.plane]
+    starts = _starts(pairs, train, fitting.seed if row.random else None)
+    strength = None if fitting.strength is None else torch.full_like(starts[1], fitting.strength)
+    with problem(_sides(pairs, train, row.equal), len(pairs), fitting.lr, fitting.epochs, strength) as asked:
+        found = row.solve(asked, *starts)
     hits = np.empty((len(pairs), 2))
-    for side in _sides(pairs, test):
-        z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
+    for side in _sides(pairs, test, row.equal):
+        z = torch.addmm(found.b[side.rows, None], found.W[side.rows], side.X.T)
         right = torch.where(side.y > 0, z > 0, z < 0).sum(1)
         hits[side.rows.cpu(), (side.y[:, 0] == 0).long().cpu()] = right.cpu()
-    return W.cpu().numpy(), b.cpu().numpy(), hits
+    return found, hits
 
 
 def _fit_part(
-    pairs: np.ndarray, X: Mapping[int, Tensor], classes: Mapping[int, _Class], fitting: Fitting
+    pairs: np.ndarray, X: Mapping[int, _Loaded], classes: Mapping[int, _Class], fitting: Fitting
 ) -> np.ndarray:
     """Cells of held-out images that a fit to the other images gets right (Q, 2); NaN for a lone image."""
     hits = np.full((len(pairs), 2), np.nan)
     able = [row for row, (a, b) in enumerate(pairs.tolist()) if classes[a].held and classes[b].held]
     if able:
-        train = {k: own[: classes[k].kept] for k, own in X.items()}
-        test = {k: own[classes[k].kept :] for k, own in X.items()}
-        hits[able] = _fit(pairs[able], train, test, fitting)[2]
+        train = {k: own.part(slice(classes[k].kept)) for k, own in X.items()}
+        test = {k: own.part(slice(classes[k].kept, None)) for k, own in X.items()}
+        hits[able] = _fit(pairs[able], train, test, fitting)[1]
     return hits
 
 
-def _starts(pairs: np.ndarray, X: Mapping[int, Tensor], seed: int) -> tuple[Tensor, Tensor]:
-    """``nn.Linear(c, 1)`` as PyTorch begins it, for each pair; drawn on the CPU whatever the device."""
-    like = X[int(pairs[0, 0])]
+def _starts(pairs: np.ndarray, X: Mapping[int, _Loaded], seed: int | None) -> tuple[Tensor, Tensor]:
+    """``nn.Linear(c, 1)`` as PyTorch begins it, for each pair, drawn on the CPU; without a seed zero."""
+    like = X[int(pairs[0, 0])].X
+    if seed is None:
+        return like.new_zeros(len(pairs), like.shape[1]), like.new_zeros(len(pairs))
     begun = [start(seed, a, b, like.shape[1]) for a, b in pairs.tolist()]
     W, b = (torch.from_numpy(np.stack(part)) for part in zip(*begun, strict=True))
     return W.to(like), b.to(like)
 
 
-def _sides(pairs: np.ndarray, X: Mapping[int, Tensor]) -> list[_Side]:
+def _sides(pairs: np.ndarray, X: Mapping[int, _Loaded], equal: bool) -> list[Side]:
     """The pairs (Q, 2), A and B, seen from each class in turn."""
-    total = np.array([len(X[a]) + len(X[b]) for a, b in pairs.tolist()], np.float32)
+    total = np.array([len(X[a].X) + len(X[b].X) for a, b in pairs.tolist()], np.float32)
     sides = []
     for k in np.unique(pairs).tolist():
         rows, column = np.nonzero(pairs == k)
+        own = X[k]
         parts = (
             rows,
             column * len(pairs) + rows,
             (column == 0).astype(np.float32)[:, None],
-            1 / total[rows, None],
+            weights(own.image)[None] / 2 if equal else 1 / total[rows, None],
+            folds(own.image, own.lot),
         )
-        sides.append(_Side(X[k], *(torch.from_numpy(part).to(X[k].device) for part in parts)))
+        sides.append(Side(own.X, *(torch.from_numpy(part).to(own.X.device) for part in parts)))
     return sides
 
 
-def _descend(sides: Sequence[_Side], W: Tensor, b: Tensor, fitting: Fitting) -> tuple[Tensor, Tensor]:
-    """Gradient descent on all pairs in lock-step, in place."""
-    G, g = W.new_empty(2 * len(W), W.shape[1]), b.new_empty(2 * len(b))
-
-    def part(side: _Side) -> None:
-        z = torch.addmm(b[side.rows, None], W[side.rows], side.X.T)
-        R = torch.addcmul(-side.y * side.share, z.sigmoid_(), side.share)
-        G.index_copy_(0, side.slots, R @ side.X)
-        g.index_copy_(0, side.slots, R.sum(1))
-
-    with _workers(sides) as each:
-        for _ in range(fitting.epochs):
-            each(part)
-            for values, (of_a, of_b) in ((W, G.chunk(2)), (b, g.chunk(2))):
-                values.sub_(of_a, alpha=fitting.lr).sub_(of_b, alpha=fitting.lr)
-    return W, b
+def weights(image: np.ndarray) -> np.ndarray:
+    """Of cells, by the image (m,) that each is of: every image weighs the same, and all together 1."""
+    _, own, count = np.unique(image, return_inverse=True, return_counts=True)
+    return np.asarray((1 / count[own.reshape(-1)] / len(count)).astype(np.float32))
 
 
-@contextmanager
-def _workers(sides: Sequence[_Side]) -> Iterator[Callable[[Callable[[_Side], None]], object]]:
-    """Calls a function for every side. On the CPU each thread has a class of its own.
+def folds(image: np.ndarray, lot: np.ndarray) -> np.ndarray:
+    """Which fold each cell is in, by its image (m,): images in the order of their ``lot`` (m,), dealt out.
 
-    The products of one class are too small for several threads, which would wait for each other.
+    A lone image is in none.
     """
-    threads = torch.get_num_threads()
-    if sides[0].X.device.type != "cpu" or not 1 < threads <= len(sides):
-        yield lambda part: list(map(part, sides))
-        return
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield lambda part: list(pool.map(part, sides))
-    finally:
-        torch.set_num_threads(threads)  # new threads take the last number set by any
+    images, first, own = np.unique(image, return_index=True, return_inverse=True)
+    if len(images) < 2:
+        return np.full(len(image), -1)
+    rank = np.argsort(np.argsort(lot[first], kind="stable"), kind="stable")
+    return np.asarray(rank[own.reshape(-1)] % FOLDS)
 
 
 def _accuracy(asked: np.ndarray, hits: np.ndarray, counts: Mapping[int, tuple[int, int]]) -> Accuracy:

@@ -72,6 +72,11 @@ class Hyperplanes:
     held_out
         Accuracy of a second fit, to part of the images of each class, on the cells of the others. Not
         measured for a class with fewer than two images.
+    strengths
+        Of the penalty that each was fitted with, shape (P,), as a part of the cells' variance; None of
+        hyperplanes without one.
+    apart
+        Distance between the mean cells of A and B along each unit normal, shape (P,).
     """
 
     pairs: np.ndarray = field(repr=False)
@@ -79,6 +84,8 @@ class Hyperplanes:
     biases: np.ndarray = field(repr=False)
     training: Accuracy = field(repr=False)
     held_out: Accuracy = field(repr=False)
+    apart: np.ndarray = field(repr=False)
+    strengths: np.ndarray | None = field(repr=False, default=None)
 
 
 def select_cells(activations: np.ndarray, scores: np.ndarray, cut: float = CUT) -> Cells:
@@ -141,6 +148,19 @@ def between(planes: Hyperplanes, a: int, b: int) -> tuple[np.ndarray, float]:
         if len(rows):
             return sign * planes.weights[rows[0]], sign * float(planes.biases[rows[0]])
     raise ClassError(f"there is no hyperplane between classes {a} and {b}; fit one first")
+
+
+LEAST_APART = 0.01
+"""Of the whole distance between two mean cells: along a normal it counts as no less, so that steps have a
+length."""
+
+
+def apart(w: np.ndarray, between: np.ndarray) -> float:
+    """Distance of two mean cells along ``w`` (c,), from the difference ``between`` (c,) of both."""
+    w, between = w.astype(np.float64), between.astype(np.float64)
+    whole, length = float(np.linalg.norm(between)), float(np.linalg.norm(w))
+    along = abs(float(w @ between)) / length if length else 0.0
+    return max(along, LEAST_APART * whole) or 1.0
 
 
 def signed_distance(activations: np.ndarray, w: np.ndarray, b: float) -> np.ndarray:

@@ -79,12 +79,14 @@ def factorise(
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
 
 
-def side_by_side(make: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
+def side_by_side(
+    make: Callable[[Item], Made], items: Iterable[Item], threads: int | None = None
+) -> list[Made]:
     """What is made of each item, such as a factorisation on one thread; as many at a time as processors."""
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         # each factorisation changes the filters and puts them back, in any order: this one stays
         warnings.simplefilter("ignore", ConvergenceWarning)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             return list(pool.map(make, items))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,20 +105,52 @@ def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
     )
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names by index from a text file, one a line, or a JSON list of strings."""
-    import json
+def names_of(given: Any) -> tuple[str, ...]:
+    """Class names by index of a file's path, the names in order, or a mapping such as ``id2label``.
 
+    Raises
+    ------
+    ClassError
+        If a mapping leaves an index out.
+    """
+    if isinstance(given, (str, Path)):
+        return read_class_names(Path(given))
+    return _by_index(given) if isinstance(given, Mapping) else tuple(given)
+
+
+def _by_index(given: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Names by index, of a mapping from index to name or, as ``label2id``, from name to index."""
+    if given and all(isinstance(value, int) for value in given.values()):
+        given = {value: key for key, value in given.items()}
+    try:
+        by = {int(key): str(name) for key, name in given.items()}
+    except (TypeError, ValueError) as error:
+        raise ClassError("class names came as a mapping; needed is one from index to name") from error
+    if sorted(by) != list(range(len(given))):
+        missing = next((k for k in range(len(given)) if k not in by), len(given))
+        raise ClassError(f"class names by index lack {missing}; needed is a name for each index from 0 on")
+    return tuple(by[k] for k in range(len(by)))
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Class names by index from a text file, one a line, or a JSON list of strings or ``id2label``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        names = _named_in(json.loads(text), path) if path.suffix == ".json" else text.splitlines()
     except (OSError, ValueError) as error:
         raise ClassError(f"cannot read class names from {path}: {error}") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ClassError(f"{path} must hold a JSON list of strings, one for each class")
     names = [name.strip() for name in names]
     while names and not names[-1]:
         names.pop()
     if not names:
         raise ClassError(f"{path} holds no class name; needed is one a line")
     return tuple(names)
+
+
+def _named_in(held: Any, path: Path) -> list[str]:
+    """Names in what a JSON file holds; a configuration of transformers has them beside much else."""
+    if isinstance(held, dict):
+        return list(_by_index(held.get("id2label", held)))
+    if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
+        raise ClassError(f"{path} must hold a JSON list of strings, one for each class, or id2label")
+    return held

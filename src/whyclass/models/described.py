@@ -13,6 +13,7 @@ from torch import nn
 from whyclass.errors import ClassError, ModelError
 from whyclass.models.forward import run
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
+from whyclass.models.readings import Reading
 from whyclass.models.refusals import check_kind
 
 
@@ -32,6 +33,8 @@ class Loaded:
         By class index; empty where unknown.
     notes
         What was chosen for the user when it was loaded, in sentences.
+    reading
+        How its output is read.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Loaded:
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = field(repr=False, default=())
     notes: tuple[str, ...] = field(repr=False, default=())
+    reading: Reading = field(repr=False, default=Reading())
 
 
 def described(name: str, model: nn.Module, notes: tuple[str, ...] = ()) -> Loaded:
@@ -84,6 +88,33 @@ def suited(model: nn.Module, preprocessing: Preprocessing) -> Preprocessing:
         return preprocessing
     grey = replace(preprocessing, mean=(0.5,) * (first or 1), std=(0.5,) * (first or 1))
     return grey if first or _takes(model, grey) else preprocessing
+
+
+def sized(loaded: Loaded) -> Loaded:
+    """With a note where the images have another size than the model says it was made for."""
+    made, crop = _made_for(loaded.model), loaded.preprocessing.crop
+    if made is None or made == crop:
+        return loaded
+    told = f"it was made for images of {_sides(made)} pixels and is given {_sides(crop)}"
+    return replace(loaded, notes=tuple(dict.fromkeys((*loaded.notes, told))))
+
+
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _made_for(model: nn.Module) -> tuple[int, int] | None:
+    """(height, width) of the images that a model says it takes, by the names that libraries use."""
+    config = getattr(model, "pretrained_cfg", None)
+    if isinstance(config, Mapping):
+        own = config.get("input_size")
+        size = own[1:] if isinstance(own, (tuple, list)) and len(own) == 3 else None
+    else:
+        size = getattr(model, "image_size", getattr(getattr(model, "config", None), "image_size", None))
+    size = (size, size) if isinstance(size, int) else size
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+        return None
+    return size[0], size[1]
 
 
 def check_channels(loaded: Loaded) -> None:

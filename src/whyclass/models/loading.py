@@ -32,7 +32,8 @@ def load(
     ----------
     name
         ``torchvision:NAME``, ``torchvision:NAME:WEIGHTS`` (downloads them, as torchvision does),
-        ``timm:NAME`` (the extra ``timm``), ``smp:ARCHITECTURE:ENCODER`` (the extra ``smp``), or
+        ``timm:NAME`` (the extra ``timm``), ``smp:ARCHITECTURE:ENCODER`` (the extra ``smp``), ``hf:NAME`` or
+        ``hf:path/to/folder`` (an image classifier of transformers, the extra ``transformers``), or
         ``path/to/file.py:factory``, where ``factory()`` returns the module.
     weights
         A safetensors or ``weights_only`` checkpoint; ``FILE:KEY`` for one of several in it, such as

@@ -50,14 +50,24 @@ def link_of(model: nn.Module, example: Tensor) -> str:
             output: Any = run(model, images)
         except ModelError:  # it is told elsewhere what such a model lacks
             return ""
-    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
+    if not isinstance(output, Tensor) or output.dim() not in (1, 2, 4):
         return ""
-    rows = output[output.flatten(1).isfinite().all(1)].float()
-    if len(rows) < 2 or rows.min() < 0 or rows.max() > 1 + ROUNDED:
+    whole = output.reshape(len(output), -1, *output.shape[2:])
+    rows = whole[whole.flatten(1).isfinite().all(1)].float()
+    if not _within(rows):
         return ""
-    if bool(((rows.sum(1) - 1).abs() < ROUNDED).all()):
+    if _sums_to_one(rows):
         return "softmax"
     return "sigmoid" if sigmoids.gave(output) or _saturated(rows) else ""
+
+
+def _within(rows: Tensor) -> bool:
+    """Whether there are some, all of which may be probabilities."""
+    return len(rows) > 1 and bool(rows.min() >= 0) and bool(rows.max() <= 1 + ROUNDED)
+
+
+def _sums_to_one(rows: Tensor) -> bool:
+    return rows.shape[1] > 1 and bool(((rows.sum(1) - 1).abs() < ROUNDED).all())
 
 
 def _saturated(rows: Tensor) -> bool:
@@ -82,4 +92,7 @@ class _Sigmoids(TorchFunctionMode):
 
     def gave(self, output: Tensor) -> bool:
         """Whether the output is what the last sigmoid gave."""
-        return self.last is not None and self.last.shape == output.shape and torch.equal(self.last, output)
+        last = self.last
+        if last is None or last.numel() != output.numel() or len(last) != len(output):
+            return False
+        return torch.equal(last.reshape(output.shape), output)  # of one logit the second axis may be gone

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from whyclass.models import dicom
+
 LARGEST = 1_000_000_000
 """Pixels above which a file is reported and skipped, whatever they would cost."""
 
@@ -59,6 +61,9 @@ TURNS = {
 """What makes a picture upright, by EXIF's orientation tag."""
 
 ORIENTATION = 0x0112
+
+WINDOW = "whyclass window"
+"""Under which a picture's information says by what values a DICOM file is shown."""
 
 REFUSED = frozenset({"EPS"})
 """Formats that are not opened whatever a file is called: decoding these starts another program."""
@@ -204,6 +209,10 @@ def opened(file: BufferedReader, least: int = FINE) -> Image.Image:
         If it has more than ``LARGEST`` pixels.
     """
     quieten()
+    if dicom.is_dicom(file):
+        found, told = dicom.picture(file)
+        found.info[WINDOW] = told
+        return found
     with lifted:
         image = Image.open(file, formats=_formats())
     pixels = image.width * image.height

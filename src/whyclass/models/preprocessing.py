@@ -104,6 +104,11 @@ class Preprocessing:
         """
         return self._measured(image)[0]
 
+    def sample(self, given: Image.Image | np.ndarray) -> Sample:
+        """A picture or an array (H, W, C) as the model and the eye see it; raises as ``pixels`` does."""
+        pixels, peak = self._measured(given)
+        return replace(sample_of_pixels(pixels, self), peak=peak)
+
     def _measured(self, image: Image.Image | np.ndarray) -> tuple[np.ndarray, float | None]:
         """The pixels, and the picture's peak (`pictures.Upright`)."""
         planes, peak = _planes(image, self.channels)
@@ -150,13 +155,16 @@ class Sample:
 
     ``tensor`` is (C, S, T), normalised, and ``pixels`` what it was made of, uint8 (S, T, C); None where it
     came as a tensor, which the picture only shows and cannot make again. ``peak`` is the highest value as a
-    share of the range, where the picture holds more than 8 bits.
+    share of the range, where the picture holds more than 8 bits; ``window`` by which values a DICOM picture
+    is shown. ``made`` says that a transform of the user's made the tensor of a picture.
     """
 
     tensor: Tensor
     picture: Image.Image
     pixels: np.ndarray | None = None
     peak: float | None = None
+    window: str = ""
+    made: bool = False
 
 
 def shown(pixels: np.ndarray) -> Image.Image:
@@ -216,19 +224,17 @@ def sample_of(image: Any, preprocessing: Preprocessing) -> Sample:
         with pictures.open_regular(image) as file:
             return sample_of(file, preprocessing)
     with ExitStack() as hold:
-        pixels, peak = _pixels_within(image, preprocessing, hold)
-    return replace(sample_of_pixels(pixels, preprocessing), peak=peak)
+        return _sample_within(image, preprocessing, hold)
 
 
-def _pixels_within(
-    image: Any, preprocessing: Preprocessing, hold: ExitStack
-) -> tuple[np.ndarray, float | None]:
-    """Pixels and peak; a part of the budget is held until the caller, by then rid of the picture, ends it."""
+def _sample_within(image: Any, preprocessing: Preprocessing, hold: ExitStack) -> Sample:
+    """A part of the budget is held until the caller, by then rid of the picture, ends it."""
     if isinstance(image, BufferedReader):
         image = pictures.opened(image, max(pictures.FINE, 2 * (preprocessing.resize or 1)))
     given = _picture_or_array(image)
     hold.enter_context(_part(given, preprocessing.resized))
-    return preprocessing._measured(given)
+    window = str(given.info.get(pictures.WINDOW, "")) if isinstance(given, Image.Image) else ""
+    return replace(preprocessing.sample(given), window=window)
 
 
 def _part(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from whyclass.errors import ModelError
-from whyclass.models.forward import HALF, run, widen
+from whyclass.models.forward import HALF, widen
 
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 """Packages of layers that compute in integers, and so have no gradient."""
@@ -53,6 +55,44 @@ def check_kind(model: nn.Module) -> None:
         raise ModelError("the model is on the device meta and holds no values; load its weights first")
 
 
+def check_no_detector(model: nn.Module, output: Any) -> None:
+    """Refuse a model that gives boxes, by its kind or by its ``output``.
+
+    Raises
+    ------
+    ModelError
+        If it does.
+    """
+    first = output[0] if isinstance(output, (list, tuple)) and output else output
+    held = (
+        set(first)
+        if isinstance(first, Mapping)
+        else set(vars(first))
+        if hasattr(first, "__dict__")
+        else set()
+    )
+    kinds = {(type(one).__module__, type(one).__name__) for one in model.modules()}
+    named = any(DETECTOR.search(f"{home}.{name}") for home, name in kinds)
+    if named or held & BOXES:
+        raise ModelError(DETECTION.format(name=type(model).__name__))
+
+
+DETECTOR = re.compile(
+    r"^torchvision\.models\.detection\.|^transformers\..*ForObjectDetection$|^ultralytics\..*DetectionModel$"
+)
+"""Modules that a detector is made of, by package and class."""
+
+BOXES = {"boxes", "pred_boxes", "bbox_regression"}
+"""Under which names detectors give boxes."""
+
+DETECTION = (
+    "{name} detects objects, and detection cannot be explained yet: as task give a function from its "
+    "output to "
+    "one number for each image, such as the best score of a class, or explain a classifier"
+)
+"""What is said of a detector."""
+
+
 def is_lazy_module(module: nn.Module) -> bool:
     """Whether a module itself waits for its first call to get its weights."""
     own = (*module._parameters.values(), *module._buffers.values())
@@ -73,18 +113,19 @@ def in_single_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return wide, (f"the model's weights are {' and '.join(short)}; it was computed in float32",)
 
 
-def check_repeats(model: nn.Module, images: Tensor, whole: Tensor) -> None:
+def check_repeats(model: nn.Module, give: Callable[[Tensor], Tensor], images: Tensor, whole: Tensor) -> None:
     """Refuse a model whose output for an image depends on chance, on earlier calls or on other images.
 
     Raises
     ------
     ModelError
-        If ``whole``, its output for the images (2, channels, S, T), is not what it gives for each alone.
+        If ``whole``, what ``give`` made of its output for the images (2, channels, S, T), is not what it
+        gives for each alone.
     """
-    alone = [run(model, image[None]) for image in images]
+    alone = [give(image[None]) for image in images]
     if _close(torch.cat([one for one in alone if isinstance(one, Tensor)]), whole):
         return
-    if not _close(run(model, images), whole):
+    if not _close(give(images), whole):
         return  # it is random, or keeps state, which the proof of the cut will show
     batch = [name for name, module in model.named_modules() if _of_the_batch(module)]
     why = f" ({batch[0]!r} is a batch norm without running statistics)" if batch else ""

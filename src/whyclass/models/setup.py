@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +13,12 @@ from torch import Tensor, nn
 
 from whyclass.errors import ModelError, SettingsError
 from whyclass.models import class_names as models_class_names
-from whyclass.models import described, loading
+from whyclass.models import described, loading, transforms
+from whyclass.models.forward import run
+from whyclass.models.outputs import link_of
 from whyclass.models.preprocessing import Preprocessing
-from whyclass.models.refusals import check_kind, in_single_precision
+from whyclass.models.readings import Reading, reading_of
+from whyclass.models.refusals import check_kind, check_no_detector, in_single_precision
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, task_of
 
@@ -24,7 +26,7 @@ LIBRARIES = ("whyclass", "torch", "torchvision", "numpy", "scikit-learn", "pillo
 
 
 def opened(
-    model: Any, weights: Any, class_names: Any, preprocessing: Preprocessing | None, device: str
+    model: Any, weights: Any, class_names: Any, preprocessing: Any, device: str, task: Any = None
 ) -> described.Loaded:
     """The model that a study is of, with what the user says of it, on the device asked for.
 
@@ -47,12 +49,12 @@ def opened(
     wide, notes = in_single_precision(loaded.model)
     loaded = dataclasses.replace(loaded, model=wide, notes=tuple(dict.fromkeys(loaded.notes + notes)))
     if preprocessing is not None:
-        loaded = dataclasses.replace(loaded, preprocessing=preprocessing)
+        loaded = dataclasses.replace(loaded, preprocessing=transforms.understood(preprocessing))
     if class_names is not None:
-        path = isinstance(class_names, (str, Path))
-        names = models_class_names.read_class_names(Path(class_names)) if path else tuple(class_names)
-        loaded = dataclasses.replace(loaded, class_names=names)
-    return loaded
+        loaded = dataclasses.replace(loaded, class_names=models_class_names.names_of(class_names))
+    if task is not None:
+        loaded = dataclasses.replace(loaded, reading=reading_of(task))
+    return described.sized(loaded)
 
 
 def example_image(preprocessing: Preprocessing) -> Tensor:
@@ -68,10 +70,33 @@ def example_of(loaded: described.Loaded) -> Tensor:
     return example_image(loaded.preprocessing).to(where)
 
 
+def reading_at(loaded: described.Loaded, example: Tensor) -> Reading:
+    """How the model's output is read, with what is noticed of it; refuses detectors."""
+    reading = loaded.reading
+    try:
+        with torch.no_grad():
+            output: Any = run(loaded.model, example)
+    except ModelError:  # it is told elsewhere what such a model lacks
+        output = None
+    if reading.kind != "callable":
+        check_no_detector(loaded.model, output)
+    if not reading.row.noticed:
+        return reading
+    link = link_of(loaded.model, example)
+    one = isinstance(output, Tensor) and (output.dim() == 1 or output.shape[1] == 1)
+    kind = "binary" if one and link == "sigmoid" else reading.kind
+    return dataclasses.replace(reading, kind=kind, link=link)
+
+
 def task_at(cut: Split, names: tuple[str, ...]) -> Task:
     """What the model that is cut there does."""
     with torch.no_grad():
-        return task_of(cut.head(cut.trunk(cut.example), cut.example), names, cut.link)
+        found = task_of(cut.head(cut.trunk(cut.example), cut.example), names, cut.link)
+    if cut.reading is None or cut.reading.kind == "softmax":
+        return found
+    row, sided = cut.reading.row, cut.reading.kind == "binary" and found.dense
+    background = 0 if sided and len(names) < found.classes else found.background
+    return dataclasses.replace(found, kind=row.name, several=row.several, background=background)
 
 
 def versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from whyclass.errors import ModelError, WeightsError
 from whyclass.models.checkpoints import Checkpoint
 from whyclass.models.described import Loaded, described
 from whyclass.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from whyclass.models.refusals import DETECTION
 from whyclass.models.weights import built, fit
 
 
@@ -57,6 +58,8 @@ def _segmentation_nets() -> list[str]:
 def _entry(architecture: str, wanted: str) -> Any:
     """Torchvision's entry of the weights of that name, or of the first ones; None where it offers none."""
     known = torchvision.models.list_models(module=torchvision.models) + _segmentation_nets()
+    if architecture in torchvision.models.list_models(module=torchvision.models.detection):
+        raise ModelError(DETECTION.format(name=architecture))
     if architecture not in known:
         raise ModelError(
             f"torchvision has no classifier or segmentation net {architecture!r}; did you mean "
@@ -142,10 +145,21 @@ def made_by_factory(name: str, weights: Checkpoint | None) -> tuple[nn.Module, t
     """What the factory of ``path/to/file.py:factory`` builds, with weights; and what was chosen of them."""
     file, _, factory = name.rpartition(":")
     with _on_path(Path(file).parent):
-        build = getattr(_module(Path(file)), factory, None)
-        if not callable(build):
-            raise ModelError(f"{file} has no function {factory!r}")
+        build = _function(file, factory)
         return (built(build, name), ()) if weights is None else fit(build, weights, name)
+
+
+def function_in(file: str, name: str) -> Callable[..., Any]:
+    """A function of somebody's file."""
+    with _on_path(Path(file).parent):
+        return _function(file, name)
+
+
+def _function(file: str, name: str) -> Callable[..., Any]:
+    found = getattr(_module(Path(file)), name, None)
+    if not callable(found):
+        raise ModelError(f"{file} has no function {name!r}")
+    return found  # type: ignore[no-any-return]
 
 
 def _module(path: Path) -> Any:
@@ -174,6 +188,13 @@ def _on_path(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder.resolve()))
+
+
+def _from_hub(request: Request) -> Loaded:
+    """``hf:NAME`` or ``hf:path/to/folder``."""
+    from whyclass.models.hub_models import from_transformers
+
+    return from_transformers(request.name, request.rest, request.weights, request.pretrained)
 
 
 def _from_timm(request: Request) -> Loaded:
@@ -261,5 +282,6 @@ SOURCES: dict[str, Callable[[Request], Loaded]] = {
     "torchvision": _from_torchvision,
     "timm": _from_timm,
     "smp": _from_smp,
+    "hf": _from_hub,
 }
 """From the part before the colon to what builds it; anything else is a file."""

@@ -15,6 +15,7 @@ from whyclass.models.forward import Following, Outputs, borrowed, call, run, unt
 from whyclass.models.layer_info import beside, get_layer
 from whyclass.models.layer_layouts import Form
 from whyclass.models.outputs import LINKS
+from whyclass.models.readings import Reading
 from whyclass.models.refusals import check_kind, check_repeats
 from whyclass.models.survey import survey
 
@@ -38,6 +39,8 @@ class Split:
         How the layer's output is a map; None where it is one.
     link
         What the model's output went through, a row of `outputs.LINKS`; the head gives logits.
+    reading
+        How the model's output is read; where there is none, ``link`` alone says so.
     outputs
         Numbers that the model gives for one image.
     bypassed
@@ -60,6 +63,11 @@ class Split:
     form: Form | None = None
     outputs: int = 1
     link: str = ""
+    reading: Reading | None = field(repr=False, default=None)
+
+    def read(self, output: Any) -> Tensor:
+        """Logits of what the model gives."""
+        return LINKS[self.link](output) if self.reading is None else self.reading(output)
 
     def together(self, most: int) -> int:
         """For how many images at most the model is finished at a time, so that its output stays small."""
@@ -92,15 +100,15 @@ class Split:
                 "head() needs the images its activations came from"
             )
         if images is None or not self.bypassed:
-            return LINKS[self.link](_head(self, activations, self.example, self.known))
-        return LINKS[self.link](_head(self, activations, images, {}))
+            return self.read(_head(self, activations, self.example, self.known))
+        return self.read(_head(self, activations, images, {}))
 
     def whole(self, images: Tensor) -> Tensor:
         """The logits of the whole model, untouched, for ``images`` (n, channels, S, T)."""
-        return LINKS[self.link](run(self.model, images))
+        return self.read(run(self.model, images))
 
 
-def split(model: nn.Module, layer: str, example: Tensor) -> Split:
+def split(model: nn.Module, layer: str, example: Tensor, reading: Reading | None = None) -> Split:
     """Cut ``model`` at the module path ``layer``, and prove the cut.
 
     Parameters
@@ -111,6 +119,8 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
         Module path, such as ``"layer4.2"``.
     example
         At least one image of the size the model will see, shape (n, channels, S, T).
+    reading
+        How the model's output is read; none takes it as it is.
 
     Raises
     ------
@@ -136,9 +146,10 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
     moved = form is not None and (form.name == "tokens last" or bool(form.places))
     exact, one = example.device.type == "cpu" and not moved, example[:1].detach()
     cut = Split(model, layer, info.form.shape, False, one, _before(model, layer, one), info.signed, form)
+    cut = _reading(cut, reading)
     with torch.no_grad():
-        whole, activations = _finite(run(model, probe)), cut.trunk(probe)
-        check_repeats(model, probe, whole)
+        whole, activations = _finite(cut.whole(probe)), cut.trunk(probe)
+        check_repeats(model, cut.whole, probe, whole)
         cut = replace(cut, outputs=whole[0].numel())
         if _agrees(lambda: cut.head(activations), whole, exact):
             return cut
@@ -150,6 +161,10 @@ def split(model: nn.Module, layer: str, example: Tensor) -> Split:
         "does it keep state between calls? What is random must be so only where self.training is set: "
         "dropout as a module or with training=self.training, augmentation outside the model"
     )
+
+
+def _reading(cut: Split, reading: Reading | None) -> Split:
+    return cut if reading is None else replace(cut, reading=reading, link=reading.scores)
 
 
 def _trunk(model: nn.Module, layer: str, images: Tensor) -> Tensor:

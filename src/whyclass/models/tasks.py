@@ -48,17 +48,29 @@ class Task:
         other class is in it.
     link
         What the model's own output went through, a row of `outputs.LINKS`; empty where that gives logits.
+        Otherwise scores are kept instead of logits.
+    kind
+        What is read off the output, for people (`readings.Kind`).
+    several
+        Whether an image counts for each class whose score exceeds one half, and not for the best alone.
     """
 
     classes: int
     dense: bool = False
     background: int | None = None
     link: str = ""
+    kind: str = "classification"
+    several: bool = False
 
     @property
     def name(self) -> str:
         """For people."""
-        return "segmentation" if self.dense else "classification"
+        return "segmentation" if self.dense else self.kind
+
+    @property
+    def plural(self) -> bool:
+        """Whether an image may count for several classes, or for none."""
+        return self.dense or self.several
 
     @property
     def columns(self) -> int:
@@ -84,14 +96,15 @@ class Task:
     def counts(self, scores: np.ndarray, target: int) -> np.ndarray:
         """Whether images count for a class, by scores (..., columns).
 
-        They are predicted as it; where images are segmented, its softmax exceeds one half somewhere.
+        They are predicted as it; where images are segmented, its softmax exceeds one half somewhere; where an
+        image may be of several classes, its score does.
         """
-        if self.dense:
+        if self.plural:
             return np.asarray(self.shows(scores)[..., target])
         return np.asarray(self.winner(scores) == target)
 
     def shows(self, scores: np.ndarray) -> np.ndarray:
-        """Whether each class (..., K) is somewhere on the map, by scores (..., 2K)."""
+        """Whether each class (..., K) is somewhere on the map, or in the image, by scores (..., columns)."""
         return np.asarray(scores[..., : self.classes] > HALF)
 
     def share(self, scores: np.ndarray, target: int) -> float | None:
@@ -144,6 +157,8 @@ def class_map(output: Tensor, target: int, link: str = "") -> Tensor:
 
 
 def _probabilities(logits: Tensor, link: str) -> Tensor:
+    if link == "values":
+        return logits
     return logits.sigmoid() if link == "sigmoid" else logits.softmax(1)
 
 
@@ -162,6 +177,11 @@ def logit_within(target: int, inside: Tensor) -> Target:
     return lambda output: (_checked(output)[:, target] * weights).sum((1, 2))
 
 
+def difference(first: Target, second: Target) -> Target:
+    """One target less another: why the one and not the other."""
+    return lambda output: first(output) - second(output)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax scores (n, K), float64, of logits (n, K)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
@@ -173,6 +193,7 @@ def _checked(output: Any) -> Tensor:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(
             f"the model's output is {shape}; needed are logits (n, classes), or a map of them (n, classes, "
-            "height, width), of 2 classes or more"
+            "height, width), of 2 classes or more; of one logit choose the task 'binary', and of a number "
+            "'regression'"
         )
     return output

@@ -10,7 +10,7 @@ import numpy as np
 from whyclass.errors import SettingsError
 from whyclass.planted import world
 from whyclass.planted.parts import PARTS
-from whyclass.records import Concept, Crop, Explanation
+from whyclass.records import Crop, Explanation, Spot
 
 SHOWN = 0.25
 """A crop shows a part when the part covers so much of it."""
@@ -85,14 +85,34 @@ def judge(explanation: Explanation, truth: Truth, seed: int = 0) -> tuple[Findin
             "needed to compare; explain with settings that have examples=12"
         )
     heat = np.stack([[found.values for found in concept.heat_maps] for concept in explanation.concepts])
-    shown = [truth[image.image.path] for image in explanation.images]
-    needs = world.CLASSES[explanation.target.index].needs
+    paths = [image.image.path for image in explanation.images]
+    crops = [concept.including for concept in explanation.concepts]
+    return judge_shown(Shown(explanation.target.index, paths, heat, crops), truth, seed)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is judged of a class's concepts, whoever found them.
+
+    ``heat`` (k, n, h, w) lies on the pictures of these ``paths``; ``crops`` are each concept's nearest.
+    """
+
+    target: int
+    paths: Sequence[str]
+    heat: np.ndarray
+    crops: Sequence[Sequence[Crop | Spot]]
+
+
+def judge_shown(shown: Shown, truth: Truth, seed: int = 0) -> tuple[Finding, ...]:
+    """As `judge`."""
+    heat, pictures = shown.heat, [truth[path] for path in shown.paths]
+    needs = world.CLASSES[shown.target].needs
     findings = []
     for number, part in enumerate(PARTS):
-        rng = np.random.default_rng([seed, explanation.target.index, number])
-        masks = np.stack([_cells(picture.get(part.name), heat.shape[2:]) for picture in shown])
+        rng = np.random.default_rng([seed, shown.target, number])
+        masks = np.stack([_cells(picture.get(part.name), heat.shape[2:]) for picture in pictures])
         on_part = overlap(heat, masks), heat_control(heat, masks, rng)
-        showing = _showing(part.name, explanation.concepts, truth, rng)
+        showing = _showing(part.name, shown.crops, truth, rng)
         findings.append(_finding(part.name, part.name in needs, on_part, showing))
     return tuple(findings)
 
@@ -145,15 +165,15 @@ def _cells(mask: np.ndarray | None, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def _showing(
-    part: str, concepts: Sequence[Concept], truth: Truth, rng: np.random.Generator
+    part: str, crops: Sequence[Sequence[Crop | Spot]], truth: Truth, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """How many of each concept's crops show the part, and what the best has to exceed."""
-    first = concepts[0].including
+    first = crops[0]
     side = first[0].box[2] - first[0].box[0]
     shown = {path: _shown(masks[part], side) for path, masks in truth.items() if part in masks}
-    counts = [sum(_shows(crop, shown) for crop in concept.including) for concept in concepts]
+    counts = [sum(_shows(crop, shown) for crop in nearest) for nearest in crops]
     chance = sum(float(cells.mean()) for cells in shown.values()) / len(truth)
-    draws = rng.binomial(len(first), chance, (DRAWS, len(concepts)))
+    draws = rng.binomial(len(first), chance, (DRAWS, len(crops)))
     return np.array(counts), float(np.quantile(draws.max(1), QUANTILE))
 
 
@@ -163,7 +183,7 @@ def _shown(mask: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(mask.reshape(grid, side, grid, side).mean((1, 3)) >= SHOWN)
 
 
-def _shows(crop: Crop, shown: Mapping[str, np.ndarray]) -> bool:
+def _shows(crop: Crop | Spot, shown: Mapping[str, np.ndarray]) -> bool:
     left, top, right, bottom = crop.box
     cells = shown.get(crop.image.path)
     return cells is not None and bool(cells[top // (bottom - top), left // (right - left)])

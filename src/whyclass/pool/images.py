@@ -17,12 +17,13 @@ from torch import Tensor
 
 from whyclass import store
 from whyclass.errors import DataError
+from whyclass.models import dicom
 from whyclass.models.preprocessing import Preprocessing, Sample, sample_of, sample_of_pixels
-from whyclass.pool import reading
+from whyclass.pool import dataset_rows, loaders, pages, reading, sources
 from whyclass.pool.value_ranges import ValueRanges
 
 _COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-EXTENSIONS = frozenset((*_COMMON, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
+EXTENSIONS = frozenset((*_COMMON, *dicom.ENDINGS, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
 """Files of a folder that count as images."""
 
 WORKERS = max(2, min(8, os.cpu_count() or 2))
@@ -105,17 +106,20 @@ class Pool:
 
 
 def pool(images: Any) -> Pool:
-    """A pool from folders, a ``torch`` dataset, or a list.
+    """A pool from folders, files, a dataset, a loader, or a list.
 
     Parameters
     ----------
     images
-        A folder or several, searched with their subfolders; or a sequence (a map-style dataset
-        counts) of pictures, paths, uint8 arrays (H, W, C), or float tensors (C, S, T) that are
-        already normalised. Of pairs, such as (image, label), the first part is taken, and the second
-        is the label where it is a number or a string; a dataset's ``classes`` name the numbers, and its
-        ``targets`` stand for labels that come in no pair. Pictures and paths give one or three channels; a
-        model of other numbers needs arrays or tensors.
+        A folder or several, searched with their subfolders; a pattern of files such as ``photos/**/*.jpg``; a
+        table of files with labels (CSV, TSV, Parquet) or a tar file as WebDataset writes it, or several;
+        or a sequence (a map-style dataset counts) of pictures, paths, uint8 arrays (H, W, C), or float
+        tensors (C, S, T) that are already normalised. Of pairs, such as (image, label), the first part is
+        taken, and the second is the label where it is a number or a string; of dicts what is called
+        ``image`` and ``label``. A dataset's ``classes`` name the numbers, and its ``targets`` stand for
+        labels that come in no pair. A ``DataLoader`` gives its dataset, in that one's order; what can be
+        gone through only once is, and held. Pictures and paths give one or three channels; a model of
+        other numbers needs arrays or tensors.
 
     Raises
     ------
@@ -125,16 +129,69 @@ def pool(images: Any) -> Pool:
     if isinstance(images, Pool):
         return images
     if isinstance(images, (str, os.PathLike)):
-        return _from_folders([Path(images)])
+        return _from_paths([images])
     if isinstance(images, Sequence) and images and all(isinstance(i, (str, os.PathLike)) for i in images):
-        paths = [Path(image) for image in images]
-        return _from_files(paths) if all(path.is_file() for path in paths) else _from_folders(paths)
-    if hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+        return _from_paths(list(images))
+    if isinstance(images, Mapping):
+        raise DataError(
+            f"images came as a mapping of {', '.join(map(str, images))[:200]}; choose one of them"
+        )
+    images = loaders.behind(images)
+    if loaders.is_mapped(images):
         return _from_sequence(images)
+    if hasattr(images, "__iter__"):
+        return _from_once(images)
     raise DataError(
-        f"images came as {type(images).__name__}; needed is a folder, several folders, a map-style dataset "
+        f"images came as {type(images).__name__}; needed is a folder, several folders, a dataset, a loader "
         "or a list of images"
     )
+
+
+def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
+    """Of folders, files, patterns, tables and archives."""
+    paths, single = sources.expanded(given)
+    tables = [path for path in paths if sources.is_special(path)]
+    if tables and len(tables) < len(paths):
+        raise DataError(
+            f"{tables[0]} holds images, and other paths were given beside it; give one kind alone"
+        )
+    if tables:
+        return _from_given([sources.special(path) for path in tables])
+    if single or not all(path.is_file() for path in paths):
+        return _from_folders(paths)
+    return replace(_from_files(paths), name=str(given[0])) if len(given) == 1 else _from_files(paths)
+
+
+def _from_given(parts: Sequence[sources.Given]) -> Pool:
+    """Of tables or archives, one after the other."""
+    places = [(part, position) for part in parts for position in range(len(part.names))]
+
+    def read(position: int) -> Any:
+        part, own = places[position]
+        return part.read(own)
+
+    with ThreadPoolExecutor(4) as threads:
+        digests = list(threads.map(lambda p: reading.content_digest(lambda: read(p)), range(len(places))))
+    files = [f"{part.name}/{part.names[own]}" if len(parts) > 1 else part.names[own] for part, own in places]
+    labels = (part.labels[own] for part, own in places)
+    items = tuple(
+        Item(_printable(file), digest, None if label is None else _printable(label))
+        for file, digest, label in zip(files, digests, labels, strict=True)
+    )
+    return Pool(", ".join(part.name for part in parts), items, read)
+
+
+def _from_once(images: Any) -> Pool:
+    """Of what can be gone through only once."""
+    held, labels, files, name = loaders.read_once(images)
+    if not held:
+        raise DataError(f"{name.partition(' of ')[0]} gave no image")
+    names = dataset_rows.apart(files, len(held))
+    items = tuple(
+        Item(_printable(path), reading.content_digest(lambda one=image: one), _label(label, images))  # type: ignore[misc]
+        for path, image, label in zip(names, held, labels, strict=True)
+    )
+    return Pool(name, items, lambda position: held[position])
 
 
 def samples(
@@ -212,13 +269,25 @@ def _from_files(paths: list[Path]) -> Pool:
 
 def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
     with ThreadPoolExecutor(4) as threads:
-        digests = list(threads.map(lambda entry: reading.file_digest(entry[0]), files))
-    items = tuple(
-        Item(_printable(path), digest, _printable(place.parent.name) or None)
-        for (place, path), digest in zip(files, digests, strict=True)
-    )
-    places = [place for place, _ in files]
-    return Pool(name, items, lambda position: places[position])
+        found = list(threads.map(lambda entry: _pages_of(*entry), files))
+    pairs = [pair for several in found for pair in several]
+    items = tuple(item for item, _ in pairs)
+    return Pool(name, items, lambda position: pairs[position][1]())
+
+
+def _pages_of(place: Path, path: str) -> list[tuple[Item, Callable[[], Any]]]:
+    """The pictures in a file, nearly always one, and how each is read."""
+    label, several = _printable(place.parent.name) or None, pages.count(place)
+    if several == 1:
+        return [(Item(_printable(path), reading.file_digest(place), label), lambda: place)]
+
+    def one(number: int) -> tuple[Item, Callable[[], Any]]:
+        def read() -> Any:
+            return pages.page(place, number)
+
+        return Item(f"{_printable(path)}#{number + 1}", reading.content_digest(read), label), read
+
+    return [one(number) for number in range(several)]
 
 
 def _from_sequence(images: Any) -> Pool:
@@ -226,22 +295,25 @@ def _from_sequence(images: Any) -> Pool:
         raise DataError("the list of images is empty")
 
     def read(position: int) -> Any:
-        image = images[position]
-        return image[0] if isinstance(image, (tuple, list)) else image
+        return dataset_rows.image_of(images[position])
 
     labels = _labels_beside(images)
+    known = dataset_rows.files_in(images)
+    files: list[str | None] = [None] * len(images) if known is None else [*known]
 
     def first(position: int) -> Any:
-        image = images[position]
-        if not isinstance(image, (tuple, list)):
-            return image
-        labels[position] = _label(image[1], images) if len(image) > 1 else None
-        return image[0]
+        row = images[position]
+        if isinstance(row, (tuple, list, Mapping)):
+            labels[position] = _label(dataset_rows.label_of(row), images)
+        files[position] = files[position] or dataset_rows.file_of(row)
+        return dataset_rows.image_of(row)
 
-    width = len(str(len(images) - 1))
-    digests = (reading.content_digest(lambda p=p: first(p)) for p in range(len(images)))  # type: ignore[misc]
-    found = [(f"{position:0{width}d}", digest) for position, digest in enumerate(digests)]
-    items = tuple(Item(*one, labels.get(position)) for position, one in enumerate(found))
+    digests = [reading.content_digest(lambda p=p: first(p)) for p in range(len(images))]  # type: ignore[misc]
+    names = dataset_rows.apart(files, len(images))
+    items = tuple(
+        Item(_printable(name), digest, labels.get(position))
+        for position, (name, digest) in enumerate(zip(names, digests, strict=True))
+    )
     return Pool(f"{type(images).__name__} of {len(images)} images", items, read)
 
 
@@ -261,9 +333,9 @@ def _label(value: Any, images: Any) -> str | None:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         return None
-    names: Any = getattr(images, "classes", getattr(getattr(images, "dataset", None), "classes", None))
-    named = isinstance(names, (list, tuple)) and 0 <= value < len(names)
-    return str(names[value]) if named else str(int(value))
+    names = dataset_rows.names_in(images)
+    named = names is not None and 0 <= value < len(names)
+    return names[int(value)] if names is not None and named else str(int(value))
 
 
 def _walk(folder: Path, left_out: set[Path]) -> Iterator[Path]:

@@ -94,11 +94,11 @@ class Index:
 
     def counting(self, target: int) -> np.ndarray:
         """Mask (N,) of the images that count for a class (`Task.counts`)."""
-        return self._shown[:, target] if self.task.dense else np.asarray(self.predicted == target)
+        return self._shown[:, target] if self.task.plural else np.asarray(self.predicted == target)
 
     @cached_property
     def _shown(self) -> np.ndarray:
-        """Which images (N, K) a segmentation net shows each class in."""
+        """Which images (N, K) each class is in, where an image may show several."""
         return self.usable[:, None] & self.task.shows(np.asarray(self.outputs))
 
     def scores_of(self, target: int) -> np.ndarray:
@@ -162,8 +162,8 @@ def plan(
     form = split.form
     if form is not None and (form.places or form.name == "tokens last"):
         known["places"] = [form.name, *form.places]
-    if split.link:
-        known["outputs"] = split.link
+    if outputs := split.link if split.reading is None else split.reading.facts:
+        known["outputs"] = outputs
     return Plan(split, task, trunk, pool, preprocessing, side, known | facts)
 
 

@@ -18,6 +18,9 @@ DARK = 32
 HALF = 0.5
 """Pictures of more than 8 bits whose highest value lies below this share of the range leave a bit unused."""
 
+WAYS = 3
+"""Windows of DICOM pictures that are named."""
+
 MARGIN = 0.05
 """By so much of their range may normalised tensors lie beyond what a picture can give (resizing rings)."""
 
@@ -32,6 +35,8 @@ class ValueRanges:
         Pictures of more than 8 bits, and the highest value of all, as a share of their range.
     dark, such
         Pictures that are nearly black, and the first of them.
+    windows
+        By what values DICOM pictures are shown, each way once, the first few.
     tensors, low, high
         Tensors that came ready for the model, and between which values they lie.
     """
@@ -43,19 +48,20 @@ class ValueRanges:
     tensors: int = 0
     low: float = 0.0
     high: float = 0.0
+    windows: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, held: Any) -> ValueRanges:
         """From what was kept of it."""
-        return cls(**held) if isinstance(held, dict) else cls()
+        return cls(**held | {"windows": tuple(held.get("windows", ()))}) if isinstance(held, dict) else cls()
 
     def held(self) -> dict[str, Any]:
         """What is to be kept of it."""
-        return asdict(self)
+        return asdict(self) | {"windows": list(self.windows)}
 
     def seen(self, path: str, sample: Sample) -> ValueRanges:
         """With one more image."""
-        if sample.pixels is None:
+        if sample.pixels is None and not sample.made:
             low, high = float(sample.tensor.min()), float(sample.tensor.max())
             if self.tensors:
                 low, high = min(low, self.low), max(high, self.high)
@@ -63,7 +69,9 @@ class ValueRanges:
         found = self
         if sample.peak is not None:
             found = replace(found, deep=self.deep + 1, highest=max(self.highest, sample.peak))
-        if sample.pixels.max() < DARK:
+        if sample.window and sample.window not in self.windows and len(self.windows) <= WAYS:
+            found = replace(found, windows=(*self.windows, sample.window))
+        if sample.pixels is not None and sample.pixels.max() < DARK:
             found = replace(found, dark=self.dark + 1, such=self.such or path)
         return found
 
@@ -93,6 +101,9 @@ class ValueRanges:
                 f"{self.dark:,} {'pictures are' if self.dark > 1 else 'picture is'} nearly black to the "
                 f"model (no value reaches {DARK} of 255), such as {self.such}"
             )
+        if self.windows:
+            ways = [*self.windows[:WAYS], *(["others"] if len(self.windows) > WAYS else [])]
+            yield f"DICOM pictures are shown by {', '.join(ways)}; values beyond are black or white"
         yield from self._tensors(preprocessing)
 
     def _tensors(self, preprocessing: Preprocessing) -> Iterator[str]:

@@ -25,10 +25,19 @@ from whyclass.records.base import (
     Skipped,
     Source,
 )
+from whyclass.records.comparison import (
+    CarriedClass,
+    ComparedClass,
+    ComparedConcept,
+    Comparison,
+    MethodResult,
+)
+from whyclass.records.comparisons import Comparisons, HalfConcepts, NullSet
 from whyclass.records.contrast import (
     Agreement,
     Contrast,
     Evidence,
+    EvidenceAgainst,
     Hyperplane,
     Insertion,
     InsertionTest,
@@ -45,7 +54,6 @@ from whyclass.records.explanation import (
     COMPLETENESS_BOUND,
     Completeness,
     Concept,
-    Contribution,
     Control,
     Crop,
     Drawn,
@@ -53,11 +61,8 @@ from whyclass.records.explanation import (
     Factors,
     Fit,
     HeatMap,
-    Null,
     PredictionTest,
     PredictionTests,
-    Refits,
-    Stability,
 )
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.shifting_and_masking import (
@@ -70,6 +75,7 @@ from whyclass.records.shifting_and_masking import (
     Step,
     Sweep,
 )
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 __all__ = [
     "COMPLETENESS_BOUND",
@@ -81,9 +87,14 @@ __all__ = [
     "AuditedPair",
     "Average",
     "Candidate",
+    "CarriedClass",
     "ChosenScore",
     "ClassImage",
     "ClassResult",
+    "ComparedClass",
+    "ComparedConcept",
+    "Comparison",
+    "Comparisons",
     "Completeness",
     "Concept",
     "Contrast",
@@ -93,10 +104,12 @@ __all__ = [
     "Directions",
     "Drawn",
     "Evidence",
+    "EvidenceAgainst",
     "Explanation",
     "Factors",
     "Finding",
     "Fit",
+    "HalfConcepts",
     "HeatMap",
     "Hyperplane",
     "Insertion",
@@ -104,9 +117,11 @@ __all__ = [
     "LayerChoice",
     "LeftOut",
     "MeanScores",
+    "MethodResult",
     "ModelInfo",
     "Moved",
     "Null",
+    "NullSet",
     "PairShift",
     "Pairs",
     "Part",

@@ -18,8 +18,13 @@ from whyclass.records.base import (
     Record,
     Source,
 )
-from whyclass.records.explanation import Completeness, Control, PredictionTests
+from whyclass.records.explanation import (
+    Completeness,
+    Control,
+    PredictionTests,
+)
 from whyclass.records.shifting_and_masking import Separation, Shifts
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,16 @@ class AuditedConcept(Part):
     including, excluding
         Nearest crops over the whole pool, and over images that are not predicted as the class; the
         latter None where there is no such image.
+    contribution, stability
+        As of `Concept`; None where an audit was made without nulls.
     """
 
     vector: np.ndarray
     share: float
     including: Strip
     excluding: Strip | None
+    contribution: Contribution | None = None
+    stability: Stability | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,10 @@ class Finding(Record):
         The best crop of each concept side by side, small; None where there are no concepts.
     problem
         Why the class could not be explained; empty where it could.
+    refits
+        As of `Explanation`.
+    converged
+        Whether the factorisation stopped by itself within its iterations.
     """
 
     model: ModelInfo
@@ -114,6 +127,8 @@ class Finding(Record):
     warnings: tuple[str, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
+    refits: Refits | None = None
+    converged: bool = True
     format: int = FORMAT
 
 
@@ -121,8 +136,8 @@ class Finding(Record):
 class Planes(Record):
     """Hyperplanes of some pairs of classes, kept while an audit needs them.
 
-    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``training`` and ``held_out`` one
-    for each pair.
+    ``pairs`` has shape (P, 2), ``weights`` (P, c), ``biases`` (P,); ``apart`` (P,) is the distance of both
+    mean cells along each normal; ``training`` and ``held_out`` are one for each pair.
     """
 
     pairs: np.ndarray
@@ -130,12 +145,16 @@ class Planes(Record):
     biases: np.ndarray
     training: tuple[Separation, ...]
     held_out: tuple[Separation | None, ...]
+    apart: np.ndarray | None = None
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
 class Trial(Part):
-    """One prediction test in few numbers, see ``PredictionTest``; ``winner`` is the first of its ``top``."""
+    """One prediction test in few numbers, see ``PredictionTest``; ``winner`` is the first of its ``top``.
+
+    Its ``nulls`` are those of all classes of the audit, see ``report.audited_nulls``.
+    """
 
     score: float
     predicted: bool
@@ -143,11 +162,16 @@ class Trial(Part):
     layout: str
     control: Control | None
     share: float | None = None
+    backing: float | None = None
+    nulls: tuple[Null, ...] = ()
 
 
 @dataclass(frozen=True)
 class ClassResult(Part):
-    """A finding in few numbers; see there. ``file`` is its file's name in the store."""
+    """A finding in few numbers; see there. ``file`` is its file's name in the store.
+
+    ``needed`` says of each concept whether the test needs it; empty where that was not measured.
+    """
 
     target: Prediction
     n_images: int
@@ -158,6 +182,9 @@ class ClassResult(Part):
     excluding: Trial | None
     problem: str
     file: str
+    unlabelled: Trial | None = None
+    needed: tuple[bool, ...] = ()
+    refits: Refits | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from whyclass.records.base import (
     Record,
     Source,
 )
-from whyclass.records.explanation import Concept, Explanation, PredictionTest, PredictionTests
+from whyclass.records.explanation import Completeness, Concept, Explanation, PredictionTest, PredictionTests
 from whyclass.records.shifting_and_masking import Separation, Sweep
 
 
@@ -34,21 +34,51 @@ class Evidence(Record):
         Content hashes of the images predicted as the class that were attributed.
     scores
         Shape (n, h, w), zero or above: what the images' cells are weighted with.
-    errors
-        Relative completeness error of each noisy copy, shape (n, m).
+    missed, changes
+        By how much the attribution of each noisy copy misses the change of the logit, and that change,
+        without sign, shape (n, m).
     vectors, image
         Cells that speak for the class, shape (m, c), clean and unscaled, and which of the images each
         is of, shape (m,) (paper, 5.1.1).
     unruled
-        Operations of the model that have no rule, where the errors are large.
+        Operations of the model that have no rule, where much is missed.
     """
 
     target: int
     images: tuple[str, ...]
     scores: np.ndarray
-    errors: np.ndarray
+    missed: np.ndarray
+    changes: np.ndarray
     vectors: np.ndarray
     image: np.ndarray
+    unruled: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class EvidenceAgainst(Record):
+    """What speaks in the images of a class for it against another; kept in a store.
+
+    Attributes
+    ----------
+    target, against
+        Indexes of both classes.
+    images
+        Content hashes of the images predicted as the class that were attributed.
+    scores, signed
+        Shape (n, h, w): what the images' cells are weighted with, zero or above, and the attribution's mean
+        over channels, negatives kept.
+    missed, changes, unruled
+        As of `Evidence`, for the difference of both classes' logits.
+    """
+
+    target: int
+    against: int
+    images: tuple[str, ...]
+    scores: np.ndarray
+    signed: np.ndarray
+    missed: np.ndarray
+    changes: np.ndarray
     unruled: tuple[str, ...] = ()
     format: int = FORMAT
 
@@ -109,7 +139,9 @@ class Hyperplane(Part):
 
     ``normal`` is ``w``, shape (c,), not normalised; ``training`` is measured on the cells it was fitted
     to, ``held_out`` by a second fit on images that this one did not see, or None where that was not
-    possible. ``trust`` is None in records from before it was measured.
+    possible. ``trust`` is None in records from before it was measured. ``apart`` is the distance between both
+    classes' mean cells along the normal, None in records from before; ``strength`` is that of the penalty, as
+    a part of the cells' variance, where there is one.
     """
 
     normal: np.ndarray
@@ -117,6 +149,8 @@ class Hyperplane(Part):
     training: Separation
     held_out: Separation | None
     trust: PlaneTrust | None = None
+    apart: float | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +218,9 @@ class Insertion(Part):
         Crops of third classes in its place; None where no control was asked for, or no image is left.
     examples
         Some of the images with the patch.
+    theirs
+        Mean scores with a crop of the source's own first concept in its place: what covering the place does,
+        with nothing of the target in it. None where none was tried.
     """
 
     patch: Picture
@@ -199,6 +236,7 @@ class Insertion(Part):
     blank: MeanScores
     third: ThirdCrops | None
     examples: tuple[Pasted, ...]
+    theirs: MeanScores | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +266,8 @@ class Side(Part):
         The shifting test from those of the other class's images that a second hyperplane has not seen, along
         its normal; None where the test was not asked for, no image could be held out, or in records from
         before it was made.
+    completeness
+        Of the attribution of the difference of both logits, where that says what speaks for the class.
     """
 
     explanation: Explanation
@@ -241,6 +281,7 @@ class Side(Part):
     drawn_test: PredictionTest | None = None
     drawn_control: PredictionTest | None = None
     unseen: Sweep | None = None
+    completeness: Completeness | None = None
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from whyclass.records.base import (
     Record,
     Source,
 )
+from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 COMPLETENESS_BOUND = 0.01
-"""Mean relative completeness error above which an attribution does not add up, and the reader is warned."""
+"""Completeness error above which an attribution does not add up, and the reader is warned."""
 
 
 @dataclass(frozen=True)
@@ -74,82 +75,6 @@ class Drawn(Part):
 
 
 @dataclass(frozen=True)
-class Contribution(Part):
-    """What one concept does for the prediction test without the class's images.
-
-    Attributes
-    ----------
-    necessity
-        The class's score with all crops, less its mean with the concept's crop replaced by random ones.
-    kept
-        Share of those replacements that are still predicted as the class.
-    sufficiency
-        Gain of the class's log-odds by one of the concept's crops among random crops, against random crops
-        alone: mean over its nearest crops and the fillings.
-    p
-        Share of directions of nonsense, with this concept among them, whose crops gain as much; nonsense are
-        the concepts with their channels in another order.
-    needed
-        Whether the test needs the concept: without its crop most fillings are not predicted as the class, or
-        its crops gain what few of nonsense do.
-    n
-        Directions of nonsense that it is compared with.
-    """
-
-    necessity: float
-    kept: float
-    sufficiency: float
-    p: float
-    needed: bool
-    n: int
-
-
-@dataclass(frozen=True)
-class Stability(Part):
-    """How a concept comes out when it is found anew from halves of the class's images.
-
-    ``least`` and ``mean`` are over refits: the cosine with the concept that is matched with it. ``same_crop``
-    is the share of refits in which that has the same best crop; ``n`` counts the refits.
-    """
-
-    least: float
-    mean: float
-    same_crop: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Null(Part):
-    """What explanations of nothing, made by the same steps, reach in a prediction test.
-
-    Attributes
-    ----------
-    kind
-        ``"random crops"``; ``"random cells"``: crops nearest to random cells of the class's own images;
-        ``"shuffled scores"``: the concepts of scores shuffled within each image.
-    n
-        How many.
-    mean, predicted
-        The class's mean score for their crops, and the share of them that is predicted as it.
-    highest
-        Of what is compared: the score of random crops, the ``backing`` of the others.
-    p
-        Share of them, with the explanation itself among them, that reach the explanation: rank p-value
-        ``(1 + reached) / (n + 1)``.
-    q
-        The same over the classes of an audit, by Benjamini and Hochberg; None elsewhere.
-    """
-
-    kind: str
-    n: int
-    mean: float
-    predicted: float
-    highest: float
-    p: float
-    q: float | None = None
-
-
-@dataclass(frozen=True)
 class Concept(Part):
     """One NMF component of a class.
 
@@ -172,9 +97,9 @@ class Concept(Part):
         What it does for the test of all concepts; None where that was not asked for.
     stability
         How it comes out from halves of the images; None where that was not asked for.
-    unlabelled
-        The nearest crop over images that are neither predicted nor labelled as the class; none where no image
-        is known to be labelled as it.
+    unlabelled, neither
+        The nearest crop over images neither predicted nor labelled as the class, where any are known to be
+        labelled as it; and, of a contrast, over images predicted as neither class.
     """
 
     vector: np.ndarray
@@ -186,6 +111,7 @@ class Concept(Part):
     contribution: Contribution | None = None
     stability: Stability | None = None
     unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
+    neither: tuple[Crop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -297,37 +223,26 @@ class PredictionTests(Part):
 
     ``excluding`` is None when every image of the pool is predicted as the class. ``unlabelled`` is without
     images that are predicted or labelled as the class; None where no image is known to be labelled as it.
+    ``neither`` is, of a contrast, without images that are predicted as either class.
     """
 
     including: PredictionTest
     excluding: PredictionTest | None
     unlabelled: PredictionTest | None = None
+    neither: PredictionTest | None = None
 
 
 @dataclass(frozen=True)
 class Completeness(Part):
     """How exactly the attribution adds up to the change of the logit.
 
-    ``mean`` and ``worst`` are of ``|sum(attribution) - (f(x) - f(b))| / |f(x) - f(b)|`` over the
-    ``n`` noisy images that were attributed.
+    ``mean`` is the sum of ``|sum(attribution) - (f(x) - f(b))|`` over the ``n`` noisy images that were
+    attributed, in parts of that of ``|f(x) - f(b)|``; ``worst`` is the largest ratio of one image.
     """
 
     n: int
     mean: float
     worst: float
-
-
-@dataclass(frozen=True)
-class Refits(Part):
-    """Explanations of the same class from halves of its images.
-
-    ``n`` counts them; ``same`` is the share whose two prediction tests end as the explanation's own did;
-    ``images`` is how many images a half has.
-    """
-
-    n: int
-    same: float
-    images: int
 
 
 @dataclass(frozen=True)

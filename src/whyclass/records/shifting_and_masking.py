@@ -16,8 +16,8 @@ class Moved(Part):
     called there by their mean scores; ``low`` and ``high`` are the 95 % interval of ``highest`` over images,
     whichever step it is at, or None of fewer than three images.
     ``swapped`` says that the winner is the target, and was not at the first step; ``n`` counts the images,
-    and ``share`` is, of a segmentation net, the target's mean over maps and images. Records from before these
-    three were kept hold None.
+    and ``share`` is, of a segmentation net, the target's mean over maps and images. ``first`` is the first
+    step at which the target wins, None where it never does. Records from before these four hold None.
     """
 
     highest: float
@@ -28,6 +28,7 @@ class Moved(Part):
     swapped: bool | None = None
     n: int | None = None
     share: float | None = None
+    first: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,9 @@ class Directions(Part):
         Of the target's mean score, over directions, at each step: mean, least and largest.
     highest
         For each direction, its largest mean score of the target over the steps.
+    swapped
+        Share of the directions along which the target wins, at each step; None in records from before it
+        was kept.
     """
 
     n: int
@@ -167,6 +171,7 @@ class Directions(Part):
     low: tuple[float, ...]
     high: tuple[float, ...]
     highest: tuple[float, ...]
+    swapped: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,8 @@ class Sweep(Part):
     n
         Images.
     steps
-        Shifting: multiples of the normal added to every cell. Masking: share of all cells, those
-        furthest on the source's side, whose pixels are blanked.
+        Shifting: multiples of the unit, or of the normal, added to every cell. Masking: share of all cells,
+        those furthest on the source's side, whose pixels are blanked.
     best
         The step of the target's highest mean score.
     swapped
@@ -194,6 +199,11 @@ class Sweep(Part):
     low, high
         95 % interval of the target's highest mean score over images, whichever step it is at; None of fewer
         than three images, and in records from before it was kept.
+    unit
+        Of shifting: length of one step, the distance between both classes' mean cells along the normal; None
+        where a step is the normal as it is.
+    first
+        The first step at which the target wins; None where it never does, or does without a step.
     """
 
     target: Prediction
@@ -206,3 +216,5 @@ class Sweep(Part):
     reversed: Directions
     low: float | None = None
     high: float | None = None
+    unit: float | None = None
+    first: int | None = None

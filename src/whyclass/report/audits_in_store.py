@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from whyclass.errors import RecordError, StoreError
 from whyclass.records import Audit, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
+from whyclass.report import audited_nulls
 from whyclass.settings import OF_NO_FINDING
 from whyclass.store import Store, key_in, key_of
 
@@ -122,17 +123,21 @@ def result(found: Finding, file: str) -> ClassResult:
         excluding=_test(tests.excluding) if tests and tests.excluding else None,
         problem=found.problem,
         file=file,
+        unlabelled=_test(tests.unlabelled) if tests and tests.unlabelled else None,
+        needed=tuple(one.contribution.needed for one in found.concepts if one.contribution),
+        refits=found.refits,
     )
 
 
 def _test(test: PredictionTest) -> Trial:
-    return Trial(test.score, test.predicted, test.top[0], test.layout, test.control, test.share)
+    numbers = (test.control, test.share, test.backing, test.nulls)
+    return Trial(test.score, test.predicted, test.top[0], test.layout, *numbers)
 
 
 def _ordered(audit: Audit) -> Audit:
-    """Classes by index; tests of pairs by kind, draw and source."""
+    """Classes by index, their nulls over all of them; tests of pairs by kind, draw and source."""
     return replace(
         audit,
-        classes=tuple(sorted(audit.classes, key=lambda one: one.target.index)),
+        classes=audited_nulls.pooled(sorted(audit.classes, key=lambda one: one.target.index)),
         shifts=tuple(sorted(audit.shifts, key=lambda one: (one.test, one.draw, one.group, one.source.index))),
     )

@@ -25,6 +25,7 @@ from whyclass.report.contrast_verdict import (
     shown_line,
     verdict,
 )
+from whyclass.report.contrast_ways import first_line, made_by
 
 NOT_RUN = "not run"
 """What is said of a test that was left out."""
@@ -44,6 +45,7 @@ def rows(found: Contrast) -> list[tuple[str, str]]:
     made = [
         ("Contrast", f"{name(found.a)} against {name(found.b)}"),
         ("Verdict", f"{LABELS[judged.level]}. {judged.sentence}"),
+        ("Made by", made_by(found)),
         ("Hyperplane", hyperplane_line(found)),
         *((f"Hyperplane, {label}", value) for label, value in plane_rows(found)[2:]),
     ]
@@ -83,6 +85,11 @@ def repair_line(alone: Explanation, found: Contrast) -> str:
     if tests.excluding and alone.prediction_test.excluding:
         old, new = alone.prediction_test.excluding.score, tests.excluding.score
         line += f"; without images of {own} {words.score(old)} alone, {words.score(new)} in contrast"
+    if (
+        found.hyperplane.training.at_chance
+        or (found.hyperplane.held_out or found.hyperplane.training).at_chance
+    ):
+        line += f"; the hyperplane is at chance ({hyperplane_line(found)})"
     return words.clean(line)
 
 
@@ -132,7 +139,7 @@ def _agreement(found: Agreement | None) -> str:
 def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     """The target's mean score untouched and at the best step, and what the controls reach."""
     step = sweep.steps[sweep.best]
-    at = f"t = {step.at:g}" if kind == "shifted" else f"{step.at:.0%} of the cells blank"
+    at = f"t = {step.at:.3g}" if kind == "shifted" else f"{step.at:.0%} of the cells blank"
     best = f"{words.score(sweep.steps[0].target)} at most" if sweep.best == 0 else _rise(sweep, at)
     random = sweep.random
     others = (
@@ -143,7 +150,8 @@ def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     share = "" if step.share is None else f", its mean over the map {words.score(step.share)}"
     others += f"reversed {words.score(max(sweep.reversed.highest))}"
     sure = "" if sweep.low is None else f" (95% interval {words.between(sweep.low, sweep.high)})"
-    return f"{best}{sure}{share}; {others} (n = {words.count(sweep.n)})"
+    first = first_line(sweep) if kind == "shifted" else ""
+    return f"{best}{sure}{share}{first}; {others} (n = {words.count(sweep.n)})"
 
 
 def best_insertion(side: Side) -> Insertion | None:
@@ -168,7 +176,7 @@ def with_concepts(side: Side) -> Explanation | None:
 
 def steps(sweep: Sweep, kind: Literal["shifted", "masked"]) -> list[str]:
     """Labels of the steps."""
-    return [f"{step.at:g}" if kind == "shifted" else f"{step.at:.0%}" for step in sweep.steps]
+    return [f"{step.at:.3g}" if kind == "shifted" else f"{step.at:.0%}" for step in sweep.steps]
 
 
 def _lines(own: Side, other: Side) -> Iterable[str]:
@@ -181,7 +189,8 @@ def _lines(own: Side, other: Side) -> Iterable[str]:
             if tests.excluding and alone.excluding
             else ""
         )
-        yield f"crops: {_scored(tests.including.score, alone.including.score)}{others}"
+        neither = f", {words.score(tests.neither.score)} without images of either" if tests.neither else ""
+        yield f"crops: {_scored(tests.including.score, alone.including.score)}{others}{neither}"
     else:
         yield f"crops: {NOT_RUN}, since no cell speaks for it"
     best = best_insertion(own)
@@ -190,6 +199,11 @@ def _lines(own: Side, other: Side) -> Iterable[str]:
     else:
         wins = "wins" if best.swapped else f"“{best.pasted.winner.name}” wins"
         third = f", crops of other classes at most {words.score(best.third.high)}" if best.third else ""
+        third = (
+            f", a crop of {name(other)} itself {words.score(best.theirs.target)}{third}"
+            if best.theirs
+            else third
+        )
         yield (
             f"inserted: {best.origin} into images of {name(other)}, {words.score(best.original.target)} to "
             f"{words.score(best.pasted.target)}, {wins}; blank {words.score(best.blank.target)}{third} "

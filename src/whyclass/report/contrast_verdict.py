@@ -39,8 +39,8 @@ def verdict(found: Contrast) -> Verdict:
     Returns
     -------
     Verdict
-        ``"trust"`` when all tests of ``NEEDED`` and one of ``ONE_OF`` pass, none was left out, and the
-        attribution of both adds up; ``"distrust"`` when there is no concept, neither shifting nor crops
+        ``"trust"`` when all tests of ``NEEDED`` and one of ``ONE_OF`` pass, and none was left out;
+        ``"distrust"`` when there is no concept, neither shifting nor crops
         speak for them, or the hyperplane does not tell the classes apart and shifting along it does no
         better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
         cells can tell them apart: then the shifting test decides.
@@ -117,6 +117,19 @@ def plane_outcome(plane: Hyperplane) -> Outcome:
     return "passed" if permutations.p <= SURE else "chance"
 
 
+def images_outcome(found: Contrast) -> Outcome:
+    """Whether both classes have as many images as an explanation needs."""
+    fewest = min(side.explanation.n_images for side in (found.a, found.b))
+    return "passed" if fewest >= verdict_checks.FEWEST_IMAGES else "failed"
+
+
+def exact_outcome(found: Contrast) -> Outcome:
+    """Whether the attribution of both adds up, and of their difference where it was attributed."""
+    sides = (found.a, found.b)
+    told = [*(side.explanation.completeness for side in sides), *(side.completeness for side in sides)]
+    return "passed" if all(verdict_checks.adds_up(one) for one in told if one) else "failed"
+
+
 TESTS: dict[str, Callable[[Contrast], Outcome]] = {
     "shifting": lambda found: outcome(found.a.shifting),
     "shifting of images not seen": lambda found: outcome(found.a.unseen),
@@ -124,10 +137,19 @@ TESTS: dict[str, Callable[[Contrast], Outcome]] = {
     "insertion of single crops": lambda found: inserted_best(found.a),
     "hyperplane on images not seen": lambda found: plane_outcome(found.hyperplane),
     "crops alone": lambda found: crops_outcome(found.a),
+    "ten images of each class": images_outcome,
+    "completeness": exact_outcome,
 }
-"""All but the last look at images of B."""
+"""The first five look at images of B, and what is claimed of A against B rests on them."""
 
-NEEDED = ("shifting", "shifting of images not seen", "hyperplane on images not seen", "crops alone")
+NEEDED = (
+    "shifting",
+    "shifting of images not seen",
+    "hyperplane on images not seen",
+    "crops alone",
+    "ten images of each class",
+    "completeness",
+)
 
 ONE_OF = ("masking", "insertion of single crops")
 """Of the pictures themselves: blanking puts nothing into B that only A has, one crop may be too little."""
@@ -145,7 +167,7 @@ def inserted_outcome(found: Insertion) -> Outcome:
         return "failed"
     if found.third is None or found.third.n < FEWEST_DRAWS:
         return "unchecked"
-    others = max(found.third.high, found.blank.target)
+    others = max(found.third.high, found.blank.target, found.theirs.target if found.theirs else 0.0)
     return "passed" if found.pasted.target - others > TIE else "chance"
 
 
@@ -197,8 +219,7 @@ def _level(found: Contrast) -> Level:
         return "distrust"
     agree = all(by_test[test] == "passed" for test in NEEDED)
     shown = any(by_test[test] == "passed" for test in ONE_OF) and "unchecked" not in by_test.values()
-    exact = all(verdict_checks.adds_up(side.explanation.completeness) for side in (found.a, found.b))
-    return "trust" if agree and shown and exact else "careful"
+    return "trust" if agree and shown else "careful"
 
 
 def _speaks_against(found: Contrast, shifted: Outcome) -> bool:
@@ -234,7 +255,8 @@ def shown_line(own: Side) -> str:
     """What the prediction test of the concepts says, in words."""
     if own.prediction_test is None:
         return f"no concept speaks for {name(own)}"
-    tests, crops = own.prediction_test, words.plural(len(own.concepts), "crop")
+    tests = own.prediction_test
+    crops = words.plural(len(tests.including.sources) or len(own.concepts), "crop")
     shown = f"shown only {crops} of what speaks for it, the model {_says(tests.including, own)}"
     if tests.excluding is None:
         return shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from whyclass.records import Sweep
@@ -31,6 +31,9 @@ class Curves:
         Place and label of each step and of each score.
     best
         Place (x, y) of the target's highest mean score.
+    winners
+        What wins from step to step: left and right end, ``"mine"`` (the target), ``"theirs"`` (the source) or
+        ``"neither"``, and the name.
     """
 
     target: str
@@ -41,6 +44,11 @@ class Curves:
     ticks: tuple[tuple[float, str], ...]
     levels: tuple[tuple[float, str], ...]
     best: tuple[float, float]
+    winners: tuple[tuple[float, float, str, str], ...]
+
+
+MOST_TICKS = 10
+"""More labels of steps would lie on each other."""
 
 
 def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
@@ -62,10 +70,24 @@ def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
         interval=area(*zip(*bounds, strict=True)) if bounds else "",
         band=area(sweep.random.low, sweep.random.high) if sweep.random else "",
         reversed=line(sweep.reversed.mean),
-        ticks=tuple(zip(places, labels, strict=True)),
+        ticks=tuple(list(zip(places, labels, strict=True))[:: 1 + (len(labels) - 1) // MOST_TICKS]),
         levels=LEVELS,
         best=(places[sweep.best], y_at(steps[sweep.best].target)),
+        winners=tuple(_winners(sweep, places)),
     )
+
+
+def _winners(sweep: Sweep, places: Sequence[float]) -> Iterator[tuple[float, float, str, str]]:
+    """Neighbouring steps of one winner are one stretch; it ends halfway to the next."""
+    kinds = {sweep.target.index: "mine", sweep.source.index: "theirs"}
+    start = 0
+    for number, step in enumerate(sweep.steps):
+        last = number + 1 == len(sweep.steps)
+        if last or sweep.steps[number + 1].winner.index != step.winner.index:
+            low = places[start] if start == 0 else (places[start - 1] + places[start]) / 2
+            high = places[number] if last else (places[number] + places[number + 1]) / 2
+            yield low, high, kinds.get(step.winner.index, "neither"), step.winner.name
+            start = number + 1
 
 
 def x_at(number: int, count: int) -> float:

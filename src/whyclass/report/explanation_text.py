@@ -72,9 +72,9 @@ def images_line(explanation: Explanation) -> str:
 
 
 def completeness_line(completeness: Completeness) -> str:
-    """The relative completeness error: mean, worst, and over how many images."""
+    """The relative completeness error: of all images together, of the worst, and of how many."""
     return (
-        f"off by {error(completeness.mean)} on average, {error(completeness.worst)} at worst "
+        f"off by {error(completeness.mean)} in all, {error(completeness.worst)} of the worst image "
         f"(n = {count(completeness.n)})"
     )
 

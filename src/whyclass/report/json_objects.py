@@ -8,6 +8,7 @@ from typing import Any
 
 from whyclass.records import (
     Audit,
+    Comparison,
     Concept,
     Contrast,
     Crop,
@@ -28,9 +29,10 @@ from whyclass.records import (
     codec,
 )
 from whyclass.records.base import fitting
-from whyclass.report import layer_choice_text, pairs_table, paper_tables, pool_text
+from whyclass.report import comparison_text, layer_choice_text, pairs_table, paper_tables, pool_text
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
+from whyclass.report.standings import standing
 from whyclass.report.verdict import verdict
 
 
@@ -45,6 +47,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
     return {
         "class": {"index": found.target.index, "name": found.target.name},
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "n_images": found.n_images,
         "n_predicted": found.n_predicted,
@@ -70,9 +73,13 @@ def of_contrast(found: Contrast) -> dict[str, Any]:
         "class": _named(a.explanation.target),
         "against": _named(b.explanation.target),
         "model": found.model.name,
+        "task": found.model.task,
         "layer": found.model.layer,
         "pool": pool_text.as_object(found.pool),
+        "contrast_by": found.settings.get("contrast_by", "plane"),
         "hyperplane": {
+            "plane": found.settings.get("plane", "paper"),
+            "strength": plane.strength,
             "bias": plane.bias,
             "training": _separation(plane.training),
             "held_out": _separation(plane.held_out) if plane.held_out else None,
@@ -140,7 +147,7 @@ def of_audit(found: Audit) -> dict[str, Any]:
         "pool": pool_text.as_object(found.pool),
         "skipped": codec.to_json(found.pool.skipped),
         "n_classes": found.n_classes,
-        "classes": [codec.to_json(one) for one in found.classes],
+        "classes": [codec.to_json(one) | {"result": standing(one)} for one in found.classes],
         "shifts": [
             {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
             for shift in found.shifts
@@ -172,6 +179,7 @@ def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
             "crops": _crops(concept.including),
             "crops_excluding": _crops(concept.excluding),
             "crops_unlabelled": _crops(concept.unlabelled),
+            "crops_neither": _crops(concept.neither),
         }
         for concept in concepts
     ]
@@ -214,7 +222,7 @@ def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
 
 def tests(found: PredictionTests) -> dict[str, Any]:
     """The prediction tests with their controls."""
-    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled")}
+    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled", "neither")}
     return {name: _test(test) if test else None for name, test in named.items()}
 
 
@@ -255,6 +263,8 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
         "high": sweep.high,
         "at": sweep.steps[sweep.best].at,
         "swapped": sweep.swapped,
+        "unit": sweep.unit,
+        "first": None if sweep.first is None else sweep.steps[sweep.first].at,
         "steps": [codec.to_json(step) for step in sweep.steps],
         "controls": {
             "random": codec.to_json(sweep.random),
@@ -266,7 +276,7 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
 def _insertion(found: Insertion) -> dict[str, Any]:
     kept = ("origin", "box", "n", "original", "pasted", "low", "high", "turned", "swapped")
     plain = {name: codec.to_json(getattr(found, name)) for name in kept}
-    controls = {"blank": codec.to_json(found.blank), "third": codec.to_json(found.third)}
+    controls = {name: codec.to_json(getattr(found, name)) for name in ("blank", "theirs", "third")}
     return plain | {"controls": controls}
 
 
@@ -283,6 +293,7 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Contrast: of_contrast,
     InsertionTest: of_insertion,
     LayerChoice: layer_choice_text.as_object,
+    Comparison: comparison_text.as_object,
     Pairs: of_pairs,
     Audit: of_audit,
 }

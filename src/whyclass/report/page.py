@@ -19,6 +19,7 @@ from whyclass.errors import RecordError
 from whyclass.records import (
     SUFFIX,
     ClassImage,
+    Comparison,
     Contrast,
     Explanation,
     InsertionTest,
@@ -27,8 +28,11 @@ from whyclass.records import (
     Record,
 )
 from whyclass.report import (
+    comparison_measures,
+    comparison_text,
     contrast_text,
     contrast_verdict,
+    contrast_ways,
     curves,
     explanation_text,
     layer_choice_text,
@@ -125,7 +129,21 @@ def _choice(found: LayerChoice) -> dict[str, Any]:
     }
 
 
+def _comparison(found: Comparison) -> dict[str, Any]:
+    return {
+        "c": found,
+        "heading": comparison_text.title(found),
+        "sentence": comparison_text.sentence(found),
+        "columns": comparison_text.heading(found),
+        "lines": comparison_text.lines(found),
+        "class_lines": [comparison_text.class_lines(found, one) for one in found.classes],
+        "measures": comparison_measures.present(found),
+        "notes": comparison_text.notes(found),
+    }
+
+
 SAID = {
+    "comparison_text": comparison_text,
     "words": words,
     "worth_text": worth_text,
     "verdict_checks": verdict_checks,
@@ -133,6 +151,7 @@ SAID = {
     "verdicts": verdict,
     "explanation_text": explanation_text,
     "contrast_text": contrast_text,
+    "contrast_ways": contrast_ways,
     "contrast_verdict": contrast_verdict,
     "curves": curves,
     "sources_text": sources_text,
@@ -144,6 +163,7 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
     Explanation: ("page.html", "fragment.html", _explanation),
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
+    Comparison: ("comparison.html", "comparison_fragment.html", _comparison),
     LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""

@@ -70,10 +70,19 @@ def box_style(box: Box, picture: Picture) -> str:
 
 
 def best(
-    explanation: Explanation, pool: Literal["including", "excluding", "unlabelled"]
-) -> list[Crop | None]:
-    """The crop that stands for each concept in a test: its nearest, or None where there is none."""
-    return [next(iter(getattr(concept, pool)), None) for concept in explanation.concepts]
+    explanation: Explanation, pool: Literal["including", "excluding", "unlabelled", "neither"]
+) -> list[tuple[int, Crop | None]]:
+    """The crops that stand for the concepts in a test, with each one's number: its nearest, or several.
+
+    None where a concept has none.
+    """
+    test: PredictionTest | None = getattr(explanation.prediction_test, pool)
+    each = max(1, len(test.sources) // max(1, len(explanation.concepts))) if test else 1
+    found: list[tuple[int, Crop | None]] = []
+    for number, concept in enumerate(explanation.concepts, 1):
+        crops = getattr(concept, pool)[:each]
+        found += [(number, crop) for crop in crops] if crops else [(number, None)] * each
+    return found
 
 
 def cells(explanation: Explanation) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from whyclass import intervals
 from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report import pool_text
+from whyclass.report.contrast_ways import at_chance
 from whyclass.report.paper_tables import LEAST
 from whyclass.report.published_numbers import PAPER_SHIFTS, Value
 
@@ -129,6 +130,7 @@ def notes(found: Pairs) -> list[str]:
             f"Balanced accuracy of the hyperplanes on images not seen: {own.held_out[0]:.3f} on average over "
             f"{own.held_out[1]} pairs."
         )
+    said += at_chance(found.pairs)
     counts = [pair.shifting.n for pair in found.pairs]
     said.append(
         f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs. The "

@@ -13,9 +13,12 @@ import numpy as np
 
 from whyclass import intervals
 from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
-from whyclass.report import pool_text
+from whyclass.report import pool_text, words
 from whyclass.report.audits_in_store import labels
+from whyclass.report.contrast_ways import at_chance
 from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
+from whyclass.report.standings import JUDGED, Standing, judged, standing
+from whyclass.report.verdict_checks import ALPHA
 from whyclass.settings import seed_of
 
 LEAST = (0.1, 0.2, 0.5)
@@ -77,8 +80,42 @@ def masking(audits: Sequence[Audit]) -> Table:
     return _moves(audits, 0, "Masking test", "mask")
 
 
-TABLES: dict[int, Callable[[Sequence[Audit]], Table]] = {1: table1, 2: table2, 3: table3, 0: masking}
-"""By the paper's number; 0 is not in the paper."""
+def verdicts(audits: Sequence[Audit]) -> Table:
+    """The verdicts of audits with nulls, and how many classes beat each kind; the paper has no such table."""
+    rows: list[Row] = []
+    for audit, label in zip(audits, labels(audits), strict=True):
+        own = [one for one in audit.classes if judged(one)]
+        if own:
+            found = [standing(one) for one in own]
+            levels = {JUDGED[key]: share(one == key for one in found) for key in LEVELS}
+            rows.append(Row(label, audit.model.layer, len(own), levels | dict(_beaten(own))))
+    notes = ("q is Benjamini and Hochberg's over the classes; each class's few nulls are compared over all.",)
+    return Table(0, "Verdicts", (*(JUDGED[key] for key in LEVELS), *map(_beats, ALPHA)), tuple(rows), notes)
+
+
+def _beaten(own: Sequence[ClassResult]) -> Iterable[tuple[str, Value]]:
+    """By kind of null, the share of the classes with it whose q is low enough."""
+    for kind, most in ALPHA.items():
+        tests = [test for one in own if (test := one.excluding or one.including)]
+        q = [null.q for test in tests for null in test.nulls if null.kind == kind and null.q is not None]
+        if q:
+            yield _beats(kind), share(value <= most for value in q)
+
+
+def _beats(kind: str) -> str:
+    return f"{kind}: q ≤ {ALPHA[kind]:g}"
+
+
+LEVELS: tuple[Standing, ...] = ("trust", "careful", "distrust")
+
+TABLES: dict[int, Callable[[Sequence[Audit]], Table]] = {
+    1: table1,
+    2: table2,
+    3: table3,
+    0: masking,
+    4: verdicts,
+}
+"""By the paper's number; 0 and 4 are not in the paper."""
 
 
 def made(audits: Sequence[Audit]) -> list[Table]:
@@ -133,6 +170,8 @@ def _prediction_notes(audit: Audit, tests: Sequence[Trial]) -> Iterable[str]:
             f"{audit.model.layer}: the model segments; a score is the largest softmax over the map, and a "
             "class counts as predicted where its softmax exceeds one half somewhere."
         )
+    elif audit.model.task != "classification":
+        yield f"{audit.model.layer}: {words.task(audit.model.task)}."
     yield from (f"{audit.model.layer}: {caution}." for caution in pool_text.cautions(audit.pool))
     done, of = len(audit.classes), audit.n_classes
     if done < of:
@@ -242,6 +281,7 @@ def _move_notes(audit: Audit, draw: Sequence[Shifts]) -> Iterable[str]:
             f"mean lies above every one of {n} random directions (each on {images} images) in {above} of "
             f"{len(tried)} pairs."
         )
+    yield from (f"{audit.model.layer}: {said}" for said in at_chance(pairs))
     held = [pair.held_out.balanced for pair in pairs if pair.held_out]
     if held:
         yield (

@@ -7,11 +7,13 @@ from typing import Any
 
 from whyclass.records import (
     Audit,
+    Comparison,
     Contrast,
     Explanation,
     Finding,
     InsertionTest,
     LayerChoice,
+    MethodResult,
     Pairs,
     Part,
     PredictionTests,
@@ -93,6 +95,20 @@ def _shifts(found: Shifts) -> str:
     return f"from {name} ({_at(found)}): test {short(found.test)} of {_number(len(found.pairs), 'pair')}"
 
 
+def _comparison(found: Comparison) -> str:
+    told = [_number(len(found.methods), "method"), _classes(len(found.classes))]
+    return f"of {' on '.join(told)} ({_at(found)})"
+
+
+def _classes(n: int) -> str:
+    return f"{count(n)} {'class' if n == 1 else 'classes'}"
+
+
+def _method(found: MethodResult) -> str:
+    tests = _tests(found) if found.prediction_test else _cut(found.problem)
+    return f"of {_cut(found.method)} on {short(found.target.name)}: {tests}"
+
+
 LINES: dict[type[Record], Callable[[Any], str]] = {
     Explanation: _explanation,
     Finding: _finding,
@@ -101,6 +117,8 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     Pairs: _pairs,
     LayerChoice: _choice,
     Audit: _audit,
+    Comparison: _comparison,
+    MethodResult: _method,
     Shifts: _shifts,
 }
 """What the line of each kind of record says after the kind."""
@@ -123,7 +141,7 @@ def _number(value: int, noun: str) -> str:
     return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
 
 
-def _tests(found: Explanation | Finding) -> str:
+def _tests(found: Explanation | Finding | MethodResult) -> str:
     tests: PredictionTests | None = found.prediction_test
     if tests is None:
         return "no prediction test"

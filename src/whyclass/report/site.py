@@ -9,26 +9,28 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
-from typing import Any, Literal
+from typing import Any
 
 from whyclass.errors import RecordError
-from whyclass.records import Audit, ClassResult, Concept, Explanation, Finding, Picture, Shifts, Source, Strip
+from whyclass.records import (
+    Audit,
+    ClassResult,
+    Concept,
+    Explanation,
+    Finding,
+    Fit,
+    Picture,
+    Shifts,
+    Source,
+    Strip,
+)
 from whyclass.report import page_pictures, paper_tables, sources_text, verdict
 from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
+from whyclass.report.standings import JUDGED, STANDINGS, Standing, judged, names_of, standing
 from whyclass.store import Store, safe_name
-
-Standing = Literal["unexplained", "distrust", "careful", "trust"]
-
-STANDINGS: dict[Standing, str] = {
-    "unexplained": "Not explained",
-    "distrust": "Passes no test",
-    "careful": "Passes one test",
-    "trust": "Passes both tests",
-}
-"""How a class stands, worst first, in the words of its page."""
 
 BINS = 20
 """Of a distribution of scores."""
@@ -106,11 +108,6 @@ POLICY = (
     "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
-
-
-def standing(finding: Finding) -> Standing:
-    """How a class stands by its two tests; only `Study.explain` tells what that is worth."""
-    return verdict.tests_level(explanation(finding)) if finding.prediction_test else "unexplained"
 
 
 def histogram(scores: Sequence[float]) -> list[int]:
@@ -219,9 +216,10 @@ def _class_files(
         ],
     }
     if tests is not None:
-        alone = explanation(finding)
+        alone = explanation(finding, result)
         scope |= {
             "e": alone,
+            "judged": judged(result),
             "target": finding.target,
             "verdict": verdict.verdict(alone),
             "stitched": [
@@ -234,7 +232,7 @@ def _class_files(
             ],
             "whence": [*(sources_text.line(own, finding.target) for own in _sources(finding)), ""],
         }
-    line = Line(result, standing(finding), page_name(result), pictures.shown(finding.thumbnail, "best"))
+    line = Line(result, standing(result), page_name(result), pictures.shown(finding.thumbnail, "best"))
     name = "site_class.html" if tests else "site_unexplained.html"
     page = (page_name(result), rendered(name, scope).encode())
     return _Made([*pictures.files, page], line)
@@ -251,8 +249,10 @@ def page_name(found: ClassResult) -> str:
     return f"{found.target.index}-{safe_name(found.target.name, 'class')}.html"
 
 
-def explanation(finding: Finding) -> Explanation:
+def explanation(finding: Finding, result: ClassResult | None = None) -> Explanation:
     """A finding as an explanation without crops and images, so that the same words are said of both.
+
+    With the ``result`` of an audit its nulls are those of all classes.
 
     Raises
     ------
@@ -261,6 +261,11 @@ def explanation(finding: Finding) -> Explanation:
     """
     if finding.prediction_test is None:
         raise RecordError(f"{finding.target.name!r} was not explained: {finding.problem}")
+    tests = finding.prediction_test
+    for name in ("including", "excluding"):
+        own, over_all = getattr(tests, name), getattr(result, name, None)
+        if own and over_all:
+            tests = replace(tests, **{name: replace(own, nulls=over_all.nulls)})
     return Explanation(
         model=finding.model,
         pool=finding.pool,
@@ -268,13 +273,18 @@ def explanation(finding: Finding) -> Explanation:
         n_images=finding.n_images,
         n_predicted=finding.n_predicted,
         images=(),
-        concepts=tuple(Concept(one.vector, one.share, (), (), ()) for one in finding.concepts),
-        prediction_test=finding.prediction_test,
+        concepts=tuple(
+            Concept(one.vector, one.share, (), (), (), None, one.contribution, one.stability)
+            for one in finding.concepts
+        ),
+        prediction_test=tests,
         rival=finding.rival,
         completeness=finding.completeness,
         warnings=finding.warnings,
         settings=finding.settings,
         versions=finding.versions,
+        refits=finding.refits,
+        fit=Fit(finding.residual, finding.converged),
     )
 
 
@@ -295,7 +305,8 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
         {
             "a": audit,
             "lines": sorted(lines, key=rank),
-            "standings": STANDINGS,
+            "standings": names_of(audit),
+            "judged": names_of(audit) is JUDGED,
             "counts": {key: sum(line.standing == key for line in lines) for key in STANDINGS},
             "tables": [(table, tabular) for table in paper_tables.made([audit])],
             "histograms": [(name, histogram(found), len(found)) for name, found in scores.items() if found],

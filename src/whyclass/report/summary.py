@@ -6,15 +6,16 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from whyclass.records import Contrast, Explanation, InsertionTest, LayerChoice, Record
+from whyclass.records import Comparison, Contrast, Explanation, InsertionTest, LayerChoice, Record
 from whyclass.records.base import fitting
-from whyclass.report import contrast_text, explanation_text, layer_choice_text
+from whyclass.report import comparison_text, contrast_text, explanation_text, layer_choice_text
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
     Explanation: explanation_text.rows,
     Contrast: contrast_text.rows,
     InsertionTest: contrast_text.insertion_rows,
     LayerChoice: layer_choice_text.rows,
+    Comparison: comparison_text.rows,
 }
 """Rows of each kind of record."""
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from whyclass.errors import SettingsError
-from whyclass.records import Audit, Trial, codec
-from whyclass.report import audits_in_store
+from whyclass.records import Audit, ClassResult, Trial, codec
+from whyclass.report import audits_in_store, standings
 from whyclass.report.paper_tables import Row, Table
 from whyclass.report.published_numbers import Value
+from whyclass.report.table_files import marked, table_file
+from whyclass.report.verdict_checks import ALPHA
 from whyclass.report.words import clean
 
 WIDTH = 150
@@ -58,8 +59,8 @@ def csv_form(tables: Sequence[Table]) -> str:
                         (
                             table.number,
                             row.kind,
-                            _cell(clean(row.label)),
-                            _cell(clean(row.layer)),
+                            marked(clean(row.label)),
+                            marked(clean(row.layer)),
                             row.n,
                             column,
                             *shown,
@@ -160,28 +161,7 @@ def per_class(audits: Sequence[Audit], suffix: str) -> bytes:
     SettingsError
         If the suffix is another one, or pyarrow, which writes Parquet, is not installed.
     """
-    columns = class_columns(audits)
-    if suffix == ".csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(["" if value is None else _cell(value) for value in row])
-        return out.getvalue().encode()
-    if suffix != ".parquet":
-        raise SettingsError(
-            f"classes are written as .parquet or .csv, not as {suffix or 'a file without one'!r}"
-        )
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise SettingsError(
-            "Parquet needs pyarrow: pip install 'whyclass[parquet]', or write .csv"
-        ) from error
-    stream = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), stream)
-    return stream.getvalue()
+    return table_file(class_columns(audits), suffix)
 
 
 def class_columns(audits: Sequence[Audit]) -> dict[str, list[Any]]:
@@ -205,10 +185,26 @@ def _class_row(audit: Audit, number: int) -> dict[str, Any]:
         "completeness_error": found.completeness.mean,
         "nmf_residual": found.residual,
         "problem": clean(found.problem),
+        "result": standings.standing(found),
+        **_worth_row(found),
     }
     for kind in ("including", "excluding"):
         row |= {f"{kind}_{name}": value for name, value in _test_row(getattr(found, kind)).items()}
     return row
+
+
+def _worth_row(found: ClassResult) -> dict[str, Any]:
+    """What the decisive test is worth: p and q of each kind of null, over all classes."""
+    test = found.excluding or found.including
+    nulls = {one.kind: one for one in test.nulls} if test else {}
+    row: dict[str, Any] = {"backing": test.backing if test else None}
+    for kind in ALPHA:
+        one, name = nulls.get(kind), kind.replace(" ", "_")
+        row |= {f"{name}_{part}": getattr(one, part) if one else None for part in ("n", "p", "q")}
+    return row | {
+        "concepts_needed": sum(found.needed) if found.needed else None,
+        "refits_same": found.refits.same if found.refits else None,
+    }
 
 
 def _test_row(test: Trial | None) -> dict[str, Any]:
@@ -222,11 +218,6 @@ def _test_row(test: Trial | None) -> dict[str, Any]:
         "control_high": control.high if control else None,
         "control_draws": control.n if control else None,
     }
-
-
-def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t" and value else value
 
 
 def _bars(found: Iterable[str]) -> str:

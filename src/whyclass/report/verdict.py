@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import Control, Explanation, PredictionTest, Trial
-from whyclass.report.verdict_checks import ALPHA, Check, adds_up, checks, summed
+from whyclass.records import ClassResult, Control, Explanation, PredictionTest, Trial
+from whyclass.report.verdict_checks import ALPHA, Check, adds_up, checks, facts, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
 Level = Literal["trust", "careful", "distrust"]
@@ -56,17 +56,23 @@ def verdict(explanation: Explanation) -> Verdict:
     return Verdict(level, clean(" ".join(part for part in parts if part)))
 
 
-def tests_level(explanation: Explanation) -> Level:
-    """What the two prediction tests and completeness say alone, as of an audit, which makes no nulls.
+def tests_level(found: Explanation | ClassResult) -> Level:
+    """What the two prediction tests and completeness say alone, as of an audit without nulls.
 
     ``"trust"`` where both pass: they certify the set of crops and no more.
     """
-    tests = explanation.prediction_test
-    first = outcome(tests.including)
-    second = outcome(tests.excluding) if tests.excluding else None
+    given = facts(found)
+    first, second = outcome(given.including), outcome(given.excluding) if given.excluding else None
     if first == second == "passed":
-        return "trust" if adds_up(explanation.completeness) else "careful"
+        return "trust" if adds_up(given.completeness) else "careful"
     return _level(first, second, ())
+
+
+def level(found: Explanation | ClassResult) -> Level:
+    """The verdict's level alone; of a class of an audit, that could be explained, by the nulls of all."""
+    given = facts(found)
+    second = outcome(given.excluding) if given.excluding else None
+    return _level(outcome(given.including), second, checks(found))
 
 
 def outcome(test: PredictionTest | Trial) -> Outcome:
@@ -173,7 +179,7 @@ def _remarks(explanation: Explanation) -> list[str]:
         remarks.append(f"The second, stronger test was not run: {not_run(explanation)}.")
     if not adds_up(explanation.completeness):
         off = error(explanation.completeness.mean)
-        remarks.append(f"The attribution behind the concepts does not add up: it is off by {off} on average.")
+        remarks.append(f"The attribution behind the concepts does not add up: it is off by {off}.")
     return remarks
 
 

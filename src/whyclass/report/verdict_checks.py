@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import COMPLETENESS_BOUND, Completeness, Explanation, Null, PredictionTest
+from whyclass.records import (
+    COMPLETENESS_BOUND,
+    ClassResult,
+    Completeness,
+    Explanation,
+    Null,
+    PredictionTest,
+    Refits,
+    Trial,
+)
 from whyclass.report.words import count, plural, score
 
 Result = Literal["passed", "failed", "not run"]
@@ -30,9 +39,48 @@ class Check:
     told: str
 
 
-def checks(explanation: Explanation) -> tuple[Check, ...]:
+@dataclass(frozen=True)
+class Facts:
+    """What the checks look at, of an explanation or of a class of an audit.
+
+    ``needed`` says of each concept whether the test needs it; empty where that was not measured.
+    """
+
+    including: PredictionTest | Trial
+    excluding: PredictionTest | Trial | None
+    unlabelled: PredictionTest | Trial | None
+    needed: tuple[bool, ...]
+    refits: Refits | None
+    n_images: int
+    completeness: Completeness
+
+    @property
+    def decisive(self) -> PredictionTest | Trial:
+        """The stronger of the tests that were run."""
+        return self.excluding or self.including
+
+
+def facts(found: Explanation | ClassResult) -> Facts:
+    """Of an explanation, or of a class of an audit that could be explained."""
+    if isinstance(found, ClassResult):
+        assert found.including is not None
+        tests = (found.including, found.excluding, found.unlabelled)
+        return Facts(*tests, found.needed, found.refits, found.n_images, found.completeness)
+    made = found.prediction_test
+    needed = tuple(one.contribution.needed for one in found.concepts if one.contribution)
+    return Facts(
+        *(made.including, made.excluding, made.unlabelled),
+        needed,
+        found.refits,
+        found.n_images,
+        found.completeness,
+    )
+
+
+def checks(found: Explanation | ClassResult) -> tuple[Check, ...]:
     """Every check of an explanation, in the order of the table."""
-    return tuple(check for row in TABLE for check in row(explanation))
+    given = facts(found)
+    return tuple(check for row in TABLE for check in row(given))
 
 
 def decisive(explanation: Explanation) -> PredictionTest:
@@ -41,8 +89,7 @@ def decisive(explanation: Explanation) -> PredictionTest:
     return tests.excluding or tests.including
 
 
-def _tests(explanation: Explanation) -> Iterator[Check]:
-    tests = explanation.prediction_test
+def _tests(tests: Facts) -> Iterator[Check]:
     yield Check(
         "all images", "passed" if tests.including.predicted else "failed", score(tests.including.score)
     )
@@ -56,16 +103,15 @@ def _tests(explanation: Explanation) -> Iterator[Check]:
         yield Check("images that are not labelled so either", result, score(tests.unlabelled.score))
 
 
-def _nulls(explanation: Explanation) -> Iterator[Check]:
-    found = {one.kind: one for one in decisive(explanation).nulls}
+def _nulls(given: Facts) -> Iterator[Check]:
+    found = {one.kind: one for one in given.decisive.nulls}
     for kind, most in ALPHA.items():
         one = found.get(kind)
         if one is None or 1 / (one.n + 1) > most:
             yield Check(kind, "not run", "" if one is None else f"only {plural(one.n, 'draw')}")
         else:
-            yield Check(
-                kind, "passed" if p_of(one) <= most else "failed", f"p = {p_of(one):.3f}, n = {one.n}"
-            )
+            told = f"p = {one.p:.3f}" if one.q is None else f"q = {one.q:.3f}"
+            yield Check(kind, "passed" if p_of(one) <= most else "failed", f"{told}, n = {one.n}")
 
 
 def p_of(null: Null) -> float:
@@ -73,18 +119,17 @@ def p_of(null: Null) -> float:
     return null.p if null.q is None else null.q
 
 
-def _members(explanation: Explanation) -> Iterator[Check]:
-    measured = [one.contribution for one in explanation.concepts if one.contribution]
-    if not measured:
+def _members(given: Facts) -> Iterator[Check]:
+    if not given.needed:
         yield Check("each concept by itself", "not run", "")
         return
-    idle = sum(not one.needed for one in measured)
-    told = f"{count(idle)} of {count(len(measured))} not needed"
-    yield Check("each concept by itself", "failed" if 2 * idle >= len(measured) else "passed", told)
+    idle, of = given.needed.count(False), len(given.needed)
+    told = f"{count(idle)} of {count(of)} not needed"
+    yield Check("each concept by itself", "failed" if 2 * idle >= of else "passed", told)
 
 
-def _refits(explanation: Explanation) -> Iterator[Check]:
-    found = explanation.refits
+def _refits(given: Facts) -> Iterator[Check]:
+    found = given.refits
     if found is None:
         yield Check("halves of the images", "not run", "")
         return
@@ -92,13 +137,13 @@ def _refits(explanation: Explanation) -> Iterator[Check]:
     yield Check("halves of the images", "passed" if found.same > 0.5 else "failed", told)
 
 
-def _images(explanation: Explanation) -> Iterator[Check]:
-    enough = explanation.n_images >= FEWEST_IMAGES
-    yield Check("ten images", "passed" if enough else "failed", count(explanation.n_images))
+def _images(given: Facts) -> Iterator[Check]:
+    enough = given.n_images >= FEWEST_IMAGES
+    yield Check("ten images", "passed" if enough else "failed", count(given.n_images))
 
 
-def _completeness(explanation: Explanation) -> Iterator[Check]:
-    yield Check("completeness", "passed" if adds_up(explanation.completeness) else "failed", "")
+def _completeness(given: Facts) -> Iterator[Check]:
+    yield Check("completeness", "passed" if adds_up(given.completeness) else "failed", "")
 
 
 def adds_up(completeness: Completeness) -> bool:
@@ -106,7 +151,7 @@ def adds_up(completeness: Completeness) -> bool:
     return completeness.mean <= COMPLETENESS_BOUND
 
 
-TABLE: tuple[Callable[[Explanation], Iterator[Check]], ...] = (
+TABLE: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     _tests,
     _nulls,
     _members,

@@ -21,6 +21,23 @@ def score_of(test: PredictionTest) -> str:
     return score(test.score) + ("" if test.share is None else f" (mean over the map {score(test.share)})")
 
 
+TASKS = {
+    "classification": "an image is of its best class",
+    "segmentation": "scores are the largest over the map",
+    "binary classification": "two classes, one logit between them",
+    "multi-label classification": "each class has a score of its own, and counts above one half",
+    "regression": "a number's high and low side, each a score that counts above one half",
+    "zero-shot classification": "an embedding against a matrix of classes, scores are shares of one",
+    "a number of the user's own": "its high and low side, each a score that counts above one half",
+}
+"""What a score means, by a model's task."""
+
+
+def task(name: str) -> str:
+    """What a model does, and what a score of it means."""
+    return f"{name}: {TASKS[name]}" if name in TASKS else name
+
+
 def between(low: float | None, high: float | None, digits: int = 2) -> str:
     """An interval: ``0.10 to 0.20``, or that there is none."""
     if low is None or high is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whyclass.records import Concept, Explanation, Null
+from whyclass.records import AuditedConcept, Concept, Explanation, Null
 from whyclass.report.verdict_checks import decisive
 from whyclass.report.words import count, percent, plural, score, word
 
@@ -16,7 +16,7 @@ CALIBRATION = (
 """How often the highest level is wrong and right (docs/calibration.md)."""
 
 
-def member_line(concept: Concept) -> str:
+def member_line(concept: Concept | AuditedConcept) -> str:
     """What a concept does for the test of the set; empty where that was not measured."""
     found = concept.contribution
     if found is None:
@@ -30,7 +30,7 @@ def member_line(concept: Concept) -> str:
     )
 
 
-def stability_line(concept: Concept) -> str:
+def stability_line(concept: Concept | AuditedConcept) -> str:
     """Whether a concept comes again from halves of the images; empty where that was not measured."""
     found = concept.stability
     if found is None:
@@ -62,10 +62,11 @@ def set_line(explanation: Explanation) -> str:
 
 def null_line(null: Null) -> str:
     """What explanations of nothing of one kind reach."""
-    compared = "score" if null.kind == "random crops" else "backing"
+    compared, own = "score" if null.kind == "random crops" else "backing", len(null.reached) or null.n
+    among = f", among {count(null.n)} of all classes" if own != null.n else ""
     return (
-        f"{null.kind}: predicted in {percent(null.predicted)} of {count(null.n)}, mean score "
-        f"{score(null.mean)}; their {compared} reaches this explanation's with p = {null.p:.3f}"
+        f"{null.kind}: predicted in {percent(null.predicted)} of {count(own)}, mean score "
+        f"{score(null.mean)}; their {compared} reaches this explanation's with p = {null.p:.3f}{among}"
         + ("" if null.q is None else f" (q = {null.q:.3f} over the audit)")
     )
 

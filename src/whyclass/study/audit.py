@@ -7,30 +7,29 @@ result depends on which classes are in the same run, or on the number of process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from whyclass.concepts.nmf import factorise, strongest
-from whyclass.errors import AttributionError, ClassError, SettingsError
+from whyclass.concepts.nmf import strongest
+from whyclass.errors import ClassError, SettingsError
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
-from whyclass.records import Audit, AuditedConcept, Factors, Finding, PredictionTests, Spot, Strip
+from whyclass.records import Audit, AuditedConcept, Finding, Spot, Strip
 from whyclass.report import audits_in_store
 from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
-from whyclass.store import key_in, key_of
-from whyclass.study import explain, pair_tests
+from whyclass.store import key_of
+from whyclass.study import explain, pair_tests, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.comparisons import of_audit
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
+from whyclass.study.factorising import factorising, jobs
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
 from whyclass.study.shared_copies import Beside
-from whyclass.study.worker_processes import worker_processes
 
 SEARCHED = 1000
 """Classes whose crops are searched in one pass over the pool."""
@@ -38,8 +37,8 @@ SEARCHED = 1000
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
 
-FINDING = 4.0
-"""Work of a class's crops and tests, against an image that passes the trunk."""
+FINDING, NULLS = 4.0, 200.0
+"""Work of a class's crops and tests, and of what they are compared with, in images that pass the trunk."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Asked:
 def audit(context: Context, asked: Asked) -> None:
     """Make what is missing of the findings and shifts that are asked for."""
     todo, speaking, pairs = missing(context, asked)
-    work = sum(_work(own) for own in speaking) + FINDING * len(todo)
+    work = sum(_work(own) for own in speaking) + _finding_work(context) * len(todo)
     if pairs:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
     with context.progress.whole(asked.name, work) as report:
@@ -178,13 +177,18 @@ def _lacks(own: ClassEvidence, *, concepts: bool, cells: bool) -> bool:
     """Whether something must be made of a class whose concepts, or whose cells alone, are needed."""
     if not own.evidence_file.exists():
         return concepts or cells
-    return concepts and not own.factors_file.exists()
+    return concepts and not all(job.file.exists() for job in jobs(own))
 
 
 def _work(own: ClassEvidence) -> float:
     """Of attribution and clean activations, in images through the trunk."""
     copies = 0 if own.evidence_file.exists() else own.context.settings.copies
     return len(own.chosen) * (copies + 1)
+
+
+def _finding_work(context: Context) -> float:
+    """Of the crops and tests of one class."""
+    return FINDING + NULLS * of_audit(context.settings).any
 
 
 # ---------------------------------------------------------------- attribution and concepts
@@ -203,7 +207,7 @@ def _speak(
     total, beside = sum(len(own.chosen) for own in classes_left), Beside(context, asked.beside)
     with (
         context.progress.step("attribution and concepts", total) as advance,
-        _factorising(asked.workers) as submit,
+        factorising(asked.workers) as submit,
     ):
         for done, own in enumerate(classes_left, 1):
             work = _work(own)
@@ -211,53 +215,13 @@ def _speak(
             fresh = replace(own, context=inside)  # its images leave memory with it
             others = beside.make(fresh)
             assert len(fresh.evidence.images)  # made here, and kept in the store
-            if own.target in todo and not own.factors_file.exists():
+            if own.target in todo:
                 submit(fresh, problems)
-            for other in others if own.target in todo else ():
-                submit(other, {})  # its problem is found again where it is told
+                for other in others:
+                    submit(other, {})  # its problem is found again where it is told
             advance(len(own.chosen))
             report(work, f"attribution: {done} of {len(classes_left)} classes")
     return problems
-
-
-Problems = dict[int, str]
-Submit = Callable[[ClassEvidence, Problems], None]
-
-
-@contextmanager
-def _factorising(workers: int) -> Iterator[Submit]:
-    """What takes a class whose concepts are to be made and kept, here or in processes of their own."""
-
-    def keep(own: tuple[int, Path, Problems], factors: Callable[[], Factors]) -> None:
-        target, file, problems = own
-        try:
-            factors().save(file, key_in(file))
-        except AttributionError as error:
-            problems[target] = str(error)
-        except BrokenProcessPool as error:
-            raise SettingsError(
-                "a process of the factorisations was killed, perhaps for memory; run the same again with "
-                "fewer workers: it goes on"
-            ) from error
-
-    if workers < 2:
-        yield lambda own, problems: keep((own.target, own.factors_file, problems), lambda: own.factors)
-        return
-    pending: dict[Future[Factors], tuple[int, Path, Problems]] = {}
-
-    def collect(most: int) -> None:
-        while len(pending) > most:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                keep(pending.pop(future), future.result)
-
-    def submit(own: ClassEvidence, problems: Problems) -> None:
-        collect(2 * workers)  # so many classes' activations wait in memory at most
-        future = process(factorise, own.activations, own.evidence.scores, own.context.settings, 1)
-        pending[future] = (own.target, own.factors_file, problems)
-
-    with worker_processes(workers) as process:
-        yield submit
-        collect(0)
 
 
 # ---------------------------------------------------------------- findings
@@ -265,41 +229,44 @@ def _factorising(workers: int) -> Iterator[Submit]:
 
 def _findings(context: Context, targets: Sequence[int], problems: dict[int, str], report: Report) -> None:
     """Crops of all concepts from one pass over the pool; then each class's tests."""
-    masks = {k: masks_of(context, k) for k in targets}
     able = [k for k in targets if k not in problems]
     # of each class's factors no more than the concepts stays in memory
-    queries = [explain.query(context, evidence_of(context, k).factors, masks[k]) for k in able]
+    wanted = {k: queries(context, k) for k in able}
     with context.progress.step("crops", len(context.index.items)) as advance:
-        found = dict(
-            zip(
-                able,
-                nearest_crops.nearest(context.index, queries, context.settings.crops, advance),
-                strict=True,
-            )
-        )
+        asked = [query for mine in wanted.values() for query in mine]
+        places = iter(nearest_crops.nearest(context.index, asked, context.settings.crops, advance))
+        found = {k: list(islice(places, len(mine))) for k, mine in wanted.items()}
     controls = Controls(context)
     with context.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
-            make_finding(context, k, found.get(k), controls, problems.get(k, ""))
+            if k in problems:
+                context.store.keep(
+                    _unexplained(evidence_of(context, k), problems[k]), finding_file(context, k)
+                )
+            else:
+                make_finding(context, k, found.pop(k), controls)
             advance(1)
-            report(FINDING, f"prediction tests: {done} of {len(targets)} classes")
+            report(_finding_work(context), f"prediction tests: {done} of {len(targets)} classes")
 
 
-def make_finding(
-    context: Context, target: int, places: Places | None, controls: Controls, problem: str = ""
-) -> None:
-    """Make and keep the finding of a class from where its concepts' crops lie, or from why it has none."""
-    own, pictures = evidence_of(context, target), Pictures(context, [target])
-    if places is None:
-        made = _unexplained(own, problem)
-    else:
-        tests = Tester(pictures, controls, lean=True).both(target, places, masks_of(context, target))
-        made = _finding(own, pictures, places, tests)
+def queries(context: Context, target: int) -> list[nearest_crops.Query]:
+    """What is searched for a class: its concepts, and what they are compared with."""
+    own, masks = evidence_of(context, target), masks_of(context, target)
+    checked = trust.checks_of(own, of_audit(context.settings))
+    return [explain.query(context, own.factors, masks), *(checked.queries(context, masks) if checked else ())]
+
+
+def make_finding(context: Context, target: int, places: Sequence[Places], controls: Controls) -> None:
+    """Make and keep the finding of a class from where the crops of each of its queries lie."""
+    own, tester = evidence_of(context, target), Tester(Pictures(context, [target]), controls, lean=True)
+    mine, *others = places
+    found = trust.Searched(tester, masks_of(context, target), mine, others)
+    made = _finding(own, found, trust.checks_of(own, of_audit(context.settings)))
     context.store.keep(made, finding_file(context, target))
 
 
-def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: PredictionTests) -> Finding:
-    factors = own.factors
+def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked | None) -> Finding:
+    factors, pictures, places = own.factors, found.tester.pictures, found.places
     rows = strongest(factors.embeddings, EXAMPLES)
     concepts = tuple(
         AuditedConcept(
@@ -310,12 +277,17 @@ def _finding(own: ClassEvidence, pictures: Pictures, places: Places, tests: Pred
         )
         for k in range(len(factors.concepts))
     )
+    worth = trust.Judged(concepts, found.tester.both(own.target, places, found.masks), None)
+    if checked is not None:
+        worth = trust.judged(own, concepts, worth.tests, checked, found)
     return replace(
         _unexplained(own, ""),
         residual=factors.residual,
-        concepts=concepts,
-        prediction_test=tests,
-        rival=explain.rival(tests, own.target),
+        converged=factors.converged,
+        concepts=worth.concepts,
+        prediction_test=worth.tests,
+        refits=worth.refits,
+        rival=explain.rival(worth.tests, own.target),
         examples=tuple(pictures.small(int(own.chosen[row]), SMALL) for row in rows),
         thumbnail=pictures.strip([nearest[0] for nearest in places["including"]], THUMB),
         warnings=tuple(explain.warnings_of(own, factors)),
@@ -333,7 +305,7 @@ def _unexplained(own: ClassEvidence, problem: str) -> Finding:
         n_images=len(own.chosen),
         n_predicted=len(own.predicted),
         n_classes=len(context.classes()),
-        completeness=explain.completeness(own.evidence.errors),
+        completeness=explain.completeness(own.evidence),
         residual=0.0,
         concepts=(),
         prediction_test=None,

@@ -17,7 +17,9 @@ from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
 from whyclass.models.preprocessing import Sample
-from whyclass.models.tasks import HALF, logit
+from whyclass.models.split import Split
+from whyclass.models.tasks import HALF, difference, logit
+from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import Evidence, Factors
 from whyclass.settings import seed_of
 from whyclass.study.context import Context
@@ -94,13 +96,12 @@ class ClassEvidence:
         return self.keep(self.scored())
 
     def keep(self, scores: smoothgrad.Scores) -> Evidence:
-        """The evidence that follows from the scores of the images' cells; kept."""
+        """The evidence that scores of the images' cells make, kept."""
         context = self.context
         cells = select_cells(self.activations, scores.signed, context.settings.cut)
         digests = tuple(context.index.items[int(position)].digest for position in self.chosen)
-        made = Evidence(
-            self.target, digests, scores.cells, scores.errors, cells.vectors, cells.image, scores.unruled
-        )
+        sums, speaking = (scores.missed, scores.changes), (cells.vectors, cells.image)
+        made = Evidence(self.target, digests, scores.cells, *sums, *speaking, scores.unruled)
         context.store.keep(made, self.evidence_file)
         return made
 
@@ -118,21 +119,34 @@ class ClassEvidence:
     @property
     def factors_file(self) -> Path:
         """Where the concepts are kept."""
-        signed = ("signed",) if self.context.split.signed else ()
-        return self._file("factors", DEPENDS + FACTORS_DEPEND + signed + self._dense)
+        return self.file("factors", {})
 
     @property
     def evidence_file(self) -> Path:
         """Where the evidence is kept."""
         return self._file("evidence", DEPENDS + self._dense)
 
+    def evidence_against(self, other: int) -> Path:
+        """Where the evidence for the class against another one is kept."""
+        return self._file("evidence_against", DEPENDS + self._dense, other)
+
+    @property
+    def _signed(self) -> tuple[str, ...]:
+        return ("signed",) if self.context.split.signed else ()
+
     @property
     def _dense(self) -> tuple[str, ...]:
         return ("target",) if self.context.task.dense else ()
 
-    def _file(self, kind: str, depends: tuple[str, ...]) -> Path:
-        settings = {name: getattr(self.context.settings, name) for name in depends}
-        return self.context.store.record(kind, self.context.key(self.target, settings=settings))
+    def file(self, kind: str, facts: dict[str, int]) -> Path:
+        """Where something is kept that depends on all that the concepts depend on, and on some facts."""
+        return self._file(kind, DEPENDS + FACTORS_DEPEND + self._signed + self._dense, facts=facts)
+
+    def _file(
+        self, kind: str, depends: tuple[str, ...], *others: int, facts: dict[str, int] | None = None
+    ) -> Path:
+        settings = {name: getattr(self.context.settings, name) for name in depends} | (facts or {})
+        return self.context.store.record(kind, self.context.key(self.target, *others, settings=settings))
 
     @property
     def cells(self) -> Cells:
@@ -141,11 +155,22 @@ class ClassEvidence:
 
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
-        context, given = self.context, self.given
-        with context.progress.step("attribution", len(given)) as advance:
-            trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
-            question = self.question()
-            return smoothgrad.smoothgrad(context.split, trunk, given, question, context.settings, advance)
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            split, trunk, images, (question,) = self._asked(None)
+            return smoothgrad.smoothgrad(split, trunk, images, question, self.context.settings, advance)
+
+    def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
+        """Scores of the cells for the class against each of others, None for it alone; computed now."""
+        with self.context.progress.step("attribution", len(self.samples)) as advance:
+            return smoothgrad.smoothgrad_each(*self._asked(*others), self.context.settings, advance)
+
+    def _asked(
+        self, *others: int | None
+    ) -> tuple[Split, Trunk, list[tuple[Tensor, str]], list[smoothgrad.Question]]:
+        """What is attributed, of which images."""
+        context = self.context
+        trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
+        return context.split, trunk, self.given, [self.question(other) for other in others]
 
     @property
     def given(self) -> list[tuple[Tensor, str]]:
@@ -153,12 +178,12 @@ class ClassEvidence:
         items = self.context.pool.items
         return [(one.tensor, items[int(p)].digest) for one, p in zip(self.samples, self.chosen, strict=True)]
 
-    def question(self) -> smoothgrad.Question:
-        """What is asked of the layer's cells; the baseline passes the model."""
-        context = self.context
-        reference = context.preprocessing.constant(context.settings.baseline)
-        baseline = smoothgrad.prepare(context.split, reference, logit(self.target))
-        return smoothgrad.Question(self.target, baseline, context.task.dense)
+    def question(self, other: int | None = None) -> smoothgrad.Question:
+        """What is asked of the layer's cells, against another class or of it alone."""
+        reference = self.context.preprocessing.constant(self.context.settings.baseline)
+        wanted = logit(self.target) if other is None else difference(logit(self.target), logit(other))
+        baseline = smoothgrad.prepare(self.context.split, reference, wanted)
+        return smoothgrad.Question(self.target, baseline, self.context.task.dense, other)
 
 
 def evidence_of(context: Context, target: int) -> ClassEvidence:
@@ -193,6 +218,8 @@ def _never_predicted(context: Context, target: int) -> str:
     )
     if context.task.dense:
         seen = f"found in none of the pool's {usable.size} images (softmax above {HALF:g} somewhere)"
+    elif context.task.several:
+        seen = f"told of none of the pool's {usable.size} images (score above {HALF:g})"
     else:
         seen = f"predicted for none of the pool's {usable.size} images"
     return f"class {context.name(target)!r} is {seen}; {near}"

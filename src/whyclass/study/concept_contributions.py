@@ -28,9 +28,6 @@ from whyclass.study.prediction_test_and_control import Controls, Reader
 TRIED = 4
 """Of a concept's nearest crops, so many are shown alone: one of them may be a chance find."""
 
-COMPARED = 29
-"""Directions of nonsense that concepts are compared with: concepts with their channels in another order."""
-
 NEEDED = 0.1
 """A concept whose crops gain what more than this part of nonsense gains does nothing by itself."""
 
@@ -46,6 +43,8 @@ class Fillings:
     ----------
     sets
         ``F`` draws of ``k`` places: the first of the control's.
+    shown
+        In so many of them each crop is shown alone.
     """
 
     context: Context = field(repr=False)
@@ -54,26 +53,29 @@ class Fillings:
     target: int
     mask: np.ndarray = field(repr=False)
     sets: tuple[tuple[Place, ...], ...] = field(repr=False)
+    shown: int = 2
 
     def scores(self, sets: Sequence[tuple[Place, ...]]) -> np.ndarray:
         """The class's scores (n,) for sets of places."""
         return self.controls.scores(sets, self.read)[:, self.target]
 
-    def expect(self, places: Sequence[Sequence[Place]], most: int) -> None:
+    def expect(self, places: Sequence[Sequence[Place]]) -> None:
         """Ask the model at once for what `gain` will need of each concept's nearest crops."""
-        turns = [self.turns(nearest[:most]) for nearest in places]
-        self.scores([(crop, *self.sets[i][1:]) for turn in turns for crop, which in turn for i in which])
+        crops = [crop for nearest in places for crop in nearest[:TRIED]]
+        self.scores([(crop, *self.sets[i][1:]) for crop in crops for i in self.own(crop)])
 
-    def turns(self, crops: Sequence[Place]) -> list[tuple[Place, list[int]]]:
-        """Each of some crops with the numbers of the fillings that it is shown in: all in turn."""
-        every = range(len(self.sets))
-        return [
-            (crop, list(every[i :: len(crops)])) for i, crop in enumerate(crops) if every[i :: len(crops)]
-        ]
+    def own(self, crop: Place) -> list[int]:
+        """The numbers of the fillings that a crop is shown in, whichever concept it is shown for.
 
-    def gain(self, crops: Sequence[Place]) -> float:
+        Many concepts, and those of nulls above all, share their nearest crops, which are shown once then.
+        """
+        item, count = self.context.index.items[crop.position], len(self.sets)
+        first = seed_of("filling", self.context.settings.seed, f"{item.digest} {crop.cell}")
+        return sorted({(first + turn * count // self.shown) % count for turn in range(self.shown)})
+
+    def gain(self, nearest: Sequence[Place]) -> float:
         """Mean gain of a concept's nearest crops, each in fillings of its own."""
-        return float(np.mean([self.gains([crop], which).mean() for crop, which in self.turns(crops)]))
+        return float(np.mean([self.gains([crop], self.own(crop)).mean() for crop in nearest[:TRIED]]))
 
     def gains(self, crops: Sequence[Place], which: Sequence[int]) -> np.ndarray:
         """Gain (n, f) of each crop in each of the fillings with these numbers."""
@@ -89,18 +91,16 @@ class Fillings:
 
 
 def fillings(
-    context: Context, controls: Controls, read: Reader, target: int, count: int, mask: np.ndarray
+    context: Context,
+    controls: Controls,
+    read: Reader,
+    target: int,
+    mask: np.ndarray,
+    size: tuple[int, int],
 ) -> Fillings:
-    """The fillings of a class whose explanation has so many concepts."""
-    drawn = controls.draws(max(2, context.settings.fillings), count, mask)
+    """Of a class: for a ``size`` (F, k) so many fillings of as many crops as its explanation has concepts."""
+    drawn = controls.draws(max(2, size[0]), size[1], mask)
     return Fillings(context, controls, read, target, mask, tuple(drawn))
-
-
-def nonsense(concepts: np.ndarray, seed: int) -> np.ndarray:
-    """Directions (n, c) as sparse and as large as the concepts (k, c), and none: their channels reordered."""
-    generator = np.random.default_rng(seed_of("nonsense", seed, ""))
-    turns = [concepts[i % len(concepts)] for i in range(COMPARED)]
-    return np.stack([vector[generator.permutation(len(vector))] for vector in turns])
 
 
 def contributions(
@@ -122,13 +122,13 @@ def contributions(
     """
     best = tuple(nearest[0] for nearest in places)
     passed = fill.predicted([best]) == 1
-    fill.expect([*places, *nothing], TRIED)
-    null = np.array([fill.gain(nearest[:TRIED]) for nearest in nothing if nearest])
+    fill.expect([*places, *nothing])
+    null = np.array([fill.gain(nearest) for nearest in nothing if nearest])
     found = []
     for i, nearest in enumerate(places):
         without = [tuple(drawn[i] if j == i else crop for j, crop in enumerate(best)) for drawn in fill.sets]
         kept, necessity = fill.predicted(without), score - float(fill.scores(without).mean())
-        sufficiency = fill.gain(nearest[:TRIED])
+        sufficiency = fill.gain(nearest)
         p = rank_p(sufficiency, null)
         needed = (passed and kept < 0.5) or p <= NEEDED
         found.append(Contribution(necessity, kept, sufficiency, p, needed, len(null)))

@@ -22,9 +22,9 @@ from whyclass.models.class_names import check_count, name_of
 from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
-from whyclass.models.outputs import link_of
 from whyclass.models.preprocessing import Preprocessing, Sample
-from whyclass.models.setup import example_of, task_at, versions
+from whyclass.models.readings import VALUES
+from whyclass.models.setup import example_of, reading_at, task_at, versions
 from whyclass.models.split import Split, split
 from whyclass.models.survey import survey
 from whyclass.models.tasks import Task, scores_of
@@ -51,14 +51,6 @@ from whyclass.store import Store, key_in, key_of, open_store
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
-
-PROBABILITIES = {
-    "softmax": "The model gives probabilities (softmax), not logits. Their logarithm is what is attributed; "
-    "the score told is the model's own probability.",
-    "sigmoid": "The model gives probabilities (a sigmoid for each class), not logits. Their logit is what is "
-    "attributed; the score told is the model's own probability, and those of all classes need not add to 1.",
-}
-"""What a reader must know of a model that gives probabilities, by `Split.link`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,7 @@ class Context:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know of the model, whatever is asked of it."""
-        own = [PROBABILITIES[self.split.link]] if self.split.link else []
+        own = [] if self.split.reading is None else self.split.reading.told
         return own + [f"Of the model: {note}." for note in self.loaded.notes]
 
     @property
@@ -145,7 +137,7 @@ class Context:
 
     def classes(self) -> list[int]:
         """The classes that some image of the pool counts for, rising; no background, which says nothing."""
-        if not self.task.dense:
+        if not self.task.plural:
             return np.unique(self.index.predicted[self.index.usable]).tolist()
         some = range(self.task.classes)
         return [k for k in some if k != self.task.background and self.index.counting(k).any()]
@@ -293,8 +285,11 @@ class OpenedModel:
         example = example_of(loaded)
         self.written = written(loaded.model, example)
         self.fingerprint = fingerprint(loaded.model, self.written)
-        self.split = replace(split(loaded.model, layer, example), link=link_of(loaded.model, example))
+        reading = reading_at(loaded, example)
+        self.split = split(loaded.model, layer, example, reading)
         self.task = task_at(self.split, loaded.class_names)
+        names = reading.names(loaded.class_names, self.task.classes)
+        self.loaded = loaded = replace(loaded, class_names=names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
         self._trunks: dict[torch.dtype, Trunk] = {}
@@ -348,8 +343,9 @@ class OpenedModel:
                 precision=str(dtype).removeprefix("torch."),
                 versions=versions(),
             )
-            self._index = load_or_make(wanted, self.store, self.progress, self.makes)
             self.plan = wanted
+            found = load_or_make(wanted, self.store, self.progress, self.makes)
+            self._index, self.split, self.task = sided(found, self.split, self.task)
         return self._index
 
     def trunk(self, dtype: torch.dtype) -> Trunk:
@@ -380,6 +376,17 @@ class OpenedModel:
             self.versions(),
             self.decoder,
         )
+
+
+def sided(index: Index, cut: Split, task: Task) -> tuple[Index, Split, Task]:
+    """With scores, where it is only known by the whole pool what is high and what low."""
+    reading = cut.reading
+    if reading is None or cut.link != VALUES:
+        return index, cut, task
+    reading = reading.cut_at(index.outputs[index.usable])
+    cut, task = replace(cut, reading=reading, link=reading.scores), replace(task, link=reading.scores)
+    logits = reading.sides(torch.from_numpy(np.array(index.outputs, np.float64)))
+    return replace(index, outputs=logits.sigmoid().numpy(), task=task), cut, task
 
 
 def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:

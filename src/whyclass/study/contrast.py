@@ -14,6 +14,7 @@ from whyclass.concepts.nmf import factorise
 from whyclass.errors import AttributionError
 from whyclass.records import (
     ClassImage,
+    Completeness,
     Concept,
     Contrast,
     Crop,
@@ -28,13 +29,15 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.settings import plain
-from whyclass.study import contrast_tests, plane_trust
+from whyclass.study import contrast_tests, plane_trust, sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
+from whyclass.study.contrast_scores import CONTRASTS
 from whyclass.study.contrast_tests import Attempt
 from whyclass.study.crop_pictures import Pictures
-from whyclass.study.explain import FEW, SEGMENTS, show
+from whyclass.study.explain import FEW, SEGMENTS, completeness, show
 from whyclass.study.optimised_pictures import drawn
+from whyclass.study.pair_evidence import evidence_against
 from whyclass.study.plane_trust import Plane
 
 THUMBNAIL = 128
@@ -57,12 +60,20 @@ def contrast_of(
     a, b = two
     planes = fit(context, {a.target: a.cells, b.target: b.cells}, [(a.target, b.target)])
     w, bias = planes.weights[0], float(planes.biases[0])
-    trust, fitted = plane_trust.examined(two, w, bias, fitting_of(context))
-    plane = Hyperplane(w, bias, separation(planes.training, 0), held_out(planes, 0), trust)
+    trust, fitted = plane_trust.examined(two, planes, fitting_of(context))
+    plane = Hyperplane(
+        w,
+        bias,
+        separation(planes.training, 0),
+        held_out(planes, 0),
+        trust,
+        apart=float(planes.apart[0]),
+        strength=None if planes.strengths is None else float(planes.strengths[0]),
+    )
     outline = (a.target, b.target)  # in the same colours on both sides
     sides = (
-        _side(context, a, b, fitted, alone[0], outline),
-        _side(context, b, a, fitted.reversed(), alone[1], outline),
+        _side(context, a, b, fitted, alone, outline),
+        _side(context, b, a, fitted.reversed(), alone[::-1], outline),
     )
     return Contrast(
         model=context.model_info(),
@@ -90,8 +101,9 @@ def pairs_of(context: Context, classes: Sequence[int]) -> Pairs:
     found, source = [], evidence_of(context, classes[0])
     for row, (a, b) in enumerate(asked):
         source = source if source.target == b else evidence_of(context, b)
-        attempt = Attempt(source, a, planes.weights[row], float(planes.biases[row]))
-        tested = contrast_tests.shifting(attempt)
+        unit = unit_of(context, float(planes.apart[row]))
+        attempt = Attempt(source, a, planes.weights[row], float(planes.biases[row]), unit)
+        tested = sweeps.shifting(attempt)
         found.append(PairShift(separation(planes.training, row), held_out(planes, row), tested))
     return Pairs(
         model=context.model_info(),
@@ -138,6 +150,11 @@ def fit(context: Context, cells: Mapping[int, Cells], pairs: list[tuple[int, int
     return hyperplane_training.hyperplanes(cells, pairs, fitting_of(context))
 
 
+def unit_of(context: Context, apart: float) -> float | None:
+    """Length of a step of the shifting test, where mean cells are so far apart along the normal."""
+    return apart if context.settings.shift_unit == "distance" else None
+
+
 def fitting_of(context: Context) -> hyperplane_training.Fitting:
     """How hyperplanes are fitted, as the settings want it."""
     settings = context.settings
@@ -148,6 +165,7 @@ def fitting_of(context: Context) -> hyperplane_training.Fitting:
         held_out=settings.held_out,
         budget_bytes=int(settings.budget * 2**30),
         device=context.split.example.device,
+        plane=settings.plane,
     )
 
 
@@ -174,13 +192,18 @@ def _side(
     own: ClassEvidence,
     other: ClassEvidence,
     plane: Plane,
-    alone: Explanation,
+    both: tuple[Explanation, Explanation],
     outline: Sequence[int],
 ) -> Side:
-    """What speaks for ``own`` against ``other``, where the plane's normal points to ``own``."""
-    weights = hyperplanes.against(own.activations, plane.w, plane.b)
-    tests = context.settings.tests
-    attempt = Attempt(other, own.target, plane.w, plane.b)
+    """What speaks for ``own`` against ``other``, where the plane's normal points to ``own``.
+
+    ``both`` are explained alone, ``own`` first.
+    """
+    alone, theirs = both
+    by, tests = CONTRASTS[context.settings.contrast_by], context.settings.tests
+    weights = by.scores(own, other.target, plane)
+    lean = -by.lean(other, own.target, plane.reversed())
+    attempt = Attempt(other, own.target, plane.w, plane.b, unit_of(context, plane.apart), lean)
     concepts, images, tested = _concepts(context, own, weights, alone, outline)
     pictured = drawn(own, concepts)
     return Side(
@@ -191,14 +214,22 @@ def _side(
         drawn_control=pictured.control,
         prediction_test=tested,
         own_side=float((weights > 0).mean()),
-        shifting=contrast_tests.shifting(attempt) if "shifting" in tests else None,
-        masking=contrast_tests.masking(attempt) if "masking" in tests else None,
-        insertions=_insertions(context, attempt, concepts) if "insertion" in tests else (),
-        unseen=_unseen(attempt, plane) if "shifting" in tests else None,
+        shifting=sweeps.shifting(attempt) if "shifting" in tests else None,
+        masking=sweeps.masking(attempt) if "masking" in tests else None,
+        insertions=_insertions(context, attempt, concepts, theirs) if "insertion" in tests else (),
+        unseen=_unseen(attempt, own, plane) if "shifting" in tests else None,
+        completeness=_completeness(context, own, other),
     )
 
 
-def _unseen(attempt: Attempt, plane: Plane) -> Sweep | None:
+def _completeness(context: Context, own: ClassEvidence, other: ClassEvidence) -> Completeness | None:
+    """Of the difference of both logits, where it was attributed."""
+    if context.settings.contrast_by == "plane":
+        return None
+    return completeness(evidence_against(own, [other.target])[0])
+
+
+def _unseen(attempt: Attempt, own: ClassEvidence, plane: Plane) -> Sweep | None:
     """The shifting test from images that a second plane has not seen, along its normal."""
     if plane.unseen is None:
         return None
@@ -206,7 +237,14 @@ def _unseen(attempt: Attempt, plane: Plane) -> Sweep | None:
     rows = np.intersect1d(taking, plane_trust.unseen_rows(attempt.source))
     if not rows.size:
         return None
-    return contrast_tests.shifting(replace(attempt, w=plane.unseen[0], b=plane.unseen[1], only=rows))
+    w, b = plane.unseen
+    unit = unit_of(attempt.context, hyperplanes.apart(w, mean_cell(own) - mean_cell(attempt.source)))
+    return sweeps.shifting(replace(attempt, w=w, b=b, unit=unit, only=rows))
+
+
+def mean_cell(own: ClassEvidence) -> np.ndarray:
+    """Mean (c,) of the cells that speak for a class."""
+    return np.asarray(own.cells.vectors.mean(0))
 
 
 def _concepts(
@@ -217,22 +255,27 @@ def _concepts(
             factors = factorise(own.activations, weights, context.settings)
         except AttributionError:  # no cell lies on its side, or those that do are all zero
             return (), (), None
-    known = alone.prediction_test
-    same = len(factors.concepts) == len(alone.concepts)  # then random crops of the class are known already
+    known, settings = alone.prediction_test, context.settings
+    # then random crops of the class are known already
+    same = len(factors.concepts) == len(alone.concepts) and settings.pair_crops == 1
+    same = same and settings.pair_crop_at == settings.crop_at
     controls = (known.including.control, known.excluding.control if known.excluding else None)
     found = show(context, own, factors, controls if same else (None, None), outline)
     return found.concepts, found.images, found.test
 
 
-def _insertions(context: Context, attempt: Attempt, concepts: Sequence[Concept]) -> tuple[Insertion, ...]:
-    """The best crop of each concept, inserted into the other class's images."""
+def _insertions(
+    context: Context, attempt: Attempt, concepts: Sequence[Concept], theirs: Explanation
+) -> tuple[Insertion, ...]:
+    """The best crop of each concept, inserted into the other class's images; beside one of ``theirs``."""
     if not concepts:
         return ()
     patches = [_pixels(context, concept.including[0]) for concept in concepts]
     origins = [f"best crop of concept {k + 1}" for k in range(len(concepts))]
     height, width = patches[0].shape[1:]
     box = contrast_tests.placed((height, width), context.preprocessing.crop, PLACE)
-    return contrast_tests.insertions(attempt, patches, origins, box)
+    own = _pixels(context, theirs.concepts[0].including[0])
+    return contrast_tests.insertions(attempt, patches, origins, box, own)
 
 
 def _pixels(context: Context, crop: Crop) -> Tensor:
@@ -278,12 +321,14 @@ def _warnings(context: Context, plane: Hyperplane, sides: Sequence[Side]) -> Ite
         yield SEGMENTS.format(outlines=f"“{names[0]}” in white and of “{names[1]}” in yellow")
     yield from context.warnings
     yield from _unsure(plane, names)
+    by = context.settings.contrast_by
     for side, name, other in zip(sides, names, names[::-1], strict=True):
         yield from _shared(context, side, sides)
         if not side.concepts:
+            side_of = "lies on its side of the hyperplane" if by == "plane" else "speaks for it"
             yield (
-                f"No cell of the images of “{name}” lies on its side of the hyperplane: nothing at this "
-                f"layer speaks for it against “{other}”."
+                f"No cell of the images of “{name}” {side_of}: nothing at this layer speaks for it against "
+                f"“{other}”."
             )
         elif len(side.concepts) < context.settings.concepts:
             found = len(side.concepts)
@@ -302,9 +347,12 @@ def _unsure(plane: Hyperplane, names: Sequence[str]) -> Iterable[str]:
             yield (
                 f"The hyperplane rests on {cells} cells of {images} images of “{name}”; so few decide little."
             )
-    if (measured := plane.held_out or plane.training).at_chance:
-        seen = "images that it has not seen" if plane.held_out else "the images it was fitted to"
-        yield (
-            f"The hyperplane does not tell the two classes apart on {seen} (balanced accuracy "
-            f"{measured.balanced:.2f}); at this layer they may be the same."
-        )
+    for measured, seen in (
+        (plane.training, "the images it was fitted to"),
+        (plane.held_out, "images that it has not seen"),
+    ):
+        if measured and measured.at_chance:
+            yield (
+                f"The hyperplane does not tell the two classes apart on {seen} (balanced accuracy "
+                f"{measured.balanced:.2f}); at this layer they may be the same."
+            )

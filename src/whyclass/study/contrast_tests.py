@@ -1,8 +1,8 @@
-"""Tests of a contrast as records: shifting, masking and insertion, each with its controls.
+"""What a test of a contrast is an attempt at, and the insertion test with its controls.
 
 Images predicted as the *source* are changed, and the scores of the *target* are watched. A random
 direction, or a crop of a third class, is tried on few of the images, and the next one on the next
-few, so that all of them serve.
+few, so that all of them serve. Shifting and masking are in `sweeps`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,14 @@ import torch
 from torch import Tensor
 
 from whyclass import intervals
-from whyclass.checks import interventions, statistics
-from whyclass.concepts.hyperplanes import signed_distance
+from whyclass.checks import interventions
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS, Box, anchored
 from whyclass.records import (
-    Directions,
     Insertion,
     MeanScores,
-    Moved,
     Pasted,
     Prediction,
-    ShiftControl,
-    Step,
-    Sweep,
     ThirdCrops,
 )
 from whyclass.settings import seed_of
@@ -37,30 +31,42 @@ from whyclass.study import crop_pictures
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.context import Context
 
-SHARES = tuple(step / 10 for step in range(10))
-"""Shares of the cells that the masking test blanks (method of appendix C: steps of 10 %)."""
-
 EXAMPLES = 4
 """Images kept with the patch inserted: from where it changes most to where it changes least."""
 
 Advance = Callable[[int], None]
-
-Scores = Callable[[np.ndarray, np.ndarray, Advance], np.ndarray]
-"""From a direction (c,) and rows of the attempt's images to scores (S, rows, C)."""
 
 
 @dataclass(frozen=True)
 class Attempt:
     """A target sought in the images of a source, and the hyperplane whose ``w`` points to the target.
 
-    ``only`` are the rows of the source's images that may take part, or None for all.
+    Attributes
+    ----------
+    unit
+        Length of one step along ``w``; None takes ``w`` as it is.
+    lean
+        How far each cell (n, h, w) of the source's images speaks for the target and not for the source, where
+        something else than the hyperplane says so.
+    only
+        Rows of the source's images that may take part; None for all.
     """
 
     source: ClassEvidence
     target: int
     w: np.ndarray = field(repr=False)
     b: float
+    unit: float | None = None
+    lean: np.ndarray | None = field(default=None, repr=False)
     only: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def step(self) -> np.ndarray:
+        """What one step adds to every cell, shape (c,)."""
+        if self.unit is None:
+            return self.w
+        length = float(np.linalg.norm(self.w)) or 1.0
+        return np.asarray(self.w * (self.unit / length), np.float32)
 
     @property
     def context(self) -> Context:
@@ -71,13 +77,13 @@ class Attempt:
     def rows(self) -> slice | np.ndarray:
         """Which of the source's images take part: those that do not count for the target as well.
 
-        A classifier predicts one class, so all do. Where each of a segmentation net's images shows both
+        A classifier predicts one class, so all do. Where images may be of several classes and each shows both
         classes, those take part that are called the source, or all where none is.
         """
         if self.only is not None:
             return self.only
         task = self.context.task
-        if not task.dense:
+        if not task.plural:
             return slice(None)
         scores = self.context.index.scores(self.source.chosen)
         alone = ~task.counts(scores, self.target)
@@ -105,6 +111,12 @@ class Attempt:
         return np.asarray(self.source.activations[self.rows])
 
     @property
+    def leaning(self) -> np.ndarray:
+        """``lean`` of the images."""
+        assert self.lean is not None
+        return np.asarray(self.lean[self.rows])
+
+    @property
     def before(self) -> np.ndarray:
         """Scores (n, C) of the images as they are."""
         return self.context.index.scores(self.positions)
@@ -115,83 +127,29 @@ class Attempt:
         return np.random.default_rng(seed_of(purpose, self.context.settings.seed, pair))
 
 
-def shifting(attempt: Attempt) -> Sweep:
-    """The shifting test (paper, 5.2.1): add steps of ``w`` to every cell and finish the model from there."""
-    return _sweep(attempt, "shifting", attempt.context.settings.shifts, _shifted(attempt))
-
-
-def masking(attempt: Attempt) -> Sweep:
-    """The masking test (paper, appendix C): blank pixels under the cells furthest on the source's side."""
-    return _sweep(attempt, "masking", SHARES, _masked(attempt))
-
-
-def _shifted(attempt: Attempt) -> Scores:
-    context, steps = attempt.context, attempt.context.settings.shifts
-    activations, images = attempt.activations, attempt.images
-
-    def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
-        found = interventions.shift(context.split, activations[rows], images[rows], w, steps)
-        advance(len(rows) * len(steps))
-        return found
-
-    return scores
-
-
-def _masked(attempt: Attempt) -> Scores:
-    context, before = attempt.context, attempt.before
-    activations, images, fill = attempt.activations, attempt.images, filling(context)
-
-    def scores(w: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
-        masks = interventions.lowest(signed_distance(activations[rows], w, attempt.b), SHARES[1:])
-        found = [before[rows]]
-        advance(len(rows))
-        found += [context.scores(interventions.mask(images[rows], masked, fill), advance) for masked in masks]
-        return np.stack(found)
-
-    return scores
-
-
-def best_shift(attempt: Attempt, controlled: bool) -> tuple[Moved, ShiftControl | None]:
-    """The shifting test in few numbers, for one of very many pairs; ``controlled`` with its controls."""
-    steps, scores = attempt.context.settings.shifts, _shifted(attempt)
-    found = _moved(attempt, steps, scores(attempt.w, np.arange(attempt.n), _silent))
-    if not controlled:
-        return found, None
-    opposite = scores(-attempt.w, np.arange(attempt.n), _silent).mean(1)[:, attempt.target]
-    random = _random(attempt, "shifting", scores, _silent)
-    highest = (random.highest, random.images) if random else ((), 0)
-    return found, ShiftControl(*highest, reversed=float(opposite.max()))
-
-
-def best_mask(attempt: Attempt) -> Moved:
-    """The masking test in few numbers."""
-    return _moved(attempt, SHARES, _masked(attempt)(attempt.w, np.arange(attempt.n), _silent))
-
-
-def _moved(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> Moved:
-    steps = _steps(attempt, at, scores)
-    best = max(steps, key=lambda step: step.target)  # of equal ones the first
-    swapped = best.winner.index == attempt.target != steps[0].winner.index
-    low, high = _of_highest(attempt, scores)
-    return Moved(best.target, low, high, best.at, best.winner, swapped, attempt.n, best.share)
-
-
-def _silent(done: int) -> None:
+def silent(done: int) -> None:
     """Progress that is told pair by pair instead."""
 
 
 def insertions(
-    attempt: Attempt, patches: Sequence[Tensor], origins: Sequence[str], box: Box
+    attempt: Attempt,
+    patches: Sequence[Tensor],
+    origins: Sequence[str],
+    box: Box,
+    theirs: Tensor | None = None,
 ) -> tuple[Insertion, ...]:
     """Insert patches (3, u, v) of one size into every image of the source, each by itself (paper, table 4).
 
-    Blank pixels in the same place are one control, crops of third classes the other; all patches
-    share them.
+    Blank pixels in the same place are one control, ``theirs``, a crop of the source's own concepts, another,
+    and crops of third classes the last; all patches share them.
     """
-    context, tries = attempt.context, (len(patches) + 1) * attempt.n + _control_tries(attempt)
+    context = attempt.context
+    tries = (len(patches) + 1 + (theirs is not None)) * attempt.n + control_tries(attempt)
     with context.progress.step("insertion", tries) as advance:
         blank = context.scores(interventions.paste(attempt.images, filling(context)[0], box), advance)
-        controls = _Controls(_means(attempt, blank), _third(attempt, box, advance))
+        pasted = [] if theirs is None else [interventions.paste(attempt.images, theirs, box)]
+        own = [_means(attempt, context.scores(images, advance)) for images in pasted]
+        controls = _Controls(_means(attempt, blank), _third(attempt, box, advance), own[0] if own else None)
         return tuple(
             _inserted(attempt, patch, origin, box, controls, advance)
             for patch, origin in zip(patches, origins, strict=True)
@@ -202,6 +160,7 @@ def insertions(
 class _Controls:
     blank: MeanScores
     third: ThirdCrops | None
+    theirs: MeanScores | None
 
 
 def _inserted(
@@ -235,6 +194,7 @@ def _inserted(
         blank=controls.blank,
         third=controls.third,
         examples=tuple(_pasted(attempt, int(row), pictures, before, after) for row in rows),
+        theirs=controls.theirs,
     )
 
 
@@ -263,12 +223,12 @@ def filling(context: Context) -> Tensor:
     return context.preprocessing.constant("white")[:, :, :1, :1]
 
 
-def _control_tries(attempt: Attempt) -> int:
+def control_tries(attempt: Attempt) -> int:
     """Images that controls are tried on, one after the other."""
-    return sum(len(rows) for rows in _in_turn(attempt))
+    return sum(len(rows) for rows in in_turn(attempt))
 
 
-def _in_turn(attempt: Attempt) -> list[np.ndarray]:
+def in_turn(attempt: Attempt) -> list[np.ndarray]:
     """For each of the controls the rows of the images that it is tried on."""
     settings = attempt.context.settings
     count = min(settings.control_images, attempt.n)
@@ -276,76 +236,9 @@ def _in_turn(attempt: Attempt) -> list[np.ndarray]:
     return [order[np.arange(k * count, (k + 1) * count) % attempt.n] for k in range(settings.controls)]
 
 
-def _sweep(attempt: Attempt, name: str, at: Sequence[float], scores: Scores) -> Sweep:
-    source, target, every = attempt.source.target, attempt.target, np.arange(attempt.n)
-    tries = (2 * attempt.n + _control_tries(attempt)) * len(at)
-    with attempt.context.progress.step(name, tries) as advance:
-        found = scores(attempt.w, every, advance)
-        steps = _steps(attempt, at, found)
-        opposite = scores(-attempt.w, every, advance).mean(1)[:, target]
-        random = _random(attempt, name, scores, advance)
-    best = int(np.argmax([step.target for step in steps]))
-    low, high = _of_highest(attempt, found)
-    return Sweep(
-        target=attempt.context.prediction(target, steps[0].target),
-        source=attempt.context.prediction(source, steps[0].source),
-        n=attempt.n,
-        steps=steps,
-        best=best,
-        swapped=steps[best].winner.index == target != steps[0].winner.index,
-        random=random,
-        reversed=_directions(opposite[None], attempt.n),
-        low=low,
-        high=high,
-    )
-
-
-def _of_highest(attempt: Attempt, scores: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of the target's highest mean score, from scores (S, n, C)."""
-    generator = attempt.generator("interval")
-    return intervals.interval_of_highest(scores[:, :, attempt.target], generator) or (None, None)
-
-
-def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
-    ends = intervals.interval(scores[:, :, attempt.target], attempt.generator("interval"))
-    mean = scores.mean(1)
-    return tuple(
-        Step(
-            at=float(at[s]),
-            target=float(mean[s, attempt.target]),
-            low=None if ends is None else min(float(ends[0][s]), float(mean[s, attempt.target])),
-            high=None if ends is None else max(float(ends[1][s]), float(mean[s, attempt.target])),
-            source=float(mean[s, attempt.source.target]),
-            winner=_winner(attempt.context, mean[s]),
-            share=attempt.context.task.share(mean[s], attempt.target),
-        )
-        for s in range(len(at))
-    )
-
-
-def _random(attempt: Attempt, name: str, scores: Scores, advance: Advance) -> Directions | None:
-    turns, means = _in_turn(attempt), []
-    drawn = statistics.random_directions(attempt.w, len(turns), attempt.generator(f"{name} directions"))
-    for w, rows in zip(drawn, turns, strict=True):
-        means.append(scores(w, rows, advance).mean(1)[:, attempt.target])
-    return _directions(np.stack(means), len(turns[0])) if means else None
-
-
-def _directions(means: np.ndarray, images: int) -> Directions:
-    """From the target's mean scores (directions, S)."""
-    return Directions(
-        n=len(means),
-        images=images,
-        mean=tuple(means.mean(0).tolist()),
-        low=tuple(means.min(0).tolist()),
-        high=tuple(means.max(0).tolist()),
-        highest=tuple(means.max(1).tolist()),
-    )
-
-
 def _third(attempt: Attempt, box: Box, advance: Advance) -> ThirdCrops | None:
     """Crops of the patch's size from images that are predicted as neither class."""
-    context, turns = attempt.context, _in_turn(attempt)
+    context, turns = attempt.context, in_turn(attempt)
     index = context.index
     others = np.flatnonzero(
         index.usable & ~index.counting(attempt.target) & ~index.counting(attempt.source.target)
@@ -382,11 +275,12 @@ def random_crop(image: Tensor, size: tuple[int, int], generator: np.random.Gener
 def _means(attempt: Attempt, scores: np.ndarray) -> MeanScores:
     mean = scores.mean(0)
     share = attempt.context.task.share(mean, attempt.target)
-    winner = _winner(attempt.context, mean)
+    winner = winner_of(attempt.context, mean)
     return MeanScores(float(mean[attempt.target]), float(mean[attempt.source.target]), winner, share)
 
 
-def _winner(context: Context, mean: np.ndarray) -> Prediction:
+def winner_of(context: Context, mean: np.ndarray) -> Prediction:
+    """What images of such mean scores are called."""
     best = int(context.task.winner(mean))
     return context.prediction(best, float(mean[best]))
 

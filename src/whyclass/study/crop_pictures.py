@@ -60,6 +60,10 @@ class Pictures:
         self._samples = dict(samples or {})
         self._wholes: dict[int, ClassImage] = {}
 
+    def of(self, context: Context) -> Pictures:
+        """The same images in another context, such as one that cuts other crops."""
+        return Pictures(context, self._outline, self._samples)
+
     def whole(self, position: int) -> ClassImage:
         """A whole image, as the model sees it."""
         if position not in self._wholes:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from whyclass.errors import SettingsError
 from whyclass.pool import indexing_pass, pixel_cache
-from whyclass.progress import Progress
-from whyclass.settings import told
 from whyclass.study.audit import Asked
 from whyclass.study.context import OpenedModel
 
@@ -33,24 +29,3 @@ class Engine:
 
     def fill(self, studies: Sequence[OpenedModel], asked: Asked) -> None:
         """Make and keep what is missing of an audit of the first study; the others lie beside it."""
-
-
-@contextmanager
-def opened(name: str, workers: int, progress: Progress) -> Iterator[Engine]:
-    """The engine of a name: ``"local"``, ``"ray"``, or ``"ray:ADDRESS"`` of a cluster that runs.
-
-    Raises
-    ------
-    SettingsError
-        If there is no such engine, its library is missing, or there is no cluster at the address.
-    """
-    kind, _, address = name.partition(":")
-    if name == "local":
-        yield Engine()
-    elif kind == "ray":
-        from whyclass.study.ray_engine import cluster
-
-        with cluster(address, workers, progress) as engine:
-            yield engine
-    else:
-        raise SettingsError(f"engine is {told(name)}; choose local, ray, or ray:ADDRESS")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from whyclass.attribution.smoothgrad import completeness_error, relative
 from whyclass.concepts.nmf import strongest
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place, Query
@@ -16,6 +17,8 @@ from whyclass.records import (
     Completeness,
     Concept,
     Control,
+    Evidence,
+    EvidenceAgainst,
     Explanation,
     Factors,
     Fit,
@@ -26,6 +29,7 @@ from whyclass.records import (
 )
 from whyclass.settings import plain
 from whyclass.study.class_evidence import ClassEvidence
+from whyclass.study.comparisons import of_explanation
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.optimised_pictures import drawn
@@ -68,7 +72,7 @@ class Shown:
 def explanation(context: Context, own: ClassEvidence) -> Explanation:
     """Explain a class from its attribution alone."""
     factors = own.factors
-    checked = checks_of(own)
+    checked = checks_of(own, of_explanation(context.settings))
     found = show(context, own, factors, checked=checked)
     pictured = drawn(own, found.concepts)
     return Explanation(
@@ -83,7 +87,7 @@ def explanation(context: Context, own: ClassEvidence) -> Explanation:
         drawn_control=pictured.control,
         prediction_test=found.test,
         rival=rival(found.test, own.target),
-        completeness=completeness(own.evidence.errors),
+        completeness=completeness(own.evidence),
         refits=found.refits,
         fit=Fit(factors.residual, factors.converged),
         warnings=tuple(warnings_of(own, factors)),
@@ -103,11 +107,12 @@ def show(
     """The concepts' nearest crops and heat maps, and the prediction test with and without the class's images.
 
     ``controls`` are those of both tests, where they are known from as many concepts of the same class. Of a
-    segmentation net the classes to ``outline`` are those on whole images; the class itself unless told.
+    segmentation net the classes to ``outline`` are those on whole images; the class itself unless told. Of a
+    contrast they are both its classes, and one more test is without images of either.
     ``checked`` is searched in the same pass over the pool, and tells what the concepts are worth.
     """
     index, settings = context.index, context.settings
-    masks = masks_of(context, own.target)
+    masks = masks_of(context, own.target, [k for k in outline if k != own.target])
     with context.progress.step("crops", len(index.items)) as advance:
         asked = [query(context, factors, masks), *(checked.queries(context, masks) if checked else ())]
         places, *others = nearest_crops.nearest(index, asked, settings.crops, advance)
@@ -116,11 +121,11 @@ def show(
         pictures = Pictures(
             context, outline or [own.target], dict(zip(own.chosen.tolist(), samples, strict=True))
         )
-        tester = Tester(pictures, Controls(context))
+        tester = _tester(pictures, outline)
         tests = tester.both(own.target, places, masks, controls)
         rows = strongest(factors.embeddings, settings.examples)
         shown = tuple(pictures.whole(int(own.chosen[row])) for row in rows)
-        concepts = _concepts(factors, places, rows, pictures)
+        concepts = _concepts(factors, places, rows, pictures, tester.each)
     if checked is None:
         return Shown(concepts, shown, tests)
     with context.progress.step("nulls"):
@@ -128,13 +133,24 @@ def show(
     return Shown(worth.concepts, shown, worth.tests, worth.refits)
 
 
+def _tester(pictures: Pictures, outline: Sequence[int]) -> Tester:
+    """What tests a class; or a contrast, whose classes are both outlined, in crops of its own size."""
+    context, settings = pictures.context, pictures.context.settings
+    if not outline:
+        return Tester(pictures, Controls(context))
+    cut = replace(context, settings=replace(settings, crop_at=settings.pair_crop_at))
+    return Tester(pictures.of(cut), Controls(cut), each=settings.pair_crops)
+
+
 def query(context: Context, factors: Factors, masks: dict[str, np.ndarray]) -> Query:
     """What is searched for a class's concepts."""
     return Query(factors.concepts, masks, context.clipped)
 
 
-def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictures) -> tuple[Concept, ...]:
-    """Each factor with its crops, and its heat maps on the images ``rows``."""
+def _concepts(
+    factors: Factors, places: Places, rows: list[int], pictures: Pictures, each: int
+) -> tuple[Concept, ...]:
+    """Each factor with its crops, ``each`` of them for a further test, and its heat maps on some images."""
 
     def concept(k: int) -> Concept:
         maps, largest = factors.embeddings[rows, :, :, k], float(factors.embeddings[..., k].max())
@@ -143,16 +159,19 @@ def _concepts(factors: Factors, places: Places, rows: list[int], pictures: Pictu
             share=float(factors.shares[k]),
             including=tuple(pictures.crop(place) for place in places["including"][k]),
             excluding=tuple(pictures.crop(place) for place in places["excluding"][k]),
-            unlabelled=tuple(pictures.crop(best[k][0]) for best in _unlabelled(places)),
+            unlabelled=tuple(
+                pictures.crop(p) for best in _besides(places, "unlabelled") for p in best[k][:each]
+            ),
+            neither=tuple(pictures.crop(p) for best in _besides(places, "neither") for p in best[k][:each]),
             heat_maps=tuple(HeatMap(values / largest) for values in maps),
         )
 
     return tuple(concept(k) for k in range(len(factors.concepts)))
 
 
-def _unlabelled(places: Places) -> Iterable[list[list[Place]]]:
-    """By concept, the nearest places of images not labelled as the class either, where that is asked."""
-    return [places["unlabelled"]] if places.get("unlabelled", [[]])[0] else []
+def _besides(places: Places, mask: str) -> Iterable[list[list[Place]]]:
+    """By concept, the nearest places within a mask that is not always asked, where it holds an image."""
+    return [places[mask]] if places.get(mask, [[]])[0] else []
 
 
 def rival(tests: PredictionTests, target: int) -> Prediction | None:
@@ -162,11 +181,13 @@ def rival(tests: PredictionTests, target: int) -> Prediction | None:
     return next((one for test in failed for one in test.top if one.index != target), None)
 
 
-def completeness(errors: np.ndarray) -> Completeness:
-    """Of the errors (n, m) of all noisy copies."""
+def completeness(evidence: Evidence | EvidenceAgainst) -> Completeness:
+    """Of all noisy copies."""
+    missed, changes = evidence.missed, evidence.changes
     # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
-    errors = np.minimum(np.nan_to_num(errors, nan=WORST), WORST)
-    return Completeness(int(errors.size), float(errors.mean()), float(errors.max()))
+    found = np.array([completeness_error(missed, changes), relative(missed, changes).max()])
+    total, worst = np.minimum(np.nan_to_num(found, nan=WORST), WORST).tolist()
+    return Completeness(int(missed.size), total, worst)
 
 
 def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
@@ -174,7 +195,7 @@ def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
     if own.context.task.dense:
         yield SEGMENTS.format(outlines=f"“{own.context.name(own.target)}” in white")
     yield from own.context.warnings
-    if (mean := float(own.evidence.errors.mean())) > COMPLETENESS_BOUND:
+    if (mean := completeness(own.evidence).mean) > COMPLETENESS_BOUND:
         suspects = ", ".join(own.evidence.unruled)
         yield (
             f"The attribution misses {mean:.1%} of the change it should explain (completeness); "

@@ -21,7 +21,6 @@ from whyclass.errors import LayerError, SettingsError
 from whyclass.models import described
 from whyclass.models.class_names import resolve
 from whyclass.models.layer_info import LayerInfo
-from whyclass.models.preprocessing import Preprocessing
 from whyclass.models.setup import example_of, opened, versions
 from whyclass.models.split import split
 from whyclass.models.survey import survey
@@ -33,7 +32,7 @@ from whyclass.progress import Progress
 from whyclass.progress_bars import shown
 from whyclass.records import FORMAT, Candidate, Finding, LayerChoice
 from whyclass.report import audits_in_store
-from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, Settings, plain
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, OF_NULLS, Settings, plain
 from whyclass.store import Store, key_of
 from whyclass.study import audit, layer_candidates
 from whyclass.study.context import Context, OpenedModel, kept
@@ -168,7 +167,8 @@ def choose_layer(
     sample: int = CHOICE_SAMPLE,
     weights: str | Path | None = None,
     class_names: str | Path | Iterable[str] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Any = None,
+    task: Any = None,
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> LayerChoice:
@@ -194,7 +194,7 @@ def choose_layer(
         layers, finds what each image is predicted as.
     settings
         As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
-    model, images, store, weights, class_names, preprocessing, device, progress
+    model, images, store, weights, class_names, preprocessing, task, device, progress
         As for ``Study``.
 
     Raises
@@ -211,7 +211,7 @@ def choose_layer(
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
-        loaded = opened(model, weights, class_names, preprocessing, device)
+        loaded = opened(model, weights, class_names, preprocessing, device, task)
         pool = pool_images.pool(images)
     with _folder(store) as folder:
         return _chosen(loaded, pool, folder, settings, asked, progress)
@@ -244,10 +244,11 @@ def _chosen(
         names=list(loaded.class_names),
         pool=[pool.name, pool.digest],
         preprocessing=loaded.preprocessing.describe(),
-        settings=plain(settings, (*OF_NO_FINDING, "concepts")),
+        settings=plain(settings, (*OF_NO_FINDING, *OF_NULLS, "audit_nulls", "concepts")),
         asked=dataclasses.asdict(asked),
         versions=versions() | {"device": example.device.type},
         format=FORMAT,
+        **({"outputs": outputs} if (outputs := loaded.reading.facts) else {}),
     )
     store = Store(Path(folder))
     file = store.record("choices", key)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whyclass.checks.statistics import nonsense
 from whyclass.errors import SettingsError
 from whyclass.models.fast_trunk import Trunk, noisy_precision, smooth_trunk
 from whyclass.models.preprocessing import Preprocessing
@@ -78,7 +79,9 @@ def drawn(own: ClassEvidence, concepts: tuple[Concept, ...]) -> Pictured:
     shown = tuple(replace(one, drawn=picture) for one, picture in zip(concepts, pictures, strict=True))
     if not settings.controls:
         return Pictured(shown, _tested(own, found))
-    shuffled = _shuffled(vectors, settings.seed)
+    shuffled = torch.from_numpy(
+        nonsense(vectors.numpy(), seed_of("shuffled", settings.seed, ""), len(vectors))
+    )
     others = _draw(context, trunk, space, shuffled, settings.picture_steps, "pictures of random directions")
     return Pictured(shown, _tested(own, found), _tested(own, others))
 
@@ -117,13 +120,6 @@ def _draw(
             trunk=trunk,
             advance=advance,
         )
-
-
-def _shuffled(vectors: Tensor, seed: int) -> Tensor:
-    """Each vector (n, c) with its channels in an order of its own: as sparse, as large, and no concept."""
-    generator = torch.Generator().manual_seed(seed_of("shuffled", seed, ""))
-    orders = [torch.randperm(vectors.shape[1], generator=generator) for _ in vectors]
-    return torch.stack([vector[order] for vector, order in zip(vectors, orders, strict=True)])
 
 
 def _images(context: Context, concepts: tuple[Concept, ...]) -> Tensor:

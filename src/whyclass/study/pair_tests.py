@@ -13,7 +13,7 @@ from whyclass.progress import Report, Within
 from whyclass.records import AuditedPair, Planes, Shifts
 from whyclass.settings import OF_NO_RESULT, plain, seed_of
 from whyclass.store import key_of
-from whyclass.study import contrast, contrast_tests
+from whyclass.study import contrast, sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.contrast_tests import Attempt
@@ -100,7 +100,7 @@ def shifts_file(context: Context, sampled: PairSample, source: int, test: str) -
 
 def _work(context: Context, targets: int) -> float:
     """Of one image of a source."""
-    return 1 + HEAD * targets * len(context.settings.shifts)
+    return 1 + HEAD * targets * (len(context.settings.shifts) + context.settings.finer)
 
 
 def _planes_key(sampled: PairSample, number: int) -> str:
@@ -121,6 +121,7 @@ def _planes(context: Context, sampled: PairSample, sources: Sequence[int], numbe
         pairs=np.array(pairs),
         weights=found.weights,
         biases=found.biases,
+        apart=found.apart,
         training=tuple(contrast.separation(found.training, row) for row in rows),
         held_out=tuple(contrast.held_out(found, row) for row in rows),
     )
@@ -164,11 +165,10 @@ def _pair(
     own: ClassEvidence, sampled: PairSample, planes: Planes, row: int, test: str, controlled: bool
 ) -> AuditedPair:
     target = int(planes.pairs[row, 0])
-    attempt = Attempt(own, target, planes.weights[row], float(planes.biases[row]))
+    unit = None if planes.apart is None else contrast.unit_of(own.context, float(planes.apart[row]))
+    attempt = Attempt(own, target, planes.weights[row], float(planes.biases[row]), unit)
     shift = test == "shift"
-    moved, control = (
-        contrast_tests.best_shift(attempt, controlled) if shift else (contrast_tests.best_mask(attempt), None)
-    )
+    moved, control = sweeps.best_shift(attempt, controlled) if shift else (sweeps.best_mask(attempt), None)
     default = float(attempt.before[:, target].mean())
     return AuditedPair(
         target=own.context.prediction(target, default),

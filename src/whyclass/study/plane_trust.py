@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from whyclass.concepts import hyperplane_refits
 from whyclass.concepts.hyperplane_refits import Counts, Known
 from whyclass.concepts.hyperplane_training import Fitting, hold_out
+from whyclass.concepts.hyperplanes import Hyperplanes
 from whyclass.records import Agreement, Permutations, PlaneTrust
 from whyclass.study.class_evidence import ClassEvidence
 
@@ -18,33 +19,46 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Plane:
-    """``w`` (c,) and ``b`` of a plane that speaks for a class, and of that without the images held out."""
+    """``w`` (c,) and ``b`` of a plane that speaks for a class, and of that without the images held out.
+
+    ``apart`` is the distance of both classes' mean cells along ``w``.
+    """
 
     w: np.ndarray = field(repr=False)
     b: float
     unseen: tuple[np.ndarray, float] | None = field(repr=False)
+    apart: float = 1.0
 
     def reversed(self) -> Plane:
         """The same for the other class."""
-        return Plane(-self.w, -self.b, None if self.unseen is None else (-self.unseen[0], -self.unseen[1]))
+        unseen = None if self.unseen is None else (-self.unseen[0], -self.unseen[1])
+        return Plane(-self.w, -self.b, unseen, self.apart)
 
 
 def examined(
-    two: tuple[ClassEvidence, ClassEvidence], w: np.ndarray, bias: float, fitting: Fitting
+    two: tuple[ClassEvidence, ClassEvidence], planes: Hyperplanes, fitting: Fitting
 ) -> tuple[PlaneTrust, Plane]:
-    """What is known of the hyperplane between two classes, and the plane with its second fit."""
+    """What is known of the one hyperplane between two classes, and the plane with its second fit."""
     a, b = two
     settings = a.context.settings
     counts = Counts(settings.plane_starts, settings.plane_bootstraps, settings.plane_permutations)
     with a.context.progress.step("hyperplane again"):
-        found = hyperplane_refits.known((a.cells, b.cells), (a.target, b.target), w, counts, fitting)
+        strength = None if planes.strengths is None else float(planes.strengths[0])
+        found = hyperplane_refits.known(
+            (a.cells, b.cells),
+            (a.target, b.target),
+            planes.weights[0],
+            counts,
+            replace(fitting, strength=strength),
+        )
     trust = PlaneTrust(
         start=found.start,
         starts=_agreement(found.starts),
         bootstraps=_agreement(found.bootstraps),
         permutations=_permutations(found),
     )
-    return trust, Plane(w, bias, found.unseen)
+    made = Plane(planes.weights[0], float(planes.biases[0]), found.unseen, float(planes.apart[0]))
+    return trust, made
 
 
 def unseen_rows(own: ClassEvidence) -> np.ndarray:

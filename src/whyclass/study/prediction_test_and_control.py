@@ -55,11 +55,11 @@ class Controls:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._scores: dict[tuple[Place, ...], np.ndarray] = {}
+        self._scores: dict[Cells, np.ndarray] = {}
         self._layout = ""
 
-    def learn(self, scores: Mapping[tuple[Place, ...], np.ndarray]) -> None:
-        """Take scores (C,) of sets of places that were made elsewhere."""
+    def learn(self, scores: Mapping[Cells, np.ndarray]) -> None:
+        """Take scores (C,) of sets of cells that were made elsewhere."""
         self._scores |= scores
 
     def of(
@@ -95,13 +95,14 @@ class Controls:
     def scores(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> np.ndarray:
         """Scores (n, C) of sets of places, each stitched to a test image that passes the model once."""
         context = self._context
-        missing = [places for places in dict.fromkeys(sets) if places not in self._scores]
+        asked_for = {cells_of(places): places for places in sets}
+        missing = {cells: places for cells, places in asked_for.items() if cells not in self._scores}
         if missing and not self._layout:
-            self._layout = stitched(context, missing[0], read).layout
-        for length in sorted({len(places) for places in missing}):  # of other concepts there may be fewer
-            mine = [places for places in missing if len(places) == length]
-            self._scores |= zip(mine, self._made(mine, read), strict=True)
-        return np.stack([self._scores[places] for places in sets])
+            self._layout = stitched(context, next(iter(missing.values())), read).layout
+        for length in sorted({len(cells) for cells in missing}):  # of other concepts there may be fewer
+            mine = {cells: places for cells, places in missing.items() if len(cells) == length}
+            self._scores |= zip(mine, self._made(list(mine.values()), read), strict=True)
+        return np.stack([self._scores[cells_of(places)] for places in sets])
 
     def _made(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> Iterator[np.ndarray]:
         """Their scores, some sets at a time, so that few pieces are in memory."""
@@ -114,6 +115,15 @@ class Controls:
             yield from stitching.scores_of_sets(
                 asked(context), pieces, context.preprocessing.crop, self._layout, context.split.link
             )
+
+
+Cells = tuple[tuple[int, int], ...]
+"""What is stitched, by image and cell: how near each lies to a concept is no part of it."""
+
+
+def cells_of(places: Sequence[Place]) -> Cells:
+    """The cells of some places."""
+    return tuple((place.position, place.cell) for place in places)
 
 
 BLOCK = 64
@@ -152,11 +162,14 @@ class Tester:
         Random crops, shared by all classes.
     lean
         Records without the crops' whole images, and with the stitched one as JPEG.
+    each
+        So many crops of each concept are put together.
     """
 
     pictures: Pictures
     controls: Controls
     lean: bool = False
+    each: int = 1
 
     def both(
         self,
@@ -171,11 +184,12 @@ class Tester:
         """
         controls = dict(zip(("including", "excluding"), known, strict=True))
         tests = {
-            name: self.one(target, [best[0] for best in places[name]], mask, controls.get(name))
+            name: self.one(target, self._best(places[name]), mask, controls.get(name))
             for name, mask in masks.items()
             if mask.any()
         }
-        return PredictionTests(tests["including"], tests.get("excluding"), tests.get("unlabelled"))
+        told = (tests.get(name) for name in ("excluding", "unlabelled", "neither"))
+        return PredictionTests(tests["including"], *told)
 
     def one(
         self, target: int, places: Sequence[Place], mask: np.ndarray, control: Control | None = None
@@ -194,6 +208,9 @@ class Tester:
         distinct = len(set(same))
         return replace(found, sources=sources, pool=int(mask.sum()), control=known, distinct=distinct)
 
+    def _best(self, places: Sequence[Sequence[Place]]) -> list[Place]:
+        return [place for nearest in places for place in nearest[: self.each]]
+
     def _source(self, target: int, position: int) -> ClassImage:
         """A whole image with the class's own score."""
         image = self.pictures.context.source(position, target)
@@ -202,7 +219,7 @@ class Tester:
 
 def alike(places: Sequence[Place]) -> list[int]:
     """For each place the number of the first one that is the same cell."""
-    cells = [(place.position, place.cell) for place in places]
+    cells = cells_of(places)
     return [cells.index(cell) for cell in cells]
 
 
@@ -222,12 +239,18 @@ def recorded(context: Context, target: int, test: stitching.Stitched, lean: bool
     )
 
 
-def masks_of(context: Context, target: int) -> dict[str, np.ndarray]:
+def masks_of(context: Context, target: int, others: Sequence[int] = ()) -> dict[str, np.ndarray]:
     """Which images (N,) crops are drawn from: all, and those that do not count for the class.
 
-    Where images are known to be labelled as the class, also those that are not labelled as it either.
+    Where images are known to be labelled as the class, also those that are not labelled as it either; and
+    of a contrast with others, those that count for none of them.
     """
     usable = context.index.usable
     masks = {"including": usable, "excluding": usable & ~context.index.counting(target)}
     labelled = usable & (context.labels == target)
-    return masks | ({"unlabelled": masks["excluding"] & ~labelled} if labelled.any() else {})
+    if labelled.any():
+        masks["unlabelled"] = masks["excluding"] & ~labelled
+    if others:
+        either = np.any([context.index.counting(other) for other in others], axis=0)
+        masks["neither"] = masks["excluding"] & ~either
+    return masks

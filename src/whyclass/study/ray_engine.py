@@ -40,9 +40,10 @@ from whyclass.study.audit import Asked
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.context import Context, OpenedModel
 from whyclass.study.engines import Engine
+from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
-from whyclass.study.prediction_test_and_control import Controls, Places
-from whyclass.study.ray_tasks import Audited, Call, Layer, Pixels, answer
+from whyclass.study.prediction_test_and_control import Controls
+from whyclass.study.ray_tasks import Audited, Call, Layer, Pixels, Wanted, answer
 
 RETRIES = 20
 """So often a shard is given to another worker where one died of it, before the run ends."""
@@ -236,7 +237,7 @@ class RayEngine(Engine):
             for _, made in self._as_they_end(tasks):
                 _write(context.store, made)
                 advance(1)
-        able = [k for k in todo if evidence_of(context, k).factors_file.exists()]
+        able = [k for k in todo if all(job.file.exists() for job in jobs(evidence_of(context, k)))]
         for at in range(0, len(able), audit.SEARCHED):
             self._findings(context, begin, able[at : at + audit.SEARCHED])
         if pairs:
@@ -245,8 +246,10 @@ class RayEngine(Engine):
             )
 
     def _findings(self, context: Context, begin: Callable[..., Any], targets: Sequence[int]) -> None:
-        vectors = {k: evidence_of(context, k).factors.concepts for k in targets}
-        total, wanted = len(context.index.checked_cells), self._large(list(vectors.items()))
+        asked = {k: audit.queries(context, k) for k in targets}
+        concepts = [Wanted(k, one.concepts, tuple(one.masks)) for k, mine in asked.items() for one in mine]
+        counts = {len(mine[0].concepts) for mine in asked.values()}
+        total, wanted = len(context.index.checked_cells), self._large(concepts)
         with self._progress.step("crops", total) as advance:
             parts = []
             cuts = self._cuts(0, total, nearest_crops.ROWS)
@@ -254,10 +257,10 @@ class RayEngine(Engine):
             for (start, stop), part in zip(cuts, self._in_order(tasks), strict=True):
                 parts.append(part)
                 advance(stop - start)
-            found = nearest_crops.merged(parts, context.index, context.settings.crops)
-        places: dict[int, Places] = dict(zip(targets, found, strict=True))
+            found = iter(nearest_crops.merged(parts, context.index, context.settings.crops))
+        places = {k: list(islice(found, len(mine))) for k, mine in asked.items()}
         with self._progress.step("prediction tests", len(targets), "classes") as advance:
-            known = self._large(self._random(context, begin, {len(one) for one in vectors.values()}))
+            known = self._large(self._random(context, begin, counts))
             ended = self._as_they_end((k, begin("finding", k, places[k], known)) for k in targets)
             for _, made in ended:
                 _write(context.store, made)

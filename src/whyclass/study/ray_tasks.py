@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from whyclass.concepts.nmf import factorise
 from whyclass.errors import AttributionError, LayerError, SettingsError, StoreError
 from whyclass.models import forward
 from whyclass.models.fast_trunk import fast_trunk
@@ -31,17 +30,18 @@ from whyclass.progress import Progress
 from whyclass.records import Planes, Record, codec
 from whyclass.store import MARK, Store, key_in, owner
 from whyclass.study import audit, pair_tests
-from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.context import Context
+from whyclass.study.class_evidence import evidence_of
+from whyclass.study.context import Context, sided
 from whyclass.study.crop_pictures import Pictures
+from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
-from whyclass.study.prediction_test_and_control import Controls, Places, masks_of
+from whyclass.study.prediction_test_and_control import Cells, Controls, Places, cells_of, masks_of
 from whyclass.study.shared_copies import Beside
 
 Files = dict[str, bytes]
 """Records by their paths within the store."""
 
-Scored = dict[tuple[Place, ...], np.ndarray]
+Scored = dict[Cells, np.ndarray]
 """What random crops reach, by where they lie."""
 
 
@@ -128,7 +128,8 @@ class Layer:
     def index(self) -> Index:
         """The finished pass over the pool."""
         try:
-            return indexing_pass.load(self._seen(), self.ready)
+            found = indexing_pass.load(self._seen(), self.ready)
+            return sided(found, self.plan.split, self.plan.task)[0]
         except StoreError:
             return self._unseen(f"the pass over the pool in {self.store}")
 
@@ -150,6 +151,15 @@ class Layer:
             f"a worker on {socket.gethostname()} does not see {what}; the store and the images must lie in "
             "folders that all machines share, under the same path"
         )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Concepts (k, c) whose crops are searched for a class, in the images of some of its masks."""
+
+    target: int
+    concepts: np.ndarray = field(repr=False)
+    masks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -211,29 +221,30 @@ class Audited:
             others = self._beside.make(own)
             assert len(own.evidence.images)
             for one in (own, *others) if concepts else ():
-                self._factorised(one)
+                for job in jobs(one):
+                    if not job.file.exists():
+                        self.context.store.keep(job.make(*job.arguments(), self.cpus), job.file)
         except (AttributionError, LayerError):
             pass
         return self._taken()
 
-    def _factorised(self, own: ClassEvidence) -> None:
-        if not own.factors_file.exists():
-            made = factorise(own.activations, own.evidence.scores, own.context.settings, self.cpus)
-            own.context.store.keep(made, own.factors_file)
-
-    def search(self, wanted: Sequence[tuple[int, np.ndarray]], start: int, stop: int) -> nearest_crops.Best:
-        """The best crops of some images for the concepts (k, c) of some classes."""
+    def search(self, wanted: Sequence[Wanted], start: int, stop: int) -> nearest_crops.Best:
+        """The best crops of some images for some concepts."""
         context = self.context
-        queries = [Query(concepts, masks_of(context, k), context.clipped) for k, concepts in wanted]
+        masks = {one.target: masks_of(context, one.target) for one in wanted}
+        queries = [
+            Query(one.concepts, {name: masks[one.target][name] for name in one.masks}, context.clipped)
+            for one in wanted
+        ]
         return nearest_crops.best_of(context.index.cells, queries, context.settings.crops, slice(start, stop))
 
     def random(self, sets: Sequence[tuple[Place, ...]]) -> Scored:
         """What stitched random crops reach, which all classes share."""
         pictures = Pictures(self.context, [])
-        return dict(zip(sets, self._controls.scores(sets, pictures.sample), strict=True))
+        return dict(zip(map(cells_of, sets), self._controls.scores(sets, pictures.sample), strict=True))
 
-    def finding(self, target: int, places: Places, known: Scored) -> Files:
-        """The finding of a class from where its concepts' crops lie."""
+    def finding(self, target: int, places: Sequence[Places], known: Scored) -> Files:
+        """The finding of a class from where the crops of its queries lie."""
         self._controls.learn(known)
         audit.make_finding(self.context, target, places, self._controls)
         return self._taken()

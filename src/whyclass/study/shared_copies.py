@@ -39,15 +39,8 @@ class Beside:
 
     def make(self, own: ClassEvidence) -> list[ClassEvidence]:
         """Make and keep the evidence of the class at all layers, if all lack it; gives the others."""
-        if own.evidence_file.exists():
-            return []
-        found = [evidence_of(replace(one, progress=own.context.progress), own.target) for one in self._others]
-        missing = [
-            one
-            for one in found
-            if not one.evidence_file.exists() and one.chosen.tolist() == own.chosen.tolist()
-        ]
-        together = self._together() if missing and len(missing) == len(self._others) else None
+        missing = [] if own.evidence_file.exists() else self._missing(own)
+        together = self._together() if missing else None
         if together is None:
             return []
         every = [own, *missing]
@@ -59,14 +52,14 @@ class Beside:
                 scores = smoothgrad.at_layers(asked, together, own.given, own.context.settings, advance)
         except AttributionError:  # of which layer, each by itself says
             return []
-        for one, mine in zip(every, scores, strict=True):
-            try:
-                one.keep(mine)
-            except LayerError:  # which the own audit of that layer says
-                if one is own:
-                    raise
-                missing.remove(one)
-        return missing
+        own.keep(scores[0])
+        return [one for one, mine in zip(missing, scores[1:], strict=True) if _kept(one, mine)]
+
+    def _missing(self, own: ClassEvidence) -> list[ClassEvidence]:
+        """The class at the other layers, if all of them lack it, and draw the same images."""
+        found = [evidence_of(replace(one, progress=own.context.progress), own.target) for one in self._others]
+        alike = all(one.chosen.tolist() == own.chosen.tolist() for one in found)
+        return found if alike and not any(one.evidence_file.exists() for one in found) else []
 
     def _together(self) -> Together | None:
         settings, splits = self._first.settings, [one.split for one in (self._first, *self._others)]
@@ -76,6 +69,15 @@ class Beside:
             images = min(settings.copies, splits[0].together(smoothgrad.BATCH))
             self._trunks[dtype] = shared_trunk(splits, own, dtype, images)
         return self._trunks[dtype]
+
+
+def _kept(own: ClassEvidence, scores: smoothgrad.Scores) -> bool:
+    """Whether evidence could be made of scores; where not, the audit of that layer says why."""
+    try:
+        own.keep(scores)
+    except LayerError:
+        return False
+    return True
 
 
 def _alike(first: Context, other: Context) -> bool:

@@ -13,29 +13,36 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from whyclass.errors import ClassError, ModelError
+from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import name_of, resolve
-from whyclass.models.preprocessing import Preprocessing
+from whyclass.models.class_names import name_of
 from whyclass.models.setup import opened
-from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.pool import images as pool_images
 from whyclass.progress import Progress
 from whyclass.progress_bars import shown
-from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs, Record
+from whyclass.records import (
+    Audit,
+    Contrast,
+    Explanation,
+    InsertionTest,
+    LayerChoice,
+    Pairs,
+    Record,
+)
 from whyclass.settings import Settings, plain
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures, running_audit
 from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.context import OpenedModel
+from whyclass.study.comparing import Comparing
 from whyclass.study.layer_choice import AUTO, choose_layer
+from whyclass.study.pair_evidence import evidence_against
 
 Made = TypeVar("Made", bound=Record)
 
 
-class Study(OpenedModel):
+class Study(Comparing):
     """A model, a layer and a pool of images, ready to be asked about classes.
 
     Parameters
@@ -54,9 +61,14 @@ class Study(OpenedModel):
     settings
         Every constant of the method; ``whyclass.preset(...)`` gives variants.
     weights, class_names, preprocessing
-        A weights file for a named model; a names file or the names; and what differs from the
-        preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
-        other than three channels).
+        A weights file for a named model; a names file, the names, or ``id2label``; and what differs from
+        the preprocessing that the model's metadata, or else ImageNet, gives (0.5 for a model that takes
+        other than three channels): a ``Preprocessing``, torchvision's or timm's transforms, or an image
+        processor of transformers.
+    task
+        What the output means, where it is not logits of classes of which one is right: ``"binary"``,
+        ``"multilabel"``, ``"regression"``, a ``whyclass.Reading``, or a function from the output to one
+        number for each image.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"mps"``. A module stays where
         it is under ``"auto"``; on another device a copy of it is used.
@@ -92,8 +104,9 @@ class Study(OpenedModel):
         settings: Settings | None = None,
         *,
         weights: str | Path | None = None,
-        class_names: str | Path | Iterable[str] | None = None,
-        preprocessing: Preprocessing | None = None,
+        class_names: str | Path | Iterable[str] | Mapping[int, str] | None = None,
+        preprocessing: Any = None,
+        task: Any = None,
         device: str = "auto",
         labels: Mapping[str, str | int] | None = None,
         decoder: nn.Module | None = None,
@@ -105,7 +118,7 @@ class Study(OpenedModel):
         if not store:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with progress.step("load"):
-            loaded = opened(model, weights, class_names, preprocessing, device)
+            loaded = opened(model, weights, class_names, preprocessing, device, task)
             for note in loaded.notes:
                 progress.note(note)
             pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
@@ -185,6 +198,11 @@ class Study(OpenedModel):
 
         def make() -> Contrast:
             sides = evidence_of(context, a), evidence_of(context, b)
+            if (
+                self.settings.contrast_by != "plane"
+            ):  # before either alone, so that both share the noisy passes
+                evidence_against(sides[0], [b])
+                evidence_against(sides[1], [a])
             alone = self._explained(sides[0]), self._explained(sides[1])
             return study_contrast.contrast_of(context, sides, alone)
 
@@ -348,13 +366,6 @@ class Study(OpenedModel):
             return True
         self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
         return False
-
-    def _resolved(self, wanted: str | int) -> int:
-        return resolve(wanted, self.loaded.class_names, self.task.classes)
-
-    def _check_unchanged(self) -> None:
-        if fingerprint_of(self.loaded.model, self.written) != self.fingerprint:
-            raise ModelError("the model changed since this study was made of it; make a new study")
 
     def _check_two(self, a: int, b: int | None) -> None:
         if a == b:

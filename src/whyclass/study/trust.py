@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from whyclass.checks.statistics import nonsense
 from whyclass.pool.nearest_crops import Place, Query
-from whyclass.records import Concept, PredictionTest, PredictionTests, Refits
-from whyclass.settings import OF_NULLS
+from whyclass.records import AuditedConcept, Concept, NullSet, PredictionTest, PredictionTests, Refits
+from whyclass.settings import seed_of
 from whyclass.study.class_evidence import ClassEvidence
-from whyclass.study.concept_contributions import Fillings, contributions, fillings, nonsense
+from whyclass.study.comparisons import Counts, comparisons
+from whyclass.study.concept_contributions import Fillings, contributions, fillings
 from whyclass.study.context import Context
-from whyclass.study.null_explanations import NullSet, backing, null_sets, nulls, of_random_crops
+from whyclass.study.null_explanations import backing, nulls, of_random_crops
 from whyclass.study.prediction_test_and_control import Places, Tester, alike
-from whyclass.study.refits import Half, agreement, halves, stabilities
+from whyclass.study.refits import Half, agreement, matched, stabilities
+
+OneConcept = TypeVar("OneConcept", Concept, AuditedConcept)
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,14 @@ class Checked:
 
     nulls: tuple[NullSet, ...]
     halves: tuple[Half, ...]
-    nonsense: np.ndarray | None = None
+    nonsense: np.ndarray | None
+    counts: Counts
 
     def queries(self, context: Context, masks: dict[str, np.ndarray]) -> list[Query]:
         """What is searched for: for the nulls the decisive test's images alone."""
         decisive = decisive_of(masks)
         found = [Query(one.concepts, {decisive: masks[decisive]}, context.clipped) for one in self.nulls]
-        found += [Query(one.factors.concepts, masks, context.clipped) for one in self.halves]
+        found += [Query(one.concepts, masks, context.clipped) for one in self.halves]
         if self.nonsense is not None:
             found.append(Query(self.nonsense, {decisive: masks[decisive]}, context.clipped))
         return found
@@ -47,10 +53,10 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Generic[OneConcept]):
     """Concepts and tests with what they are worth."""
 
-    concepts: tuple[Concept, ...]
+    concepts: tuple[OneConcept, ...]
     tests: PredictionTests
     refits: Refits | None
 
@@ -60,34 +66,37 @@ def decisive_of(masks: dict[str, np.ndarray]) -> str:
     return "excluding" if masks["excluding"].any() else "including"
 
 
-def checks_of(own: ClassEvidence) -> Checked | None:
-    """What the settings ask for; None where that is nothing but random crops."""
-    settings = own.context.settings
-    if not any(getattr(settings, name) for name in OF_NULLS):
+def checks_of(own: ClassEvidence, counts: Counts) -> Checked | None:
+    """What is asked for; None where that is nothing but random crops."""
+    if not counts.any:
         return None
-    with own.context.progress.step("null concepts"):
-        made = null_sets(own, settings.null_cells, settings.null_scores)
-        directions = nonsense(own.factors.concepts, settings.seed) if settings.fillings else None
-        return Checked(tuple(made), tuple(halves(own, own.factors)), directions)
+    found, concepts = comparisons(own, counts), own.factors.concepts
+    most = len(concepts)  # of random cells no more are taken than there are concepts
+    sets = tuple(NullSet(one.kind, one.concepts[:most], one.shares[:most]) for one in found.sets)
+    seed = seed_of("nonsense", own.context.settings.seed, "")
+    directions = nonsense(concepts, seed, counts.directions) if counts.directions else None
+    return Checked(sets, tuple(matched(own.factors, half) for half in found.halves), directions, counts)
 
 
 def judged(
     own: ClassEvidence,
-    concepts: tuple[Concept, ...],
+    concepts: tuple[OneConcept, ...],
     tests: PredictionTests,
     checked: Checked,
     found: Searched,
-) -> Judged:
+) -> Judged[OneConcept]:
     """Concepts and tests of an explanation, with what they are worth filled in."""
     name = decisive_of(found.masks)
     places = [nearest for nearest in found.places[name] if nearest]
     controls, read = found.tester.controls, found.tester.pictures.sample
-    fill = fillings(own.context, controls, read, own.target, len(places), found.masks[name])
+    size = (checked.counts.fillings, len(places))
+    fill = fillings(own.context, controls, read, own.target, found.masks[name], size)
+    fill = replace(fill, shown=checked.counts.shown)
     tests = _with_next_crops(own, tests, found)
     test = tests.excluding if tests.excluding and name == "excluding" else tests.including
     test = _measured(own, fill, test, places, checked, found)
     tests = replace(tests, **{name: test})
-    if own.context.settings.fillings:
+    if checked.nonsense is not None:
         done, smallest = contributions(fill, places, test.score, found.others[-1][name])
         concepts = tuple(replace(one, contribution=mine) for one, mine in zip(concepts, done, strict=True))
         tests = replace(tests, **{name: replace(test, smallest=smallest)})
@@ -132,11 +141,11 @@ def _measured(
 
 def _refitted(
     own: ClassEvidence,
-    concepts: tuple[Concept, ...],
+    concepts: tuple[OneConcept, ...],
     tests: PredictionTests,
     checked: Checked,
     found: Searched,
-) -> Judged:
+) -> Judged[OneConcept]:
     """Concepts with their stability, and whether the halves' tests end as the whole's."""
     name, others = decisive_of(found.masks), found.others[len(checked.nulls) :][: len(checked.halves)]
     best = [[nearest[0] for nearest in one[name]] for one in others]

@@ -1,0 +1,232 @@
+"""Methods that find concepts, on equal terms: the planted world, whose parts are known, and a real ResNet-50.
+
+A row for each class and method, written as they come and continued where there are some, so that a run can be
+made in pieces. ``print`` tells the tables with 95 % intervals over classes (of the planted world: over cases,
+those of one seed drawn together), and paired differences from whyclass.
+
+    python benchmarks/comparison.py planted --seeds 10 --minutes 9 --out planted.json
+    python benchmarks/comparison.py resnet50 --layer layer4.2 --classes 50 --store S --out real.json
+    python benchmarks/comparison.py print planted.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from whyclass import Settings, Study
+from whyclass.intervals import interval_of_clusters
+from whyclass.models import loading
+from whyclass.planted import demo, world
+from whyclass.planted.comparison import recalled
+from whyclass.report.comparison_measures import MEASURES
+from whyclass.settings import COMPARED_METHODS
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FOLDERS = ("imagenette/val", "imagenet_sample/val")
+
+PLANTED = Settings(
+    precision="float32", examples=12, null_crops=99, null_cells=9, null_scores=5, fillings=4, refits=1
+)
+REAL = Settings(
+    images=8,
+    copies=3,
+    starts=2,
+    examples=2,
+    crops=4,
+    null_crops=19,
+    null_cells=0,
+    null_scores=0,
+    fillings=2,
+    refits=1,
+)
+"""What differs from the defaults: the real ones are sized to two cores."""
+
+CLASSES = tuple(planted.name for planted in world.CLASSES[:-1])
+IMAGES = 30
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("planted", "resnet50"):
+        one = commands.add_parser(name)
+        one.add_argument("--out", type=Path, required=True)
+        one.add_argument("--minutes", type=float, default=9, help="no class is begun later")
+        one.add_argument("--methods", default=",".join(COMPARED_METHODS))
+        one.add_argument("--threads", type=int, default=2)
+        if name == "planted":
+            one.add_argument("--seeds", type=int, default=10)
+            one.add_argument("--first", type=int, default=0, help="seed to begin with")
+        else:
+            one.add_argument("--layer", default="layer4.2")
+            one.add_argument("--classes", type=int, default=50, help="those predicted most")
+            one.add_argument(
+                "--timed", action="store_true", help="explain each class first, and tell how long"
+            )
+            one.add_argument("--only", default="", help="indexes or names of classes, with commas")
+            one.add_argument("--store", type=Path, required=True)
+    told = commands.add_parser("print")
+    told.add_argument("rows", type=Path, nargs="+")
+    told.add_argument("--markdown", action="store_true")
+    options = parser.parse_args()
+    if options.command == "print":
+        _print([row for file in options.rows for row in json.loads(file.read_text())], options.markdown)
+        return
+    torch.set_num_threads(options.threads)
+    {"planted": _planted, "resnet50": _resnet50}[options.command](options)
+
+
+class Rows:
+    """Rows of a file, to which those of a class are added at a time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._file, self._ends = options.out, time.perf_counter() + 60 * options.minutes
+        self.rows: list[Row] = json.loads(self._file.read_text()) if self._file.exists() else []
+
+    def lacks(self, **wanted: Any) -> bool:
+        """Whether there is time, and no row of this case yet."""
+        there = any(all(row[name] == value for name, value in wanted.items()) for row in self.rows)
+        return not there and time.perf_counter() < self._ends
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        self._file.write_text(json.dumps(self.rows))
+
+
+def _planted(options: argparse.Namespace) -> None:
+    rows, methods = Rows(options), options.methods.split(",")
+    for seed in range(options.first, options.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            study = None
+            for name in CLASSES:
+                if not rows.lacks(seed=seed, **{"class": name}):
+                    continue
+                if study is None:
+                    study, truth = _world(Path(folder), seed)
+                rows.add(_case(study, name, methods, truth, seed))
+
+
+def _world(folder: Path, seed: int) -> tuple[Study, dict[str, Any]]:
+    world.write_pool(folder / "pool", IMAGES, seed)
+    settings = Settings(**{**vars(PLANTED), "seed": seed})
+    study = Study(demo.loaded(), world.LAYER, folder / "pool", folder / "store", settings, progress=False)
+    return study, {item.path: world.pool_picture(item.path, seed).masks for item in study.pool.items}
+
+
+def _case(study: Study, name: str, methods: Sequence[str], truth: dict[str, Any], seed: int) -> list[Row]:
+    started = time.perf_counter()
+    found = study.compare([name], methods)
+    seconds = time.perf_counter() - started
+    print(f"seed {seed}, {name}: {seconds:.1f} s", flush=True)
+    parts = {one.method: one for one in recalled(found, truth, seed)}
+    rows = _of(found, seed, {"seed": seed, "class": name})
+    for row in rows:
+        if (judged := parts.get(row["method"])) is not None:
+            row["recall"] = judged.found / judged.planted
+            row["invented"] = judged.invented
+    return rows
+
+
+def _of(found: Any, cluster: int, facts: Row) -> list[Row]:
+    (one,) = found.classes
+    return [
+        {**facts, "cluster": cluster, "images": one.n_images, "method": result.method, **result.measures}
+        for result in one.results
+        if not result.problem
+    ]
+
+
+def _resnet50(options: argparse.Namespace) -> None:
+    weights = SHARED / "models/resnet50_imagenet.safetensors"
+    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    images = [SHARED / folder for folder in FOLDERS]
+    study = Study(loaded, options.layer, images, options.store, REAL, progress=False)
+    context, rows, methods = study.context(), Rows(options), options.methods.split(",")
+    counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
+    wanted: list[Any] = sorted(counts, key=lambda k: (-counts[k], k))[: options.classes]
+    if options.only:
+        wanted = [study._resolved(name) for name in options.only.split(",")]
+    for target in wanted:
+        if not rows.lacks(**{"class": target, "layer": options.layer}):
+            continue
+        if options.timed:
+            started = time.perf_counter()
+            study.explain(target)
+            print(f"{context.name(target)}, explained: {time.perf_counter() - started:.1f} s", flush=True)
+        started = time.perf_counter()
+        found = study.compare([target], methods)
+        print(f"{context.name(target)}: {time.perf_counter() - started:.1f} s", flush=True)
+        rows.add(_of(found, target, {"class": target, "layer": options.layer}))
+
+
+EXTRA = {"recall": "parts found", "invented": "invented"}
+
+
+def _print(rows: Sequence[Row], markdown: bool) -> None:
+    titles = {**EXTRA, **{measure.name: measure.title for measure in MEASURES}}
+    layers = dict.fromkeys(row.get("layer", "planted") for row in rows)
+    for layer in layers:
+        own = [row for row in rows if row.get("layer", "planted") == layer]
+        methods = list(dict.fromkeys(row["method"] for row in own))
+        cases = {(row["cluster"], row["class"]) for row in own}
+        print(f"\n{layer}: {len(cases)} cases, {len({row['cluster'] for row in own})} clusters\n")
+        names = [name for name in titles if any(name in row for row in own)]
+        if markdown:
+            print("| measure | " + " | ".join(methods) + " |\n" + "|---" * (len(methods) + 1) + "|")
+        for name in names:
+            told = [_told(own, method, name) for method in methods]
+            line = " | ".join(told)
+            print(f"| {titles[name]} | {line} |" if markdown else f"{titles[name]:22}{line}")
+
+
+def _told(rows: Sequence[Row], method: str, name: str) -> str:
+    """Mean with its interval; a difference from whyclass whose interval leaves out 0 is marked."""
+    values, clusters = _values(rows, method, name)
+    if not len(values):
+        return ""
+    ends = _interval(values, clusters)
+    mark = _mark(rows, method, name) if method != "whyclass" else ""
+    return f"{values.mean():.3f}{mark}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+
+def _values(rows: Sequence[Row], method: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    own = [row for row in rows if row["method"] == method and name in row]
+    return np.array([row[name] for row in own], float), np.array([row["cluster"] for row in own])
+
+
+def _mark(rows: Sequence[Row], method: str, name: str) -> str:
+    """``+`` or ``-`` where the paired difference from whyclass is that, for certain."""
+    by_case: Callable[[str], dict[Any, Row]] = lambda which: {  # noqa: E731
+        (row["cluster"], row["class"]): row for row in rows if row["method"] == which and name in row
+    }
+    ours, theirs = by_case("whyclass"), by_case(method)
+    both = sorted(set(ours) & set(theirs), key=str)
+    if not both:
+        return ""
+    differences = np.array([theirs[case][name] - ours[case][name] for case in both], float)
+    ends = _interval(differences, np.array([case[0] for case in both]))
+    if ends is None or ends[0] <= 0 <= ends[1]:
+        return ""
+    return " (+)" if ends[0] > 0 else " (-)"
+
+
+def _interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float] | None:
+    within = float(min(values.min(), 0)), float(max(values.max(), 1e-9))
+    return interval_of_clusters(values, clusters, np.random.default_rng(0), within)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Files that hold several pictures: TIFF of several pages, DICOM of several frames."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from whyclass.models import dicom, pictures
+
+TIFF = (".tif", ".tiff")
+
+
+def count(path: Path) -> int:
+    """How many pictures a file holds; one where that cannot be told."""
+    ending = path.suffix.lower()
+    if ending in dicom.ENDINGS:
+        return dicom.frames_of(path)
+    if ending not in TIFF:
+        return 1
+    try:
+        with pictures.open_regular(path) as file:
+            return int(getattr(pictures.opened(file), "n_frames", 1))
+    except Exception:  # reported when it is decoded, like any other broken file
+        return 1
+
+
+def page(path: str | os.PathLike[str], number: int) -> Image.Image:
+    """One of them, counted from 0.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be decoded.
+    """
+    with pictures.open_regular(path) as file:
+        if dicom.is_dicom(file):
+            found, told = dicom.picture(file, number)
+            found.info[pictures.WINDOW] = told
+            return found
+        image = pictures.opened(file)
+        image.seek(number)
+        with pictures.budget.of(pictures.cost(image, lambda size: size)), pictures.lifted:
+            return image.copy()

@@ -1,0 +1,75 @@
+"""Which variant made a contrast, in words, and in what its shifting test counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whyclass.records import AuditedPair, Contrast, PairShift, Sweep
+from whyclass.report import words
+
+PLANES = {
+    "paper": "the paper's hyperplane, a short descent from a random start",
+    "zero": "a hyperplane by a short descent from zero",
+    "balanced": "a hyperplane by a short descent from zero, classes and their images weighing the same",
+    "converged": "a hyperplane by logistic regression, classes and their images weighing the same",
+    "mean": "the plane halfway between the mean cells",
+    "pattern": "the pattern that varies with a balanced hyperplane's answer",
+}
+"""By `Settings.plane`."""
+
+BY = {
+    "plane": "cells count by their distance from it",
+    "attribution": "cells count by the attribution of the difference of both logits",
+    "both": "cells count by their distance from it times the attribution of the difference of both logits",
+}
+"""By `Settings.contrast_by`."""
+
+
+def made_by(found: Contrast) -> str:
+    """The plane, and what says which cells speak for a class."""
+    plane, by = found.settings.get("plane", "paper"), found.settings.get("contrast_by", "plane")
+    strength = found.hyperplane.strength
+    penalty = "" if strength is None else f" (penalty {strength:g} of the cells' variance)"
+    return f"{PLANES[plane]}{penalty}; {BY[by]}"
+
+
+def pieces(found: Contrast) -> str:
+    """How the test of crops cuts and counts them."""
+    at, each = found.settings.get("pair_crop_at"), found.settings.get("pair_crops", 1)
+    size = "twice as high and wide as the crops shown" if at == "wide" else "as large as the crops shown"
+    return f"The test takes {words.plural(each, 'piece')} of each concept, {size}, around the same places."
+
+
+def unit(sweep: Sweep) -> str:
+    """What the shifting test's steps are multiples of."""
+    if sweep.unit is None:
+        return "multiples of the normal"
+    return f"multiples of the distance between both classes' mean cells along the normal ({sweep.unit:.3g})"
+
+
+def first_line(sweep: Sweep) -> str:
+    """At which step the class sought wins first; empty where it never does, or where that was not kept."""
+    if sweep.first is None:
+        return ""
+    step = sweep.steps[sweep.first]
+    random = sweep.random.swapped if sweep.random else None
+    others = "" if random is None else f", as along {words.percent(random[sweep.first])} of random directions"
+    return f"; wins first at t = {step.at:.3g} ({words.score(step.target)}){others}"
+
+
+def between(sweep: Sweep) -> Sequence[str]:
+    """Names of what else wins at some step, in order."""
+    known = (sweep.target.index, sweep.source.index)
+    return list(dict.fromkeys(step.winner.name for step in sweep.steps if step.winner.index not in known))
+
+
+def at_chance(pairs: Sequence[PairShift | AuditedPair]) -> list[str]:
+    """How many of the planes are no better than chance, in a sentence; nothing where none is."""
+    trained = sum(pair.training.at_chance for pair in pairs)
+    held = sum(pair.held_out.at_chance for pair in pairs if pair.held_out)
+    if not trained and not held:
+        return []
+    return [
+        f"Of {len(pairs)} hyperplanes {trained} do not tell apart even the cells they were fitted to, and "
+        f"{held} not those of images not seen; what is moved along them says nothing of their classes."
+    ]

@@ -1,0 +1,48 @@
+"""A study's comparison of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whyclass.errors import ModelError
+from whyclass.models.class_names import resolve
+from whyclass.models.weights import fingerprint
+from whyclass.records import Comparison
+from whyclass.study import compare
+from whyclass.study.context import OpenedModel
+
+
+class Comparing(OpenedModel):
+    """A model, a layer and a pool, on whose classes methods can be compared."""
+
+    def compare(self, classes: Sequence[str | int], methods: Sequence[str] | None = None) -> Comparison:
+        """Concepts of several methods in the same tests.
+
+        Parameters
+        ----------
+        classes
+            Names or indexes, one or more.
+        methods
+            Of ``whyclass.settings.COMPARED_METHODS``, or ``file:PATH`` of a ``.safetensors`` or ``.npz``
+            matrix (k, channels); the default is all of the former.
+
+        Raises
+        ------
+        ClassError
+            If a class is unknown, given twice, or predicted for no image of the pool.
+        SettingsError
+            If a method is unknown, or needs a library that is not installed.
+        DataError
+            If a file holds no directions of the layer.
+        """
+        wanted = compare.checked_targets([self._resolved(name) for name in classes])
+        self._check_unchanged()
+        context = self.context()
+        return compare.comparison(context, wanted, compare.methods_of(context, methods))
+
+    def _resolved(self, wanted: str | int) -> int:
+        return resolve(wanted, self.loaded.class_names, self.task.classes)
+
+    def _check_unchanged(self) -> None:
+        if fingerprint(self.loaded.model, self.written) != self.fingerprint:
+            raise ModelError("the model changed since this study was made of it; make a new study")
