@@ -13,7 +13,7 @@ import pytest
 from whyclass import store as stores
 from whyclass.errors import StoreError
 from whyclass.rows import Rows
-from whyclass.store import MARK, Store, finish, key_of, open_store, read_meta, resume
+from whyclass.store import MARK, Store, finish, key_of, open_store, read_meta, resume, stores_in
 
 WEIGHTS = "0123456789abcdef"
 
@@ -41,10 +41,19 @@ def test_what_another_run_is_just_writing_does_not_make_a_folder_foreign(tmp_pat
     open_store(tmp_path, "resnet", WEIGHTS)
 
 
-def test_another_models_store_is_refused_by_name(tmp_path):
-    open_store(tmp_path, "torchvision:resnet18", "f" * 32)
-    with pytest.raises(StoreError, match=r"torchvision:resnet18 with weights ffffffffffff, and this is vgg"):
-        open_store(tmp_path, "vgg", WEIGHTS)
+def test_another_models_store_lies_in_the_first_ones(tmp_path):
+    first = open_store(tmp_path, "torchvision:resnet18", "f" * 32)
+    second = open_store(tmp_path, "vgg", WEIGHTS)
+    third = open_store(tmp_path, "vit", "c" * 32)
+    assert first.folder == tmp_path
+    assert second.folder == tmp_path / "models" / WEIGHTS[:16]
+    assert open_store(tmp_path, "vgg", WEIGHTS).folder == second.folder
+    assert [one.folder for one in stores_in(tmp_path)] == [
+        first.folder,
+        *sorted((second.folder, third.folder)),
+    ]
+    with pytest.raises(StoreError, match="belongs to another model; give the folder that it lies in"):
+        open_store(second.folder, "vit", "c" * 32)
 
 
 def test_a_file_is_no_store(tmp_path):

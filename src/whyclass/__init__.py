@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from whyclass.records import Comparison as Comparison
     from whyclass.records import Contrast as Contrast
     from whyclass.records import Explanation as Explanation
+    from whyclass.records import ImageExplanation as ImageExplanation
     from whyclass.records import InsertionTest as InsertionTest
     from whyclass.records import LayerChoice as LayerChoice
     from whyclass.records import Pairs as Pairs
     from whyclass.settings import PRESETS as PRESETS
     from whyclass.settings import Settings as Settings
     from whyclass.settings import preset as preset
+    from whyclass.study.compare_models import compare_models as compare_models
     from whyclass.study.layer_choice import choose_layer as choose_layer
     from whyclass.study.study import Study as Study
 
@@ -48,8 +50,9 @@ _HOMES = {
     "models.preprocessing": "Preprocessing",
     "models.readings": "Reading",
     "progress": "Progress",
-    "records": "Audit Comparison Contrast Explanation InsertionTest LayerChoice Pairs",
+    "records": "Audit Comparison Contrast Explanation ImageExplanation InsertionTest LayerChoice Pairs",
     "settings": "PRESETS Settings preset",
+    "study.compare_models": "compare_models",
     "study.layer_choice": "choose_layer",
     "study.study": "Study",
     "visualise": "visualise",
@@ -137,4 +140,30 @@ def _terminal(record: _Any) -> _Any:
     return terminal(record)
 
 
-_VIEWS.update(html=_page, fragment=_fragment, line=_line, terminal=_terminal)
+def _frame(record: _Any) -> _Any:
+    from whyclass.report.frames import frame
+
+    return frame(record)
+
+
+def _figure(record: _Any) -> _Any:
+    from whyclass.report.figures import figure
+
+    return figure(record)
+
+
+def _crops(record: _Any) -> _Any:
+    from whyclass.report.crop_files import crop_files
+
+    return crop_files(record)
+
+
+_VIEWS.update(
+    html=_page,
+    fragment=_fragment,
+    line=_line,
+    terminal=_terminal,
+    frame=_frame,
+    figure=_figure,
+    crops=_crops,
+)

@@ -17,6 +17,7 @@ from whyclass.records import (
     FORMAT,
     SUFFIX,
     Comparisons,
+    ConceptBasis,
     Contrast,
     Evidence,
     EvidenceAgainst,
@@ -34,6 +35,7 @@ from whyclass.records import (
 from whyclass.store import MARK, Store, facts_of, key_in, key_of, owner, read_meta
 
 RECORDS: dict[str, type[Record]] = {
+    "bases": ConceptBasis,
     "choices": LayerChoice,
     "comparisons": Comparisons,
     "contrasts": Contrast,

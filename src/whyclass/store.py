@@ -25,6 +25,9 @@ LOG = "log.txt"
 POOL = "pool.json"
 FORMAT = 1
 
+MODELS, SHORT = "models", 16
+"""Folder in a store for other models' stores, and letters of a weights' hash that name one."""
+
 SUM = "sum"
 """Under this a note holds the hash of all else in it."""
 
@@ -116,17 +119,19 @@ def safe_name(name: str, otherwise: str) -> str:
 def open_store(folder: str | Path, model: str, weights: str) -> Store:
     """Open or make the store of a model.
 
+    A folder holds several models: what is of another one than the first lies in a store of its own in it.
+
     Parameters
     ----------
     folder
-        A new or empty folder, or a store of the same model.
+        A new or empty folder, or a store of whatever model.
     model, weights
         The model's name, and the fingerprint of its weights.
 
     Raises
     ------
     StoreError
-        If the folder holds something else, belongs to another model, or cannot be written.
+        If the folder holds something else, or cannot be written.
     """
     folder = Path(folder)
     mark = folder / MARK
@@ -136,13 +141,10 @@ def open_store(folder: str | Path, model: str, weights: str) -> Store:
         files.write(
             mark, json.dumps({"format": FORMAT, "model": model, "weights": weights}, indent=1).encode()
         )
-    found = owner(mark)
-    if found.get("weights") != weights:
-        raise StoreError(
-            f"store {folder} belongs to another model: {found.get('model')} with weights "
-            f"{str(found.get('weights'))[:12]}, and this is {model} with weights {weights[:12]}; "
-            "choose another folder (a factory without a weights file may give new weights at each call)"
-        )
+    if owner(mark).get("weights") != weights:
+        if folder.parent.name == MODELS:
+            raise StoreError(f"store {folder} belongs to another model; give the folder that it lies in")
+        return open_store(folder / MODELS / weights[:SHORT], model, weights)
     if os.access(folder, os.W_OK):
         files.sweep(folder)
     elif not any(folder.glob("index/*/meta.json")):  # a finished one can be read
@@ -165,6 +167,19 @@ def find_store(folder: str | Path) -> Store:
         )
     owner(folder / MARK)
     return Store(folder, folder / MARK)
+
+
+def stores_in(folder: str | Path) -> list[Store]:
+    """The store in a folder, and those of other models that it holds.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    first = find_store(folder)
+    others = sorted(place.parent for place in (first.folder / MODELS).glob(f"*/{MARK}"))
+    return [first, *map(find_store, others)]
 
 
 def _free(folder: Path) -> bool:

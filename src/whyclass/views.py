@@ -6,5 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 VIEWS: dict[str, Callable[[Any], Any]] = {}
-"""By name: ``"html"`` makes a page, ``"fragment"`` a notebook's cell, ``"line"`` what ``repr`` gives, and
-``"terminal"`` what Rich prints."""
+"""By name: ``"html"`` makes a page, ``"fragment"`` a notebook's cell, ``"line"`` what ``repr`` gives,
+``"terminal"`` what Rich prints; ``"frame"``, ``"figure"`` and ``"crops"`` are for ``to_frame``, ``plot`` and
+``save_crops``."""

@@ -15,16 +15,30 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.numpy import load, save
 
-from helpers import contrasts, explanations, layer_choices
+from helpers import contrasts, explanations, image_explanations, layer_choices, model_comparisons
 from helpers.campaign import LENGTH, tell
 from whyclass.errors import RecordError
-from whyclass.records import FORMAT, Contrast, Explanation, InsertionTest, LayerChoice, Record, codec
+from whyclass.records import (
+    FORMAT,
+    Contrast,
+    Explanation,
+    ImageExplanation,
+    InsertionTest,
+    LayerChoice,
+    ModelComparison,
+    Record,
+    codec,
+)
 from whyclass.report import json_objects
+
+SMALL = {"size": (48, 48), "crop": (16, 16)}
 
 MADE: dict[type[Record], bytes] = {
     Explanation: codec.encode(explanations.explanation()),
     Contrast: codec.encode(contrasts.contrast()),
     InsertionTest: codec.encode(contrasts.insertion_test()),
+    ImageExplanation: codec.encode(image_explanations.image_explanation(**SMALL)),
+    ModelComparison: codec.encode(model_comparisons.comparison(**SMALL)),
     LayerChoice: codec.encode(
         layer_choices.choice([layer_choices.candidate("a", 60, 0.8), layer_choices.candidate("b", 90, 0.6)])
     ),

@@ -20,10 +20,13 @@ HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensor
 NAMES = (
     "demo",
     "explain",
+    "image",
+    "spurious",
     "contrast",
     "insert",
     "pairs",
     "compare",
+    "diff",
     "layers",
     "audit",
     "tables",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers import comparisons, contrasts, explanations, layer_choices
+from helpers import comparisons, contrasts, explanations, image_explanations, layer_choices, model_comparisons
 from helpers.explanations import HOSTILE
 from whyclass import records
 from whyclass.records import codec
@@ -29,6 +29,12 @@ def made() -> dict[str, records.Record]:
     found: dict[str, records.Record] = {}
     for case in explanations.CASES:
         found[f"Explanation, {case}"] = explanations.explanation(case)
+    for case in image_explanations.CASES:
+        found[f"ImageExplanation, {case}"] = image_explanations.image_explanation(case)
+    for case in model_comparisons.CASES:
+        found[f"ModelComparison, {case}"] = model_comparisons.comparison(case)
+    for case in ("passed", "bare", "hostile"):
+        found[f"SpuriousFeatures, {case}"] = image_explanations.spurious(case)
     for case in contrasts.CASES:
         found[f"Contrast, {case}"] = contrasts.contrast(case)
         found[f"InsertionTest, {case}"] = contrasts.insertion_test(case)
@@ -112,6 +118,7 @@ def for_programs() -> tuple[records.Record, ...]:
         records.Evidence(0, (HOSTILE, "b"), cells, cells, cells, cells, cells[:, 0]),
         records.EvidenceAgainst(0, 1, (HOSTILE, "b"), cells, cells, cells, cells),
         records.Factors(cells, cells, cells[:, 0], 0.4, True),
+        image_explanations.basis(),
         records.Comparisons(
             (records.NullSet("random cells", cells, cells[:, 0]),), (records.HalfConcepts(cells, 3),)
         ),

@@ -11,6 +11,8 @@ import pytest
 from helpers.browser import AXE, BROWSER, MISSING
 from helpers.contrasts import contrast, insertion_test
 from helpers.explanations import explanation
+from helpers.image_explanations import image_explanation
+from helpers.model_comparisons import comparison
 from whyclass.records import Record
 from whyclass.report.page import page
 
@@ -52,6 +54,8 @@ const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), '
         *(explanation(case) for case in ("both", "second fails", "hostile")),
         *(contrast(case) for case in ("passed", "bare", "hostile")),
         insertion_test("hostile"),
+        *(comparison(case) for case in ("changed", "hostile")),
+        *(image_explanation(case) for case in ("mistaken", "alone", "hostile")),
     ],
     ids=lambda made: type(made).__name__,
 )

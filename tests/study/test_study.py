@@ -567,12 +567,20 @@ def other_weights() -> nn.Module:
     return net
 
 
-def test_the_store_of_another_model_is_refused_and_left_as_it_is(pictures, tmp_path):
+def test_a_store_holds_another_model_apart_and_stays_as_it_is(pictures, tmp_path):
     study(pictures, tmp_path).explain("hawk")
-    before = files_of(tmp_path, "**/*.*")
-    with pytest.raises(StoreError, match="belongs to another model: planted"):
-        study(pictures, tmp_path, model=other_weights())
-    assert files_of(tmp_path, "**/*.*") == before
+    before = files_of(tmp_path, "*.json")
+    told = Told()
+    other = study(pictures, tmp_path, model=other_weights(), progress=told)
+    assert other.store.folder.parent == tmp_path / "models"
+    assert (
+        f"store {tmp_path} is another model's; results of this one go to {other.store.folder}" in told.notes
+    )
+    assert (tmp_path / "whyclass.json").read_bytes() == before["whyclass.json"]
+    assert study(pictures, tmp_path).store.folder == tmp_path
+    assert study(pictures, tmp_path, model=other_weights()).store.folder == other.store.folder
+    with pytest.raises(StoreError, match="belongs to another model; give the folder that it lies in"):
+        study(pictures, other.store.folder)
 
 
 def test_a_folder_that_is_no_store_is_refused_and_left_as_it_is(pictures, tmp_path):

@@ -89,6 +89,8 @@ class Attribution:
         the first to suspect when much is missed.
     lost
         names of operations that gave something which no gradient reaches, such as comparisons.
+    multipliers
+        (n, ...) what each activation counts for one unit of it: ``values / (a - b)``, where these differ.
     """
 
     values: Tensor
@@ -97,6 +99,7 @@ class Attribution:
     missed: Tensor
     unruled: tuple[str, ...]
     lost: tuple[str, ...] = ()
+    multipliers: Tensor | None = None
 
     @property
     def error(self) -> Tensor:
@@ -174,8 +177,8 @@ def attribute(head: Head, activations: Tensor, tape: Tape, target: Target) -> At
     total = values.sum(tuple(range(1, values.ndim)), dtype=torch.float64)
     if not bool(total.isfinite().all()):
         raise AttributionError(_why_not_finite(activations, output, run))
-    missed, unruled, lost = (total - difference).abs(), tuple(sorted(run.unruled)), tuple(sorted(run.lost))
-    return Attribution(values, output.detach(), difference, missed, unruled, lost)
+    missed, suspects = (total - difference).abs(), (tuple(sorted(run.unruled)), tuple(sorted(run.lost)))
+    return Attribution(values, output.detach(), difference, missed, *suspects, gradient)
 
 
 def multipliers(head: Head, activations: Tensor, tape: Tape, target: Target) -> tuple[Tensor, Tensor]:

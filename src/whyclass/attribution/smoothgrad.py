@@ -352,7 +352,23 @@ def _gradient(
         values = gradient * (activations - rows)
         difference = (output - reference).double()
         missed = (values.double().sum((1, 2, 3)) - difference).abs()
-    return deeplift.Attribution(values, output.detach(), difference, missed, ())
+    return deeplift.Attribution(values, output.detach(), difference, missed, (), multipliers=gradient)
+
+
+def multipliers(
+    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target, method: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What one unit of each activation (n, c, h, w) counts for the target, by a row of ``METHODS``.
+
+    Returns
+    -------
+    tuple
+        Multipliers (n, c, h, w), whose product with ``activations - baseline`` is the attribution; the
+        target's values (n,) for the images, and for the baseline, (1,) or (n,).
+    """
+    found = METHODS[method](split, activations, images, baseline, target)
+    assert found.multipliers is not None
+    return found.multipliers, found.output, (found.output.double() - found.difference).float()
 
 
 METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}

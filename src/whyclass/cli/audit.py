@@ -93,11 +93,14 @@ def show_tables(
     if form not in TABLE_FORMATS:
         raise SettingsError(f"--format is {told(form)}; choose one of {', '.join(TABLE_FORMATS)}")
     from whyclass.report import audits_in_store, paper_tables, table_formats
-    from whyclass.store import find_store
+    from whyclass.store import stores_in
 
     if number is not None and number not in paper_tables.TABLES:
         raise SettingsError(f"--table is {number}; choose one of {', '.join(map(str, paper_tables.TABLES))}")
-    found = audits_in_store.collect(find_store(store), _noted)
+    first, *others = stores_in(store)
+    found = [audit for other in others for audit in audits_in_store.gathered(other, _noted)]
+    # one model's store says itself where it holds nothing
+    found = [*(audits_in_store.gathered if found else audits_in_store.collect)(first, _noted), *found]
     chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
     print(table_formats.FORMATS[form](chosen))
     if per_class is not None:

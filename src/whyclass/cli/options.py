@@ -271,6 +271,11 @@ def with_choice(command: Callable[..., None]) -> Callable[..., None]:
     return _sharing(command, [_optional(one) for one in _parameters(_opened)], lambda **given: Later(given))
 
 
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a model and a pool; it is called with them, to be opened, first."""
+    return _sharing(command, _parameters(_opened), lambda **given: Later(given))
+
+
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
     if parameter.default is not parameter.empty:
         return parameter

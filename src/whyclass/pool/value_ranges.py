@@ -86,6 +86,7 @@ class ValueRanges:
             tensors=self.tensors + later.tensors,
             low=min((one.low for one in both), default=0.0),
             high=max((one.high for one in both), default=0.0),
+            windows=tuple(dict.fromkeys((*self.windows, *later.windows)))[: WAYS + 1],
         )
 
     def warnings(self, preprocessing: Preprocessing) -> Iterator[str]:

@@ -64,7 +64,17 @@ from whyclass.records.explanation import (
     PredictionTest,
     PredictionTests,
 )
+from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
+from whyclass.records.model_comparison import (
+    ChangedImage,
+    ClassComparison,
+    ConceptOfModel,
+    Match,
+    ModelComparison,
+    Move,
+    Predictions,
+)
 from whyclass.records.shifting_and_masking import (
     AuditedPair,
     Directions,
@@ -75,6 +85,7 @@ from whyclass.records.shifting_and_masking import (
     Step,
     Sweep,
 )
+from whyclass.records.spurious import SpuriousFeature, SpuriousFeatures
 from whyclass.records.worth import Contribution, Null, Refits, Stability
 
 __all__ = [
@@ -88,7 +99,9 @@ __all__ = [
     "Average",
     "Candidate",
     "CarriedClass",
+    "ChangedImage",
     "ChosenScore",
+    "ClassComparison",
     "ClassImage",
     "ClassResult",
     "ComparedClass",
@@ -97,6 +110,8 @@ __all__ = [
     "Comparisons",
     "Completeness",
     "Concept",
+    "ConceptBasis",
+    "ConceptOfModel",
     "Contrast",
     "Contribution",
     "Control",
@@ -107,18 +122,25 @@ __all__ = [
     "EvidenceAgainst",
     "Explanation",
     "Factors",
+    "Fall",
     "Finding",
     "Fit",
     "HalfConcepts",
     "HeatMap",
     "Hyperplane",
+    "ImageConcept",
+    "ImageExplanation",
+    "ImageSide",
     "Insertion",
     "InsertionTest",
     "LayerChoice",
     "LeftOut",
+    "Match",
     "MeanScores",
     "MethodResult",
+    "ModelComparison",
     "ModelInfo",
+    "Move",
     "Moved",
     "Null",
     "NullSet",
@@ -135,6 +157,7 @@ __all__ = [
     "Prediction",
     "PredictionTest",
     "PredictionTests",
+    "Predictions",
     "Record",
     "Refits",
     "Separation",
@@ -144,9 +167,12 @@ __all__ = [
     "Skipped",
     "Source",
     "Spot",
+    "SpuriousFeature",
+    "SpuriousFeatures",
     "Stability",
     "Step",
     "Strip",
+    "Swap",
     "Sweep",
     "ThirdCrops",
     "Trial",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whyclass.records.arrays import ConceptArrays
 from whyclass.records.base import (
     FORMAT,
     ClassImage,
@@ -74,7 +75,7 @@ class AuditedConcept(Part):
 
 
 @dataclass(frozen=True)
-class Finding(Record):
+class Finding(ConceptArrays, Record):
     """What an audit found of one class; small, so that a thousand of them can be kept and shown.
 
     Attributes

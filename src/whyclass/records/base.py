@@ -197,6 +197,48 @@ class Record(Part):
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from error
 
+    def to_frame(self) -> Any:
+        """What the record's tables and concepts hold, as a ``pandas.DataFrame`` (extra ``pandas``).
+
+        An audit has a row for each class, pairs for each pair, all else for each concept.
+
+        Raises
+        ------
+        RecordError
+            If the record has no table, or pandas is missing.
+        """
+        return self._shown("frame")
+
+    def plot(self) -> Any:
+        """The record as a ``matplotlib.figure.Figure`` for a paper (extra ``plot``), to be saved as you like.
+
+        Lines and text are vectors, and what is compared has one scale.
+
+        Raises
+        ------
+        RecordError
+            If there is no such figure, or matplotlib is missing.
+        """
+        return self._shown("figure")
+
+    def save_crops(self, folder: str | Path) -> list[Path]:
+        """Save every crop of the record as a picture of its own; gives their paths.
+
+        The names hold class, concept, rank and cosine: ``0-owl/concept-1/including-01-0.93.png``.
+
+        Raises
+        ------
+        RecordError
+            If the record holds no crops.
+        StoreError
+            If they cannot be written.
+        """
+        saved = []
+        for name, data in self._shown("crops"):
+            files.write(path := Path(folder) / name, data)
+            saved.append(path)
+        return saved
+
     def __repr__(self) -> str:
         """One line."""
         try:

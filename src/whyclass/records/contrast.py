@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whyclass.records.arrays import ConceptArrays
 from whyclass.records.base import (
     FORMAT,
     ClassImage,
@@ -240,7 +241,7 @@ class Insertion(Part):
 
 
 @dataclass(frozen=True)
-class Side(Part):
+class Side(ConceptArrays, Part):
     """One of the two classes, and what speaks for it against the other.
 
     Attributes

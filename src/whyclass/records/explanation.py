@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whyclass.records.arrays import HeatMapArrays
 from whyclass.records.base import (
     FORMAT,
     ClassImage,
@@ -258,7 +259,7 @@ class Fit(Part):
 
 
 @dataclass(frozen=True)
-class Explanation(Record):
+class Explanation(HeatMapArrays, Record):
     """Why the model predicts a class: six concepts, their crops, and the test of both.
 
     Attributes

@@ -14,9 +14,11 @@ from whyclass.records import (
     Crop,
     Drawn,
     Explanation,
+    ImageExplanation,
     Insertion,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Pairs,
     Prediction,
     PredictionTest,
@@ -25,11 +27,20 @@ from whyclass.records import (
     Separation,
     Side,
     Source,
+    SpuriousFeatures,
     Sweep,
     codec,
 )
 from whyclass.records.base import fitting
-from whyclass.report import comparison_text, layer_choice_text, pairs_table, paper_tables, pool_text
+from whyclass.report import (
+    comparison_text,
+    image_text,
+    layer_choice_text,
+    model_comparison_text,
+    pairs_table,
+    paper_tables,
+    pool_text,
+)
 from whyclass.report.contrast_verdict import outcomes
 from whyclass.report.contrast_verdict import verdict as contrast_verdict
 from whyclass.report.standings import standing
@@ -152,6 +163,24 @@ def of_audit(found: Audit) -> dict[str, Any]:
             {"against": _named(shift.source), "n": shift.n, "pairs": codec.to_json(shift.pairs)}
             for shift in found.shifts
         ],
+        "settings": found.settings,
+        "versions": found.versions,
+    }
+
+
+def of_spurious(found: SpuriousFeatures) -> dict[str, Any]:
+    """Concepts that raise their class in images without it."""
+    return {
+        "model": found.model.name,
+        "layer": found.model.layer,
+        "pool": pool_text.as_object(found.pool),
+        "labelled": found.labelled,
+        "draws": found.draws,
+        "features": [
+            codec.to_json(dataclasses.replace(one, crops=())) | {"crops": _crops(one.crops)}
+            for one in found.features
+        ],
+        "warnings": list(found.warnings),
         "settings": found.settings,
         "versions": found.versions,
     }
@@ -292,9 +321,12 @@ KINDS: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     Explanation: of_explanation,
     Contrast: of_contrast,
     InsertionTest: of_insertion,
+    ImageExplanation: image_text.as_object,
+    ModelComparison: model_comparison_text.as_object,
     LayerChoice: layer_choice_text.as_object,
     Comparison: comparison_text.as_object,
     Pairs: of_pairs,
+    SpuriousFeatures: of_spurious,
     Audit: of_audit,
 }
 """How each kind of record becomes an object."""

@@ -22,8 +22,10 @@ from whyclass.records import (
     Comparison,
     Contrast,
     Explanation,
+    ImageExplanation,
     InsertionTest,
     LayerChoice,
+    ModelComparison,
     Picture,
     Record,
 )
@@ -35,7 +37,9 @@ from whyclass.report import (
     contrast_ways,
     curves,
     explanation_text,
+    image_text,
     layer_choice_text,
+    model_comparison_text,
     page_pictures,
     pool_text,
     record_tables,
@@ -112,6 +116,16 @@ def _insertion(found: InsertionTest) -> dict[str, Any]:
     }
 
 
+def _image(found: ImageExplanation) -> dict[str, Any]:
+    scope = f"wc-{hashlib.sha256(found.picture.data).hexdigest()[:10]}"
+    return {"target": found.target.target, "scope": scope, "backgrounds": [(f"{scope}-1", found)]}
+
+
+def _models(found: ModelComparison) -> dict[str, Any]:
+    first, second = model_comparison_text.titles(found)
+    return {"first": first, "second": second, "scope": ""}
+
+
 def _choice(found: LayerChoice) -> dict[str, Any]:
     heading, *lines = layer_choice_text.lines(found)
     classes, *scores = layer_choice_text.by_class(found)
@@ -144,12 +158,14 @@ def _comparison(found: Comparison) -> dict[str, Any]:
 
 SAID = {
     "comparison_text": comparison_text,
+    "model_comparison_text": model_comparison_text,
     "words": words,
     "worth_text": worth_text,
     "verdict_checks": verdict_checks,
     "pool_text": pool_text,
     "verdicts": verdict,
     "explanation_text": explanation_text,
+    "image_text": image_text,
     "contrast_text": contrast_text,
     "contrast_ways": contrast_ways,
     "contrast_verdict": contrast_verdict,
@@ -164,6 +180,8 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
     Contrast: ("contrast.html", "contrast_fragment.html", _contrast),
     InsertionTest: ("insertion.html", "insertion_fragment.html", _insertion),
     Comparison: ("comparison.html", "comparison_fragment.html", _comparison),
+    ImageExplanation: ("image.html", "image_fragment.html", _image),
+    ModelComparison: ("model_comparison.html", "model_comparison_fragment.html", _models),
     LayerChoice: ("choice.html", "choice_fragment.html", _choice),
 }
 """Templates of the page and of the fragment of each kind of record, and what they show."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from whyclass.records import Audit, Pairs, Record
+from whyclass.records import Audit, Pairs, Record, SpuriousFeatures
 from whyclass.report import pairs_table, paper_tables, table_formats
-from whyclass.report.words import clean, count
+from whyclass.report.words import clean, count, percent
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,37 @@ def _pairs(found: Pairs) -> tuple[str, list[Shown]]:
     return f"Pairs at {found.model.name}, layer {found.model.layer}", [shown]
 
 
-MADE: dict[type[Record], Callable[[Any], tuple[str, list[Shown]]]] = {Audit: _audit, Pairs: _pairs}
+def _spurious(found: SpuriousFeatures) -> tuple[str, list[Shown]]:
+    heading = (
+        f"Concepts that raise their class in images without it: {found.model.name}, layer {found.model.layer}"
+    )
+    columns = ("class", "concept", "raises by", "random", "p", "score", "called so", "without it", "images")
+    rows = tuple(
+        (
+            one.target.name,
+            str(one.number + 1),
+            f"{one.raised:+.3f}",
+            f"{one.random:+.3f}",
+            f"{one.p:.3f}",
+            f"{one.target.score:.3f}",
+            percent(one.predicted),
+            percent(one.without),
+            str(one.n),
+        )
+        for one in found.features
+    )
+    by = "by their labels" if found.labelled else "by what the model predicts"
+    notes = (
+        f"Images without a class {by}, those nearest to the concept. Raises by: mean score as they are, less "
+        f"that without the concept in the activations; random: {found.draws} directions of the same energy.",
+        *found.warnings,
+    )
+    return heading, [Shown("Spurious features", columns, rows, notes)]
+
+
+MADE: dict[type[Record], Callable[[Any], tuple[str, list[Shown]]]] = {
+    Audit: _audit,
+    Pairs: _pairs,
+    SpuriousFeatures: _spurious,
+}
 """Heading and tables of each kind of record that is tables."""

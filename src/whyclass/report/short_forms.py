@@ -11,17 +11,21 @@ from whyclass.records import (
     Contrast,
     Explanation,
     Finding,
+    ImageExplanation,
     InsertionTest,
     LayerChoice,
     MethodResult,
+    ModelComparison,
     Pairs,
     Part,
     PredictionTests,
     Record,
     Shifts,
+    SpuriousFeatures,
     Sweep,
 )
 from whyclass.records.base import short
+from whyclass.report import image_text, model_comparison_text
 from whyclass.report.words import clean, count, score
 
 
@@ -109,10 +113,20 @@ def _method(found: MethodResult) -> str:
     return f"of {_cut(found.method)} on {short(found.target.name)}: {tests}"
 
 
+def _spurious(found: SpuriousFeatures) -> str:
+    told = f"({_at(found)}): {_number(len(found.features), 'concept')}"
+    if not found.features:
+        return told
+    first = found.features[0]
+    return f"{told}, first {short(first.target.name)} concept {first.number + 1}, {first.raised:+.2f}"
+
+
 LINES: dict[type[Record], Callable[[Any], str]] = {
     Explanation: _explanation,
     Finding: _finding,
     Contrast: _contrast,
+    ImageExplanation: image_text.line,
+    ModelComparison: model_comparison_text.line,
     InsertionTest: _insertion,
     Pairs: _pairs,
     LayerChoice: _choice,
@@ -120,6 +134,7 @@ LINES: dict[type[Record], Callable[[Any], str]] = {
     Comparison: _comparison,
     MethodResult: _method,
     Shifts: _shifts,
+    SpuriousFeatures: _spurious,
 }
 """What the line of each kind of record says after the kind."""
 

@@ -6,13 +6,31 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from whyclass.records import Comparison, Contrast, Explanation, InsertionTest, LayerChoice, Record
+from whyclass.records import (
+    Comparison,
+    Contrast,
+    Explanation,
+    ImageExplanation,
+    InsertionTest,
+    LayerChoice,
+    ModelComparison,
+    Record,
+)
 from whyclass.records.base import fitting
-from whyclass.report import comparison_text, contrast_text, explanation_text, layer_choice_text
+from whyclass.report import (
+    comparison_text,
+    contrast_text,
+    explanation_text,
+    image_text,
+    layer_choice_text,
+    model_comparison_text,
+)
 
 ROWS: dict[type[Record], Callable[[Any], list[tuple[str, str]]]] = {
     Explanation: explanation_text.rows,
     Contrast: contrast_text.rows,
+    ImageExplanation: image_text.rows,
+    ModelComparison: model_comparison_text.rows,
     InsertionTest: contrast_text.insertion_rows,
     LayerChoice: layer_choice_text.rows,
     Comparison: comparison_text.rows,

@@ -23,7 +23,6 @@ from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
 from whyclass.models.preprocessing import Preprocessing, Sample
-from whyclass.models.readings import VALUES
 from whyclass.models.setup import example_of, reading_at, task_at, versions
 from whyclass.models.split import Split, split
 from whyclass.models.survey import survey
@@ -48,6 +47,7 @@ from whyclass.records import (
 from whyclass.records.base import short
 from whyclass.settings import Settings, plain
 from whyclass.store import Store, key_in, key_of, open_store
+from whyclass.study.sided_index import sided
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
@@ -292,6 +292,8 @@ class OpenedModel:
         self.loaded = loaded = replace(loaded, class_names=names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
+        if self.store.folder != Path(folder):
+            progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
         self.beside: tuple[OpenedModel, ...] = ()  # at other layers; an audit makes their evidence along
@@ -376,17 +378,6 @@ class OpenedModel:
             self.versions(),
             self.decoder,
         )
-
-
-def sided(index: Index, cut: Split, task: Task) -> tuple[Index, Split, Task]:
-    """With scores, where it is only known by the whole pool what is high and what low."""
-    reading = cut.reading
-    if reading is None or cut.link != VALUES:
-        return index, cut, task
-    reading = reading.cut_at(index.outputs[index.usable])
-    cut, task = replace(cut, reading=reading, link=reading.scores), replace(task, link=reading.scores)
-    logits = reading.sides(torch.from_numpy(np.array(index.outputs, np.float64)))
-    return replace(index, outputs=logits.sigmoid().numpy(), task=task), cut, task
 
 
 def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:

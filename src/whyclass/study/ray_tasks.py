@@ -31,12 +31,13 @@ from whyclass.records import Planes, Record, codec
 from whyclass.store import MARK, Store, key_in, owner
 from whyclass.study import audit, pair_tests
 from whyclass.study.class_evidence import evidence_of
-from whyclass.study.context import Context, sided
+from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
 from whyclass.study.prediction_test_and_control import Cells, Controls, Places, cells_of, masks_of
 from whyclass.study.shared_copies import Beside
+from whyclass.study.sided_index import sided
 
 Files = dict[str, bytes]
 """Records by their paths within the store."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,33 +16,22 @@ from torch import nn
 from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.class_names import name_of
 from whyclass.models.setup import opened
 from whyclass.pool import images as pool_images
 from whyclass.progress import Progress
 from whyclass.progress_bars import shown
-from whyclass.records import (
-    Audit,
-    Contrast,
-    Explanation,
-    InsertionTest,
-    LayerChoice,
-    Pairs,
-    Record,
-)
+from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs
 from whyclass.settings import Settings, plain
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures, running_audit
 from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
-from whyclass.study.comparing import Comparing
+from whyclass.study.image_questions import ImageQuestions
 from whyclass.study.layer_choice import AUTO, choose_layer
 from whyclass.study.pair_evidence import evidence_against
 
-Made = TypeVar("Made", bound=Record)
 
-
-class Study(Comparing):
+class Study(ImageQuestions):
     """A model, a layer and a pool of images, ready to be asked about classes.
 
     Parameters
@@ -337,40 +326,11 @@ class Study(Comparing):
         self._check_unchanged()
         return running_audit.run(self, None if classes is None else map(self._resolved, classes), how)
 
-    def key(self, *classes: int) -> str:
-        """What a record of these classes is kept under."""
-        return self.context().named_key(*classes)
-
     def _explained(self, own: ClassEvidence) -> Explanation:
         def make() -> Explanation:
             return study_explain.explanation(own.context, own)
 
         return self._kept_or_made(Explanation, "explanations", [own.target], make)
-
-    def _kept_or_made(
-        self, kind: type[Made], folder: str, classes: list[int], make: Callable[[], Made]
-    ) -> Made:
-        """The record of a question from the store, or made and kept."""
-        file = self.store.record(folder, self.key(*classes))
-        if (kept := self.context().kept(kind, file)) is not None and self._asked_for(kept):
-            return kept
-        made = make()
-        self.store.keep(made, file)
-        return made
-
-    def _asked_for(self, kept: Record) -> bool:
-        """Whether a kept record says of itself what its key says."""
-        mine = (self.context().model_info(), plain(self.settings), self.versions(), self.pool.digest)
-        *facts, pool = (getattr(kept, name) for name in ("model", "settings", "versions", "pool"))
-        if (*facts, pool.digest) == mine:
-            return True
-        self.progress.note(f"made anew: a {type(kept).__name__} of the store is of another question")
-        return False
-
-    def _check_two(self, a: int, b: int | None) -> None:
-        if a == b:
-            name = name_of(a, self.loaded.class_names)
-            raise ClassError(f"{name!r} cannot be contrasted with itself; choose two classes")
 
 
 def _rival(alone: Explanation) -> int:
