@@ -18,7 +18,8 @@ OUT = Path(__file__).parents[1] / "docs" / "architecture.svg"
 
 COLUMNS = {
     "cli": (0, 4),
-    "planted": (0, 4),
+    "serve": (0, 1),
+    "planted": (2, 4),
     "study": (0, 4),
     "concepts": (0, 0),
     "report": (1, 1),
@@ -26,7 +27,7 @@ COLUMNS = {
     "visualise": (3, 3),
     "checks": (2, 2),
     "pool": (2, 3),
-    "store merging": (1, 2),
+    "store merging naming": (1, 2),
     "models": (3, 4),
     "records": (0, 2),
     FLOORS[0]: (0, 4),

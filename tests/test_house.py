@@ -20,7 +20,7 @@ from whyclass import errors, records
 FLOORS = (
     "errors plain_text progress progress_bars grid setting_checks settings intervals files rows views",
     "records",
-    "store merging",
+    "store merging naming",
     "concepts",
     "models",
     "pool",
@@ -29,6 +29,7 @@ FLOORS = (
     "checks",
     "report",
     "study",
+    "serve",
     "planted",
     "cli",
 )

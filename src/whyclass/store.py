@@ -80,6 +80,18 @@ class Store:
         """Remove a record that is needed no more."""
         self.record(kind, key).unlink(missing_ok=True)
 
+    def note(self, kind: str, name: str) -> Path:
+        """File of a note, which is JSON and no result."""
+        return self.folder / kind / f"{name}.json"
+
+    def notes(self, kind: str) -> list[Path]:
+        """Files of all notes of a kind, in the order of their names."""
+        return sorted((self.folder / kind).glob("*.json"))
+
+    def drop_note(self, kind: str, name: str) -> None:
+        """Remove a note that is needed no more."""
+        self.note(kind, name).unlink(missing_ok=True)
+
     def keep(self, record: Record, file: Path) -> None:
         """Save a record under its key, which it holds as a proof of what it is of."""
         self.check()

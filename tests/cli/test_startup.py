@@ -32,6 +32,7 @@ NAMES = (
     "tables",
     "report",
     "merge",
+    "serve",
 )
 """Every command, in the order of the help."""
 

@@ -77,6 +77,7 @@ def basis() -> ConceptBasis:
         shares=np.full(k, 1 / k),
         typical=np.ones((k, 7, 7), np.float32),
         largest=np.ones(k, np.float32),
+        reference=np.zeros((16, 7, 7), np.float32),
         crops=tuple(concept.including[:4] for concept in one.concepts),
         settings=one.settings,
         versions=one.versions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-EMPTY = {"img", "meta", "link", "br", "hr", "path", "line", "polyline", "polygon", "circle"}
+EMPTY = {"img", "meta", "link", "br", "hr", "input", "path", "line", "polyline", "polygon", "circle"}
 
 
 class Parsed(HTMLParser):

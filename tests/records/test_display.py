@@ -123,6 +123,10 @@ def for_programs() -> tuple[records.Record, ...]:
             (records.NullSet("random cells", cells, cells[:, 0]),), (records.HalfConcepts(cells, 3),)
         ),
         records.Planes(cells, cells, cells[:, 0], (seen,) * 3, (None,) * 3),
+        records.Label(HOSTILE, HOSTILE),
+        records.Groups((records.Group(HOSTILE, ("a", "b")),)),
+        records.ConceptMap(("a", "b", "c"), cells),
+        records.Uploaded(HOSTILE, explanations.explanation().images[0].picture),
     )
 
 

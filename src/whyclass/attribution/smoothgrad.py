@@ -128,6 +128,11 @@ def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
     """
     with torch.no_grad():
         activations = split.trunk(image.to(split.example))
+    return prepared(split, activations, image, target)
+
+
+def prepared(split: Split, activations: Tensor, image: Tensor, target: Target) -> Baseline:
+    """The baseline of a constant image whose activations (1, c, h, w) are known; raises as `prepare`."""
     if split.bypassed:
         return Baseline(activations)
     tape = deeplift.record(split.head, activations, target)

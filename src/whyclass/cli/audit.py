@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,8 +115,8 @@ def show_report(
     to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a site of static pages from the store of an audit: every class, failures first."""
-    from whyclass.report import audits_in_store, site
+    """Make a site of static pages from a store: every class of its audits, failures first, and all else."""
+    from whyclass.report import audits_in_store, site, store_pages
     from whyclass.store import find_store
 
     opened = find_store(store)
@@ -123,9 +124,15 @@ def show_report(
     files.sweep(opened.folder)
     progress, total = shown_unless(quiet), 0
     with progress.step("read"):
-        found = audits_in_store.collect(opened, progress.note)
+        found = audits_in_store.gathered(opened, progress.note)
+    pages = list(store_pages.files(opened, progress.note))
+    if not found and not pages:
+        audits_in_store.collect(opened)  # which says what is missing
+    # without an audit the page of the other results is the first one
+    first = [] if found else [("index.html", dict(pages)[store_pages.INDEX])]
     with progress.step("pages", sum(len(one.classes) for one in found), "classes") as advance:
-        for name, data in site.files(opened, found, advance):
+        audited = site.files(opened, found, advance, store_pages.INDEX if pages else "") if found else ()
+        for name, data in chain(pages, first, audited):
             opened.check()
             files.write(folder / name, data)
             total += len(data)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from whyclass.cli.consoles import out
 from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page, set_pictures
-from whyclass.cli.options import Asked, Page, Target, app, page_file, with_study
+from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS
 from whyclass.settings import told
@@ -72,7 +72,7 @@ def insert(
         box=inserted.box,
     )
     name = f"{found.target.name} into {found.source.name}"
-    asked.tell(found, page or asked.study.store.page(name, key), {})
+    asked.tell(found, page or page_of(asked, name, key), {})
 
 
 @app.command()

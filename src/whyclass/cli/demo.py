@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from whyclass.cli.consoles import out
 from whyclass.cli.options import AsJson, Quiet, app, shown_unless
+from whyclass.cli.serve import PORT, Host, NoBrowser, Port, run
 from whyclass.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ def show_demo(
     seed: Annotated[int, typer.Option(help="of the pictures and of everything drawn")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    serve: Annotated[bool, typer.Option("--serve", help="then explore it in the browser")] = False,
+    host: Host = "127.0.0.1",
+    port: Port = PORT,
+    no_browser: NoBrowser = False,
 ) -> None:
     """Explain a small planted world whose answer is known, and say what was found. No download."""
     from whyclass.planted import demo
@@ -39,6 +45,9 @@ def show_demo(
     else:
         _tell(result, pages)
     contrasted = result.contrasted is None or result.contrasted.shortcut == (True, False)
+    if serve:
+        opener = partial(demo.study_of, store, seed=seed)
+        run(store / "store", opener, host, port, no_browser)
     if result.found < result.planted or result.invented or not contrasted:
         raise typer.Exit(3)
 

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from whyclass.cli.consoles import out
-from whyclass.cli.options import Asked, Page, Target, app, page_file, with_study
+from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
 from whyclass.errors import ClassError, SettingsError
 from whyclass.settings import PICTURES
 
@@ -49,7 +49,7 @@ def explain(
         set_pictures(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.explain(target)
         more = _repaired(asked, found) if repair else {}
-    place = page or asked.study.store.page(found.target.name, asked.study.key(found.target.index))
+    place = page or page_of(asked, found.target.name, asked.study.key(found.target.index))
     asked.tell(found, place, {"repair": more} if repair else {})
     if "problem" in more:
         raise ClassError(f"no repair: {more['problem']}")
@@ -97,4 +97,4 @@ def _repaired(asked: Asked, alone: Explanation) -> dict[str, Any]:
 def contrast_page(asked: Asked, found: Contrast) -> Path:
     """Where the page of a contrast lies."""
     a, b = found.a.explanation.target, found.b.explanation.target
-    return asked.study.store.page(f"{a.name} against {b.name}", asked.study.key(a.index, b.index))
+    return page_of(asked, f"{a.name} against {b.name}", asked.study.key(a.index, b.index))

@@ -14,7 +14,7 @@ from typing import Any
 
 from whyclass.errors import WhyclassError
 
-COMMANDS = ("demo", "explain", "image", "contrast", "compare", "diff", "layers", "audit")
+COMMANDS = ("demo", "explain", "image", "contrast", "compare", "diff", "layers", "audit", "serve")
 """Modules of commands, in the order of the help."""
 
 STOPPED = 130

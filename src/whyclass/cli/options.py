@@ -110,6 +110,15 @@ def page_file(page: Path) -> Path:
     return page if page.suffix == ".html" else page.with_name(page.name + ".html")
 
 
+def page_of(asked: Asked, name: str, key: str) -> Path:
+    """Where the page of an answer lies: its name says what differs, class, layer and changed settings."""
+    from whyclass.report.store_pages import differing
+    from whyclass.settings import plain
+
+    study = asked.study
+    return study.store.page(" ".join([name, study.layer, differing(plain(study.settings))]).strip(), key)
+
+
 def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
     """A record with the seconds it took as one JSON object, or as a table of labels and values."""
     from whyclass.report import json_objects, summary

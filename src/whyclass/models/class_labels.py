@@ -58,10 +58,12 @@ def _class_of(label: str, names: tuple[str, ...], count: int, meaning: Mapping[s
     wanted = meaning.get(label, label)
     if wanted is label and label not in names and label.strip().removeprefix("-").isdecimal():
         return UNKNOWN
+    if wanted is label and label in _wnids() and _is_imagenet(names, count):
+        return _wnids()[label]  # ImageNet calls no class so; a thousand names that are none's take seconds
     try:
         return resolve(wanted, names, count)
     except ClassError:
-        return _wnids().get(label, UNKNOWN) if _is_imagenet(names, count) else UNKNOWN
+        return UNKNOWN
 
 
 def _number(label: str | None, count: int) -> int:

@@ -284,3 +284,17 @@ def _result(
         contrasted=contrasted,
         seconds=seconds,
     )
+
+
+def study_of(folder: str | Path, n_per_class: int = 60, seed: int = 0) -> Study:
+    """The study that a demonstration in a folder was made by, to ask more of it."""
+    folder = Path(folder)
+    settings = Settings(seed=seed, examples=12, tests=("shifting", "insertion"))
+    return Study(
+        loaded(),
+        world.LAYER,
+        folder / f"pool-{n_per_class}-{seed}",
+        folder / "store",
+        settings,
+        progress=False,
+    )

@@ -64,6 +64,7 @@ from whyclass.records.explanation import (
     PredictionTest,
     PredictionTests,
 )
+from whyclass.records.explored import ConceptMap, Group, Groups, Label, Uploaded
 from whyclass.records.image import ConceptBasis, Fall, ImageConcept, ImageExplanation, ImageSide, Swap
 from whyclass.records.layer_choice import Average, Candidate, ChosenScore, LayerChoice
 from whyclass.records.model_comparison import (
@@ -111,6 +112,7 @@ __all__ = [
     "Completeness",
     "Concept",
     "ConceptBasis",
+    "ConceptMap",
     "ConceptOfModel",
     "Contrast",
     "Contribution",
@@ -125,6 +127,8 @@ __all__ = [
     "Fall",
     "Finding",
     "Fit",
+    "Group",
+    "Groups",
     "HalfConcepts",
     "HeatMap",
     "Hyperplane",
@@ -133,6 +137,7 @@ __all__ = [
     "ImageSide",
     "Insertion",
     "InsertionTest",
+    "Label",
     "LayerChoice",
     "LeftOut",
     "Match",
@@ -176,4 +181,5 @@ __all__ = [
     "Sweep",
     "ThirdCrops",
     "Trial",
+    "Uploaded",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,8 @@ class AuditedConcept(Part):
         latter None where there is no such image.
     contribution, stability
         As of `Concept`; None where an audit was made without nulls.
+    name, note
+        What a user calls it, and noted of it, as kept in the store.
     """
 
     vector: np.ndarray
@@ -72,6 +74,8 @@ class AuditedConcept(Part):
     excluding: Strip | None
     contribution: Contribution | None = None
     stability: Stability | None = None
+    name: str = field(default="", repr=False)
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

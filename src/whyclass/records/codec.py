@@ -14,7 +14,9 @@ import math
 import types
 import typing
 import zipfile
-from typing import Any, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import load as load_arrays
@@ -151,11 +153,32 @@ def _leaf(hint: Any, value: Any, arrays: dict[str, np.ndarray], archive: zipfile
 
 def _hints(kind: type, value: Any) -> dict[str, Any]:
     """The types of a record's fields; ``value`` must hold all that are needed and no other."""
-    fields = dataclasses.fields(kind)
-    names = {field.name for field in fields}
-    # a field that came later has a default, and records from before it lack it
-    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if not needed <= set(value) <= names:
-        wrong = sorted((needed - set(value)) | (set(value) - names))
+    hints, needed = _known(kind)
+    if not needed <= value.keys() <= hints.keys():
+        wrong = sorted((needed - set(value)) | (set(value) - set(hints)))
         raise ValueError(f"{kind.__name__} has fields {wrong} too many or too few")
-    return typing.get_type_hints(kind)
+    return hints
+
+
+@cache  # a store has thousands of the same few kinds
+def _known(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a kind's fields, and the names of those that a record must hold."""
+    fields, found = dataclasses.fields(kind), typing.get_type_hints(kind)
+    # a field that came later has a default, and records from before it lack it
+    needed = frozenset(field.name for field in fields if field.default is dataclasses.MISSING)
+    return {field.name: found[field.name] for field in fields}, needed
+
+
+def blob(data: IO[bytes] | Path, name: str) -> bytes:
+    """The bytes in an encoded record that have this hash, without reading the rest.
+
+    Raises
+    ------
+    RecordError
+        If the record is damaged, or has none such.
+    """
+    try:
+        with zipfile.ZipFile(data) as archive:
+            return archive.read(f"blobs/{name}")
+    except Exception as error:  # damage makes zip raise nearly anything
+        raise RecordError("the record has no such picture") from error

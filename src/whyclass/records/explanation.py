@@ -101,6 +101,8 @@ class Concept(Part):
     unlabelled, neither
         The nearest crop over images neither predicted nor labelled as the class, where any are known to be
         labelled as it; and, of a contrast, over images predicted as neither class.
+    name, note
+        What a user calls it, and noted of it, as kept in the store.
     """
 
     vector: np.ndarray
@@ -113,6 +115,8 @@ class Concept(Part):
     stability: Stability | None = None
     unlabelled: tuple[Crop, ...] = field(default=(), repr=False)
     neither: tuple[Crop, ...] = field(default=(), repr=False)
+    name: str = field(default="", repr=False)
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class ConceptBasis(Record):
         (that with the median sum), in units of the layer's activations.
     largest
         Shape (k,), float32: most of each concept that any cell of the class's images holds.
+    reference
+        Shape (c, h, w), float32: the layer's activations of the baseline image.
     crops
         For each concept its nearest crops over the whole pool, nearest first.
     """
@@ -40,6 +42,7 @@ class ConceptBasis(Record):
     shares: np.ndarray
     typical: np.ndarray
     largest: np.ndarray
+    reference: np.ndarray
     crops: tuple[tuple[Crop, ...], ...]
     settings: dict[str, Any]
     versions: dict[str, str]

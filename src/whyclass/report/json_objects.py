@@ -202,6 +202,8 @@ def _side(side: Side) -> dict[str, Any]:
 def _concepts(concepts: Iterable[Concept]) -> list[dict[str, Any]]:
     return [
         {
+            "name": concept.name,
+            "note": concept.note,
             "share": concept.share,
             **_worth(concept),
             "drawn": _drawn(concept.drawn) if concept.drawn else None,

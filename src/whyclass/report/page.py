@@ -188,16 +188,27 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
 
 
 def _render(found: Record, which: Literal[0, 1]) -> str:
+    return rendered(*template_of(found, which))
+
+
+def template_of(found: Record, which: Literal[0, 1] = 0) -> tuple[str, dict[str, Any]]:
+    """The template of a record's page, or of its fragment, and what it shows.
+
+    Raises
+    ------
+    RecordError
+        If there is no page of such a record.
+    """
     if type(found) not in TEMPLATES:
         raise RecordError(f"there is no page of a {type(found).__name__}; save it as {SUFFIX}")
     *templates, values = TEMPLATES[type(found)]
-    return rendered(templates[which], {"e": found, **values(found)})
+    return templates[which], {"e": found, **values(found)}
 
 
 def rendered(template: str, values: dict[str, Any]) -> str:
     """A template filled in; what is inserted is escaped like in every page."""
     try:
-        return _environment().get_template(template).render({"backgrounds": []} | values)
+        return environment().get_template(template).render({"backgrounds": [], "links": ()} | values)
     except TemplateError as error:
         raise RecordError(f"a page cannot be made of values that do not fit together: {error}") from error
 
@@ -211,7 +222,8 @@ def _scope(images: Iterable[ClassImage]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of all templates: every value is escaped, and one that is not given is an error."""
     environment = Environment(
         loader=PackageLoader("whyclass.report"),
         autoescape=True,

@@ -69,9 +69,11 @@ class ShownStrip:
 
 
 def files(
-    store: Store, audits: Sequence[Audit], advance: Callable[[int], None] = lambda done: None
+    store: Store, audits: Sequence[Audit], advance: Callable[[int], None] = lambda done: None, more: str = ""
 ) -> Iterator[tuple[str, bytes]]:
     """Path below the site's folder and content of each file, one after the other.
+
+    ``more`` is where the site's page of other results is, where there is one.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def files(
             lines.append(made.line)
             advance(1)
         yield f"{folder}/index.html", _index(audit, lines, len(audits) > 1).encode()
-    yield "index.html", _front(audits, folders).encode()
+    yield "index.html", _front(audits, folders, more).encode()
 
 
 def script() -> str:
@@ -317,10 +319,11 @@ def _index(audit: Audit, lines: Sequence[Line], several: bool) -> str:
     )
 
 
-def _front(audits: Sequence[Audit], folders: Sequence[str]) -> str:
+def _front(audits: Sequence[Audit], folders: Sequence[str], more: str) -> str:
     scope = {
         "audits": list(zip(audits, folders, strict=True)),
         "tables": [(table, tabular) for table in paper_tables.made(audits)],
         "policy": POLICY,
+        "more": more,
     }
     return rendered("site_front.html", scope)

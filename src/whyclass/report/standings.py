@@ -40,6 +40,12 @@ def judged(found: ClassResult) -> bool:
     return any(one.reached for test in (found.including, found.excluding) if test for one in test.nulls)
 
 
+def label(found: Finding) -> str:
+    """What the standing of one class is called."""
+    names = JUDGED if judged(audits_in_store.result(found, "")) else STANDINGS
+    return names[standing(found)]
+
+
 def names_of(audit: Audit) -> dict[Standing, str]:
     """What the standings of its classes are called."""
     return JUDGED if any(judged(one) for one in audit.classes) else STANDINGS

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from whyclass.records import ClassResult, Control, Explanation, PredictionTest, Trial
+from whyclass.records import (
+    ClassResult,
+    Control,
+    Explanation,
+    PredictionTest,
+    PredictionTests,
+    Trial,
+)
 from whyclass.report.verdict_checks import ALPHA, Check, adds_up, checks, facts, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
@@ -54,6 +61,15 @@ def verdict(explanation: Explanation) -> Verdict:
         "" if level == "trust" else "The explanation should not be trusted by itself.",
     ]
     return Verdict(level, clean(" ".join(part for part in parts if part)))
+
+
+def one_line(tests: PredictionTests | None) -> str:
+    """What the two tests came to, in a few words."""
+    if tests is None:
+        return "no test could be made"
+    said = f"its crops alone score {score(tests.including.score)}"
+    other = tests.excluding
+    return f"{said}, {score(other.score)} when none may come from its own images" if other else said
 
 
 def tests_level(found: Explanation | ClassResult) -> Level:

@@ -37,6 +37,7 @@ def basis_of(own: ClassEvidence) -> ConceptBasis:
         shares=np.asarray(factors.shares),
         typical=typical,
         largest=held.max((0, 1, 2)),
+        reference=context.activations(context.preprocessing.constant(context.settings.baseline))[0],
         crops=tuple(tuple(pictures.crop(place) for place in nearest) for nearest in places["including"]),
         settings=plain(context.settings),
         versions=context.versions,

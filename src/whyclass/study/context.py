@@ -31,7 +31,7 @@ from whyclass.models.weights import fingerprint
 from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.pool.indexing_pass import BATCH, Index, Makes, Trunk, load_or_make, plan
+from whyclass.pool.indexing_pass import BATCH, Index, Makes, Plan, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import (
     FORMAT,
@@ -245,14 +245,8 @@ class Context:
     def model_info(self) -> ModelInfo:
         """The model, for a record."""
         split = self.split
-        return ModelInfo(
-            self.loaded.name,
-            self.fingerprint,
-            split.layer,
-            split.shape,
-            self.preprocessing.describe(),
-            self.task.name,
-        )
+        seen = self.preprocessing.describe()
+        return ModelInfo(self.loaded.name, self.fingerprint, split.layer, split.shape, seen, self.task.name)
 
     def pool_info(self) -> PoolInfo:
         """The pool, for a record."""
@@ -327,28 +321,36 @@ class OpenedModel:
     def index(self) -> Index:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
         if self._index is None:
-            dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
-            own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
-
-            def trunk() -> Trunk:
-                mine = own()
-                return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
-
-            wanted = plan(
-                cut,
-                self.task,
-                trunk,
-                self.pool,
-                self.loaded.preprocessing,
-                self.settings.pool,
-                weights=self.fingerprint,
-                precision=str(dtype).removeprefix("torch."),
-                versions=versions(),
-            )
-            self.plan = wanted
-            found = load_or_make(wanted, self.store, self.progress, self.makes)
+            self.plan = self._plan()
+            found = load_or_make(self.plan, self.store, self.progress, self.makes)
             self._index, self.split, self.task = sided(found, self.split, self.task)
         return self._index
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the store holds the pass over the pool, so that no question has to wait for it."""
+        return self._index is not None or self.store.index(self._plan().key).exists()
+
+    def _plan(self) -> Plan:
+        """What the index depends on."""
+        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        own, cut = weakref.ref(self), self.split  # the index keeps the plan, and would keep this alive
+
+        def trunk() -> Trunk:
+            mine = own()
+            return fast_trunk(cut, dtype) if mine is None else mine.trunk(dtype)
+
+        return plan(
+            cut,
+            self.task,
+            trunk,
+            self.pool,
+            self.loaded.preprocessing,
+            self.settings.pool,
+            weights=self.fingerprint,
+            precision=str(dtype).removeprefix("torch."),
+            versions=versions(),
+        )
 
     def trunk(self, dtype: torch.dtype) -> Trunk:
         """The trunk in a precision, made once."""
@@ -364,20 +366,9 @@ class OpenedModel:
     def context(self) -> Context:
         """What a question is asked of; indexes the pool at the first call."""
         index = self.index()
-        return Context(
-            self.loaded,
-            self.fingerprint,
-            self.split,
-            self.pool,
-            index,
-            self.plan.key,
-            self.settings,
-            self.store,
-            self.progress,
-            self.trunk,
-            self.versions(),
-            self.decoder,
-        )
+        asked_of = (self.loaded, self.fingerprint, self.split, self.pool, index, self.plan.key)
+        asked_by = (self.settings, self.store, self.progress, self.trunk, self.versions(), self.decoder)
+        return Context(*asked_of, *asked_by)
 
 
 def kept(kind: type[Kept], file: Path, progress: Progress) -> Kept | None:

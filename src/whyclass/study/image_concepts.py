@@ -116,18 +116,21 @@ def held(images: Images, basis: ConceptBasis) -> Held:
     """What images hold of a class's concepts, and the attribution of its logit."""
     context, A = images.context, images.activations
     W = nnls.maps(seen(context, A), basis.vectors)
-    M, logits, baseline, attributed = _attribution(images, basis.target.index)
+    M, logits, baseline, attributed = _attribution(images, basis)
     left = seen(context, A) - np.einsum("nhwk,kc->nchw", W, basis.vectors, optimize=True)
     size = np.sqrt(np.square(seen(context, A), dtype=np.float64).sum((1, 2, 3)))
     residual = np.sqrt(np.square(left, dtype=np.float64).sum((1, 2, 3))) / np.maximum(size, 1e-30)
     return Held(basis, W, M, logits, baseline, attributed, residual)
 
 
-def _attribution(images: Images, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _attribution(
+    images: Images, basis: ConceptBasis
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Multipliers, the class's logits, the baseline's, and the attribution's sums, of clean images."""
     context, split = images.context, images.context.split
-    image = context.preprocessing.constant(context.settings.baseline)
-    baseline = smoothgrad.prepare(split, image, logit(target))
+    target, image = basis.target.index, context.preprocessing.constant(context.settings.baseline)
+    reference = torch.from_numpy(basis.reference)[None].to(split.example)
+    baseline = smoothgrad.prepared(split, reference, image, logit(target))
     found = []
     for start in range(0, len(images.tensors), most := split.together(BATCH)):
         block = torch.from_numpy(images.activations[start : start + most]).to(split.example)

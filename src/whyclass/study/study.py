@@ -17,6 +17,7 @@ from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
 from whyclass.models.setup import opened
+from whyclass.naming import with_names
 from whyclass.pool import images as pool_images
 from whyclass.progress import Progress
 from whyclass.progress_bars import shown
@@ -150,7 +151,7 @@ class Study(ImageQuestions):
         self._check_unchanged()
         optimised_pictures.check(self.settings, self.decoder, self.loaded.preprocessing)
         wanted = self._resolved(target)
-        return self._explained(evidence_of(self.context(), wanted))
+        return with_names(self.store, self._explained(evidence_of(self.context(), wanted)))
 
     def contrast(self, target: str | int, against: str | int | None = None) -> Contrast:
         """Why does the model predict a class and not another, and the other way round?
@@ -195,7 +196,7 @@ class Study(ImageQuestions):
             alone = self._explained(sides[0]), self._explained(sides[1])
             return study_contrast.contrast_of(context, sides, alone)
 
-        return self._kept_or_made(Contrast, "contrasts", [a, b], make)
+        return with_names(self.store, self._kept_or_made(Contrast, "contrasts", [a, b], make))
 
     def insert(
         self, target: str | int, against: str | int, patch: Any, at: str = "bottom-right", origin: str = ""
