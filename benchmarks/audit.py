@@ -53,6 +53,7 @@ from whyclass.pool.nearest_crops import Query
 from whyclass.report.standings import standing
 from whyclass.settings import Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
+from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
 
 POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
@@ -80,7 +81,7 @@ def plain(options: argparse.Namespace) -> None:
         "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
     )
     study = Study(loaded, options.layer, POOL, options.store)
-    study._decode()
+    decode(study)
     scene = study.context()
     every = [evidence_of(scene, target) for target in scene.classes()]
     classes, images, pool = len(every), sum(len(own.chosen) for own in every), int(scene.index.usable.sum())
@@ -330,7 +331,7 @@ def _with_nulls(loaded: Loaded, layer: str, pool: Any, kept: Path, count: int) -
             shutil.copytree(kept / "index", store / "index", copy_function=os.link)
             shutil.copy(kept / "whyclass.json", store)
             study = Study(loaded, layer, pool, store, Settings(audit_nulls=asked), progress=False)
-            study._decode()
+            decode(study)
             started, busy = time.perf_counter(), time.process_time()
             found = study.audit(classes=often)
             seconds[asked] = time.perf_counter() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,27 +208,42 @@ def _most_predicted(loaded: Any, pool: list[Path], bench: Bench) -> list[int]:
 
 
 def _deeper(bench: Bench, target: int) -> Found:
-    """Completeness at layer3.5, where nine convolutions follow, with TF32 on and off."""
+    """Attribution at layer3.5, where nine convolutions follow: completeness and seconds without TF32, as it
+    is done, and with it."""
     images = 1 if bench.small else 4
     settings = Settings(copies=2 if bench.small else 5)
     loaded = moved(bench)
     given = [(image, str(n)) for n, image in enumerate(inputs(bench, loaded.preprocessing, images))]
+    cut = split(loaded.model, "layer3.5", example_of(loaded))
+    trunk, reference = fast_trunk(cut, torch.float32), loaded.preprocessing.constant("ones")
     found: Found = {}
     for way, (allowed, precision) in WAYS.items():
         if precision == "auto" or (allowed and not bench.cuda):
             continue
+        # what turns TF32 off is left out where it is to be on
+        prepare, score = ((one.__wrapped__ if allowed else one) for one in EXACT)
         with tf32(allowed, allowed):
-            cut = split(loaded.model, "layer3.5", example_of(loaded))
-            baseline = smoothgrad.prepare(cut, loaded.preprocessing.constant("ones"), logit(target))
-            trunk = fast_trunk(cut, torch.float32)
-            question = smoothgrad.Question(target, baseline)
-            scores = smoothgrad.smoothgrad(cut, trunk, given, question, settings)
+            asked = [
+                smoothgrad.Asked(cut, smoothgrad.Question(target, prepare(cut, reference, logit(target))))
+            ]
+            call = partial(score, asked, lambda copies: [trunk(copies)], settings=settings)
+            call(images=given[:1])  # warms up
+            seconds, (scores,) = timed(bench, partial(call, images=given))
         errors = scores.errors
-        found[way] = {"mean": float(errors.mean()), "worst": float(errors.max()), "trunk": named(trunk)}
-        bench.tell(f"resnet50, layer3.5, {way}: completeness {errors.mean():.1e}, trunk {named(trunk)}")
+        found[way] = {"mean": float(errors.mean()), "worst": float(errors.max()), "seconds": seconds}
+        bench.tell(f"resnet50, layer3.5, {way}: completeness {errors.mean():.1e}, {seconds:.3f} s")
+    found["trunk"] = named(trunk)
+    if "tf32 on" in found:
+        found["seconds without TF32, times those with"] = (
+            found["tf32 off"]["seconds"] / found["tf32 on"]["seconds"]
+        )
     mean = found["tf32 off"]["mean"]
     bench.check(f"resnet50, layer3.5: mean completeness <= {COMPLETENESS}", mean, mean <= COMPLETENESS)
     return found
+
+
+EXACT: tuple[Any, Any] = (smoothgrad.prepare, smoothgrad.at_layers)
+"""What runs with TF32 off, whatever the caller has."""
 
 
 def named(trunk: Any) -> str:

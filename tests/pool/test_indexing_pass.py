@@ -14,12 +14,13 @@ from helpers import nets
 from helpers.pictures import noise
 from whyclass import store as stores
 from whyclass.errors import DataError, ModelError
-from whyclass.models.preprocessing import Preprocessing
+from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.split import split
 from whyclass.models.tasks import class_logits, task_of
 from whyclass.pool import indexing_pass as index
 from whyclass.pool.images import pool
 from whyclass.pool.indexing_pass import load_or_make, plan, pooled_cells
+from whyclass.pool.value_ranges import NOTHING_SEEN
 from whyclass.progress import Progress
 from whyclass.rows import Rows
 from whyclass.store import Store
@@ -368,3 +369,24 @@ def test_a_model_that_gives_no_number_for_an_image_is_refused(folder, tmp_path):
     model = nets.seeded(nets.Wrapped(lambda out: (out - 1e3).sqrt() if out.shape[0] == 3 else out))
     with pytest.raises(ModelError, match="not a number"):
         load_or_make(planned(model, folder, "net.stem"), Store(tmp_path / "s"), Progress())
+
+
+def test_ranges_of_parts_are_those_of_the_whole(rng):
+    seen = [
+        Sample(torch.zeros(1), None, np.full((2, 2, 3), top, np.uint8), peak, window)
+        for top, peak, window in zip(
+            rng.integers(0, 64, 40),
+            [None, 0.2, 0.7, None] * 10,
+            [f"way {n % 17}" for n in range(40)],
+            strict=True,
+        )
+    ]
+    seen += [Sample(torch.full((1,), float(value)), None) for value in rng.normal(size=9)]
+    order = rng.permutation(len(seen))
+    whole, parts = NOTHING_SEEN, NOTHING_SEEN
+    for start in range(0, len(seen), 7):
+        part = NOTHING_SEEN
+        for at in order[start : start + 7]:
+            whole, part = whole.seen(f"{at}.png", seen[at]), part.seen(f"{at}.png", seen[at])
+        parts = parts.and_then(part)
+    assert parts == whole

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from whyclass.attribution import deeplift
 from whyclass.errors import AttributionError
+from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, difference, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
@@ -114,8 +115,9 @@ class Question:
         return mine if self.against is None else difference(mine, one(self.against))
 
 
+@exact_products()
 def prepare(split: Split, image: Tensor, target: Target) -> Baseline:
-    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class.
+    """The baseline of a constant ``image`` (1, C, S, T); computed once for a class, with TF32 off.
 
     Where the layer is bypassed the rest of the model depends on each image, so nothing can be kept.
 
@@ -154,6 +156,8 @@ def smoothgrad(
 ) -> Scores:
     """Score the cells of each image by its attribution, averaged over noisy copies (paper, 4.1).
 
+    TF32 is off meanwhile: with it an attribution adds up a thousand times less exactly.
+
     Parameters
     ----------
     trunk
@@ -179,19 +183,47 @@ def smoothgrad_each(
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[Scores]:
     """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
-    found = [_Found() for _ in questions]
-    for image, drawn in with_copies(images, settings, split.example.device):
-        asked = [_asked(split, image, question, settings) for question in questions]
-        for copies in drawn.split(split.together(BATCH)):
-            copies = copies.to(split.example)
+    asked = [Asked(split, question) for question in questions]
+
+    def trunks(copies: Tensor) -> list[Tensor]:
+        return [trunk(copies)] * len(asked)
+
+    return at_layers(asked, trunks, images, settings, advance)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For which class the cells of which layer are to speak."""
+
+    split: Split
+    question: Question
+
+
+@exact_products()
+def at_layers(
+    asked: Sequence[Asked],
+    trunks: Callable[[Tensor], Sequence[Tensor]],
+    images: Iterable[tuple[Tensor, str]],
+    settings: Settings,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Scores]:
+    """The same at several layers of one model; noisy copies pass once, with TF32 off.
+
+    ``trunks`` gives copies' activations for each that is asked.
+    """
+    found, example = [_Found() for _ in asked], asked[0].split.example
+    for image, drawn in with_copies(images, settings, example.device):
+        wanted = [_asked(one.split, image, one.question, settings) for one in asked]
+        for copies in drawn.split(asked[0].split.together(BATCH)):
+            copies = copies.to(example)
             with torch.no_grad():
-                activations = trunk(copies)
-            for own, (against, wanted) in zip(found, asked, strict=True):
-                own.add(METHODS[settings.method](split, activations, copies, against, wanted))
-        for own, question in zip(found, questions, strict=True):
-            own.finish(question, settings)
+                activations = trunks(copies)
+            for own, one, mine, (against, target) in zip(found, asked, activations, wanted, strict=True):
+                own.add(METHODS[settings.method](one.split, mine, copies, against, target))
+        for own, one in zip(found, asked, strict=True):
+            own.finish(one.question, settings)
         advance(1)
-    return [own.scores(settings.method, split.layer) for own in found]
+    return [own.scores(settings.method, one.split.layer) for own, one in zip(found, asked, strict=True)]
 
 
 class _Found:

@@ -48,6 +48,9 @@ def audit(
         str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
     ] = None,
     fail_on: gate.FailOn = None,
+    engine: Annotated[
+        str, typer.Option(help="local, ray (a cluster begun here), or ray:ADDRESS of one that runs")
+    ] = "local",
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
     from whyclass.report import json_objects, paper_tables, table_formats
@@ -57,16 +60,19 @@ def audit(
         raise SettingsError(f"--pairs is {told(pairs)}; choose drawn or all")
     if not (named := split_list(layers)):
         raise SettingsError(f"--layers is {told(layers)}; needed are module paths, such as layer3.5,layer4.2")
-    found = []
-    for layer in dict.fromkeys(named):
+    found, changes = [], {"budget": _gibibytes(budget)} if budget else {}
+    with redirect_stdout(sys.stderr):
+        studies = [opened.study(layer, **changes) for layer in dict.fromkeys(named)]
+    for number, study in enumerate(studies):
+        study.beside = tuple(studies[number + 1 :])
         with redirect_stdout(sys.stderr):
-            study = opened.study(layer, **({"budget": _gibibytes(budget)} if budget else {}))
             made = study.audit(
                 None if classes is None else class_list(classes),
                 split_list(tests),
                 workers=_processors() if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
+                engine=engine,
             )
         found.append(made)
     if opened.as_json:

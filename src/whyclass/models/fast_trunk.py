@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse as fold_batch_norms
 
+from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
 
 Trunk = Callable[[Tensor], Tensor]
@@ -47,11 +48,39 @@ def _first_close(
     for build in builds:
         try:
             trunk = build(split, dtype)
-            if _close(trunk, split, dtype):
+            with exact_products():  # TF32 would part them by more than folding does
+                close = _close(trunk, split, dtype)
+            if close:
                 return trunk
         except Exception:  # an untraceable model, or an operation that ``dtype`` does not have
             continue
     return split.trunk
+
+
+def shared_trunk(
+    splits: Sequence[Split], own: Sequence[Trunk], dtype: torch.dtype, images: int
+) -> Callable[[Tensor], list[Tensor]] | None:
+    """Activations at several layers of one model from one pass, bit by bit those of their ``own`` trunks.
+
+    None where there is no such copy: it is compared with each of them, on so many ``images``.
+    """
+    probe = torch.randn(images, *splits[0].example.shape[1:], generator=torch.Generator().manual_seed(1))
+    probe = probe.to(splits[0].example)
+    try:
+        graph = _graph(splits[-1], dtype, [one.layer for one in splits])
+        if probe.device.type == "cpu" and torch.backends.mkldnn.is_available():
+            _fuse_convolutions(graph)
+
+        def together(images: Tensor) -> list[Tensor]:
+            found = graph(_prepare(images, dtype))
+            return [one.as_map(found[one.layer].float()) for one in splits]
+
+        with exact_products(), torch.no_grad():
+            got = together(probe)
+            same = all(torch.equal(a, trunk(probe)) for a, trunk in zip(got, own, strict=True))
+    except Exception:  # an untraceable model, or an operation that ``dtype`` does not have
+        return None
+    return together if same else None
 
 
 def noisy_precision(precision: str, cut: Split) -> torch.dtype:
@@ -95,16 +124,16 @@ def _fused(split: Split, dtype: torch.dtype) -> Trunk:
     graph = _graph(split, dtype)
     if split.example.device.type == "cpu" and torch.backends.mkldnn.is_available():
         _fuse_convolutions(graph)
-    return lambda images: split.as_map(graph(_prepare(images, dtype))["layer"].float())
+    return lambda images: split.as_map(graph(_prepare(images, dtype))[split.layer].float())
 
 
 def _folded(split: Split, dtype: torch.dtype) -> Trunk:
     graph = _graph(split, dtype)
-    return lambda images: split.as_map(graph(_prepare(images, dtype))["layer"].float())
+    return lambda images: split.as_map(graph(_prepare(images, dtype))[split.layer].float())
 
 
-def _graph(split: Split, dtype: torch.dtype) -> fx.GraphModule:
-    graph = fold_batch_norms(_truncated(_own(split.model), split.layer))
+def _graph(split: Split, dtype: torch.dtype, layers: Sequence[str] = ()) -> fx.GraphModule:
+    graph = fold_batch_norms(_truncated(_own(split.model), layers or [split.layer]))
     assert isinstance(graph, fx.GraphModule)
     return graph.to(dtype).to(memory_format=torch.channels_last)
 
@@ -118,11 +147,13 @@ def _prepare(images: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype=dtype, memory_format=torch.channels_last)
 
 
-def _truncated(model: nn.Module, layer: str) -> fx.GraphModule:
-    """The model's graph, up to the layer."""
+def _truncated(model: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
+    """The model's graph, up to the last of some layers; it gives the output of each by its name."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    extractor = create_feature_extractor(model, {layer: "layer"}, suppress_diff_warning=True)
+    extractor = create_feature_extractor(
+        model, {layer: layer for layer in layers}, suppress_diff_warning=True
+    )
     # torchvision keeps one graph for each mode, and the modules' own flags may be left in training mode
     return fx.GraphModule(extractor, extractor.graph).eval()
 

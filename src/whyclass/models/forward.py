@@ -148,6 +148,11 @@ def widen(model: nn.Module) -> None:
     _widened.add(model)
 
 
+def is_widened(model: nn.Module) -> bool:
+    """Whether a model was made to stay of single precision."""
+    return model in _widened
+
+
 class Following(TorchFunctionMode):
     """Gradients go through ``no_grad``, ``set_grad_enabled(False)`` and ``detach`` while this is active."""
 

@@ -167,8 +167,10 @@ def plan(
     return Plan(split, task, trunk, pool, preprocessing, side, known | facts)
 
 
-def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
+def load_or_make(plan: Plan, store: Store, progress: Progress, makes: Makes | None = None) -> Index:
     """The index from the store, continued where it is not finished, and made anew where it is damaged.
+
+    ``makes`` gives its rows, here unless told.
 
     Raises
     ------
@@ -178,25 +180,25 @@ def load_or_make(plan: Plan, store: Store, progress: Progress) -> Index:
         If the store cannot be written.
     """
     try:
-        found = _load(store, plan)  # first without a lock: a store may be there only to be read
+        found = load(store, plan)  # first without a lock: a store may be there only to be read
     except StoreError:
         found = None
     if found is None:
         with stores.locked(store, plan.key, tell=progress.note):
-            _make_sound(plan, store, progress)
-        found = _load(store, plan)
+            _make_sound(plan, store, progress, makes or made)
+        found = load(store, plan)
 
     def whole() -> np.ndarray:
         cells, _ = _rows(plan, store.index(plan.key))
         if cells.wrong(len(plan.pool.items)) is not None:
             with stores.locked(store, plan.key, tell=progress.note):
-                _make_sound(plan, store, progress, all_rows=True)
+                _make_sound(plan, store, progress, makes or made, all_rows=True)
         return cells.read(len(plan.pool.items))
 
     return replace(found, whole=whole)
 
 
-def _make_sound(plan: Plan, store: Store, progress: Progress, all_rows: bool = False) -> None:
+def _make_sound(plan: Plan, store: Store, progress: Progress, makes: Makes, all_rows: bool = False) -> None:
     """Make the index where there is none or, which is told, where it is no longer what was written.
 
     The cells, which are many, are looked at with ``all_rows``.
@@ -204,7 +206,7 @@ def _make_sound(plan: Plan, store: Store, progress: Progress, all_rows: bool = F
     folder = store.index(plan.key)
     if folder.exists():
         try:
-            _load(store, plan)
+            load(store, plan)
             cells, _ = _rows(plan, folder)
             if not all_rows or cells.wrong(len(plan.pool.items)) is None:
                 return
@@ -214,7 +216,7 @@ def _make_sound(plan: Plan, store: Store, progress: Progress, all_rows: bool = F
             stores.damaged(store, "index", plan.key)
     else:
         _tell_what_changed(store, plan, progress)
-    _make(plan, store, progress)
+    _make(plan, store, progress, makes)
 
 
 def pooled_cells(activations: Tensor, side: int) -> Tensor:
@@ -228,7 +230,38 @@ def pooled_cells(activations: Tensor, side: int) -> Tensor:
     return F.normalize(pooled.flatten(2).transpose(1, 2), dim=2, eps=1e-12)
 
 
-def _make(plan: Plan, store: Store, progress: Progress) -> None:
+@dataclass(frozen=True)
+class Made:
+    """Rows of some images that follow each other: outputs (n, C), cells (n, p*q, c), and what else was seen.
+
+    ``skipped`` holds positions, as text, with reasons.
+    """
+
+    outputs: np.ndarray = field(repr=False)
+    cells: np.ndarray = field(repr=False)
+    skipped: dict[str, str]
+    ranges: ValueRanges
+
+
+Makes = Callable[[Plan, int], Iterator[Made]]
+"""From a plan and a position to the rows from there on, in order."""
+
+
+def made(plan: Plan, start: int, stop: int | None = None) -> Iterator[Made]:
+    """The rows of blocks of images from a position on, which is where a block begins, made here."""
+    trunk = plan.trunk()  # before threads decode: Ctrl-C in one of them must not come while torch traces
+    for positions, block in _blocks(plan, start, stop):
+        skipped, ranges = {}, NOTHING_SEEN
+        for position, sample in zip(positions, block, strict=True):
+            path = plan.pool.items[position].path
+            if isinstance(sample, DataError):
+                skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
+            else:
+                ranges = ranges.seen(path, sample)
+        yield Made(*_compute(plan, trunk, block), skipped, ranges)
+
+
+def _make(plan: Plan, store: Store, progress: Progress, makes: Makes) -> None:
     """Write the rows block by block; an interrupted pass goes on at its last whole block."""
     work = stores.resume(store, plan.key)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
@@ -236,26 +269,20 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
     total = len(plan.pool.items)
     cells, outputs = _rows(plan, work.folder)
     done = work.done if cells.hold(work.done) and outputs.hold(work.done) else 0
-    trunk = plan.trunk()  # before threads decode: Ctrl-C in one of them must not come while torch traces
     with progress.step("index", total) as advance:
         advance(done)
-        for positions, block in _blocks(plan, done):
-            for position, sample in zip(positions, block, strict=True):
-                path = plan.pool.items[position].path
-                if isinstance(sample, DataError):
-                    skipped[str(position)] = str(sample).removeprefix(f"{path}: ")
-                else:
-                    ranges = ranges.seen(path, sample)
-            block_outputs, block_cells = _compute(plan, trunk, block)
-            outputs.append(done, block_outputs)
-            cells.append(done, block_cells)
-            done += len(block)
+        for block in makes(plan, done) if done < total else ():
+            skipped |= block.skipped
+            ranges = ranges.and_then(block.ranges)
+            outputs.append(done, block.outputs)
+            cells.append(done, block.cells)
+            done += len(block.cells)
             work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
-            advance(len(block))
+            advance(len(block.cells))
     if len(skipped) == total:
         first = plan.pool.items[0].path
         raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
-    made = {
+    facts = {
         "classes": plan.task.classes,
         "skipped": skipped,
         "items": [[item.path, item.digest] for item in plan.pool.items],
@@ -263,14 +290,16 @@ def _make(plan: Plan, store: Store, progress: Progress) -> None:
             plan.pool.ranges or ranges
         ).held(),  # of images that were decoded before, what was seen then
     }
-    stores.finish(store, plan.key, work, plan.facts | made)
+    stores.finish(store, plan.key, work, plan.facts | facts)
 
 
-def _blocks(plan: Plan, start: int) -> Iterator[tuple[list[int], list[Sample | DataError]]]:
+def _blocks(
+    plan: Plan, start: int, stop: int | None = None
+) -> Iterator[tuple[list[int], list[Sample | DataError]]]:
     """Blocks of ``BATCH`` positions, cut at the same places each time, so that a resumed pass agrees."""
     positions: list[int] = []
     block: list[Sample | DataError] = []
-    last = len(plan.pool.items) - 1
+    last = (len(plan.pool.items) if stop is None else stop) - 1
     for position, sample in samples(plan.pool, range(start, last + 1), plan.preprocessing):
         positions.append(position)
         block.append(sample)
@@ -310,7 +339,8 @@ def _rows(plan: Plan, folder: Path) -> tuple[Rows, Rows]:
     return cells, Rows(folder / name, (plan.task.columns,), "<f4", plan.key)
 
 
-def _load(store: Store, plan: Plan) -> Index:
+def load(store: Store, plan: Plan) -> Index:
+    """The finished index of a plan; one that is not there, or damaged, is a ``StoreError``."""
     folder = store.index(plan.key)
     meta = stores.read_meta(folder)
     if meta is None or stores.key_of(**stores.facts_of(meta)) != plan.key or "skipped" not in meta:

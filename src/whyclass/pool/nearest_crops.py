@@ -67,18 +67,48 @@ def nearest(
         For each query, for each mask, for each concept, places, nearest first; fewer than ``count`` where
         the mask holds fewer cells.
     """
-    every = index.checked_cells
+    return merged([best_of(index.checked_cells, queries, count, slice(0, None), advance)], index, count)
+
+
+Best = list[dict[str, tuple[np.ndarray, np.ndarray]]]
+"""Of each query, by mask, the largest cosines (at most ``count``, k) and the numbers of their cells."""
+
+
+def best_of(
+    every: np.ndarray,
+    queries: Sequence[Query],
+    count: int,
+    rows: slice,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Best:
+    """The best cells of some images, from a multiple of ``ROWS`` on, else bits may differ."""
     total, cells, channels = every.shape
     searches = [_Search(query, count) for query in queries]
     threads = min(len(searches), os.cpu_count() or 1)
     # products this small are no faster on several threads; several queries are
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or 1) as pool:
-        for start in range(0, total, ROWS):
+        for start in range(*rows.indices(total)[:2], ROWS):
             block = np.asarray(every[start : start + ROWS], np.float32).reshape(-1, channels)
-            rows = slice(start, start + len(block) // cells)
-            list(pool.map(lambda one, b=block, r=rows: one.see(b, r, cells), searches))  # type: ignore[misc]
-            advance(rows.stop - rows.start)
-    return [{name: _places(*best, cells) for name, best in one.best.items()} for one in searches]
+            seen = slice(start, start + len(block) // cells)
+            list(pool.map(lambda one, b=block, r=seen: one.see(b, r, cells), searches))  # type: ignore[misc]
+            advance(seen.stop - seen.start)
+    return [one.best for one in searches]
+
+
+def merged(parts: Sequence[Best], index: Index, count: int) -> list[dict[str, list[list[Place]]]]:
+    """The places of the best of several parts, of which each image is in one."""
+    cells = index.cells.shape[1]
+    found = []
+    for one in zip(*parts, strict=True):
+        names = one[0]
+        best = {name: _together([part[name] for part in one], count) for name in names}
+        found.append({name: _places(*own, cells) for name, own in best.items()})
+    return found
+
+
+def _together(parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
+    values, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _largest(values, numbers, count)
 
 
 class _Search:
@@ -117,6 +147,10 @@ def _merged(
         new, numbers = new[candidates], numbers[candidates]
     values = np.concatenate([kept, new])
     places = np.concatenate([kept_numbers, np.repeat(numbers[:, None], new.shape[1], 1)])
+    return _largest(values, places, count)
+
+
+def _largest(values: np.ndarray, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.stack([np.lexsort((places[:, k], -values[:, k])) for k in range(values.shape[1])], 1)[:count]
     return np.take_along_axis(values, order, 0), np.take_along_axis(places, order, 0)
 

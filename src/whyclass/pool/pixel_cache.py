@@ -8,7 +8,8 @@ shown of it: from here a read costs a fraction of a millisecond.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from whyclass import store as stores
 from whyclass.errors import DataError, StoreError
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.pool.images import Pool, samples
-from whyclass.pool.value_ranges import ValueRanges
+from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.rows import Rows
 from whyclass.store import Store
@@ -31,13 +32,22 @@ BATCH = 64
 """Images written at a time."""
 
 
-def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Progress, **facts: Any) -> Pool:
+def decoded(
+    pool: Pool,
+    preprocessing: Preprocessing,
+    store: Store,
+    progress: Progress,
+    makes: Makes | None = None,
+    **facts: Any,
+) -> Pool:
     """The same pool with every image decoded: from the store, or by a pass over it that can be resumed.
 
     A pool of tensors that are ready for the model comes back as it is: there is nothing to decode.
 
     Parameters
     ----------
+    makes
+        Gives the pixels; they are decoded here unless told.
     facts
         What decoding depends on besides, such as versions of libraries.
 
@@ -48,8 +58,7 @@ def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Pr
     StoreError
         If the store cannot be written.
     """
-    known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
-    key = stores.key_of(**known)
+    known, key = _known(pool, preprocessing, facts)
     if _damage(pool, preprocessing, store, key) is not None:  # no lock where it may only be read
         with stores.locked(store, key, KIND, progress.note):
             stores.drop_unfinished(store, KIND, key)
@@ -57,9 +66,26 @@ def decoded(pool: Pool, preprocessing: Preprocessing, store: Store, progress: Pr
                 if store.rows(KIND, key).exists():
                     progress.note(f"the pool is decoded anew, since {damage}")
                     stores.damaged(store, KIND, key)
-                if not _make(pool, preprocessing, store, key, known, progress):
+                rows_of = _RowsOf(preprocessing, makes or made)
+                if not _make(pool, store, key, known, progress, rows_of):
                     return pool
-    return _attached(pool, preprocessing, store, key, progress)
+    return attached(pool, preprocessing, store, key, progress)
+
+
+def found(
+    pool: Pool, preprocessing: Preprocessing, store: Store, progress: Progress, **facts: Any
+) -> Pool | None:
+    """The same pool with its pixels from the store; None where they are not there. Nothing is written."""
+    key = _known(pool, preprocessing, facts)[1]
+    if _damage(pool, preprocessing, store, key) is not None:
+        return None
+    return attached(pool, preprocessing, store, key, progress)
+
+
+def _known(pool: Pool, preprocessing: Preprocessing, facts: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """What decoded pixels depend on, and the key made of it."""
+    known = {"pool": pool.digest, "preprocessing": preprocessing.describe(), **facts}
+    return known, stores.key_of(**known)
 
 
 def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
@@ -78,36 +104,66 @@ def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
     stores.keep_pool(store, now)
 
 
+@dataclass(frozen=True)
+class Made:
+    """Pixels (n, S, T, C) of some images that follow each other; None where one came as a tensor."""
+
+    pixels: np.ndarray | None = field(repr=False)
+    skipped: dict[str, str]
+    ranges: ValueRanges
+
+
+Makes = Callable[[Pool, Preprocessing, int], Iterator[Made]]
+"""From a pool and a position to the pixels from there on, in order."""
+
+
+def made(pool: Pool, preprocessing: Preprocessing, start: int, stop: int | None = None) -> Iterator[Made]:
+    """The pixels of blocks of images from a position on, decoded here."""
+    last = (len(pool.items) if stop is None else stop) - 1
+    skipped, ranges = dict[str, str](), NOTHING_SEEN
+    block: list[np.ndarray] = []
+    for position, sample in samples(pool, range(start, last + 1), preprocessing, os.cpu_count() or 2):
+        if isinstance(sample, Sample):
+            if sample.pixels is None:
+                yield Made(None, {}, NOTHING_SEEN)
+                return
+            ranges = ranges.seen(pool.items[position].path, sample)
+        block.append(_pixels(pool, preprocessing, position, sample, skipped))
+        if len(block) == BATCH or position == last:
+            yield Made(np.stack(block), skipped, ranges)
+            block, skipped, ranges = [], {}, NOTHING_SEEN
+
+
 def _make(
-    pool: Pool,
-    preprocessing: Preprocessing,
-    store: Store,
-    key: str,
-    facts: dict[str, Any],
-    progress: Progress,
+    pool: Pool, store: Store, key: str, facts: dict[str, Any], progress: Progress, rows_of: _RowsOf
 ) -> bool:
     """Write the rows; False where an image came as a tensor, which no picture can give back."""
     work = stores.resume(store, key, KIND)
     skipped: dict[str, str] = dict(work.state.get("skipped", {}))
     ranges = ValueRanges.of(work.state.get("ranges"))
-    rows, total = _rows(preprocessing, work.folder, key), len(pool.items)
+    rows, total = _rows(rows_of.preprocessing, work.folder, key), len(pool.items)
     done = work.done if rows.hold(work.done) else 0
     with progress.step("decode", total) as advance:
         advance(done)
-        block: list[np.ndarray] = []
-        for position, sample in samples(pool, range(done, total), preprocessing, os.cpu_count() or 2):
-            if isinstance(sample, Sample):
-                if sample.pixels is None:
-                    return False
-                ranges = ranges.seen(pool.items[position].path, sample)
-            block.append(_pixels(pool, preprocessing, position, sample, skipped))
-            if len(block) == BATCH or position == total - 1:
-                rows.append(done, np.stack(block))
-                done, block = position + 1, []
-                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
-            advance(1)
+        for block in rows_of.makes(pool, rows_of.preprocessing, done) if done < total else ():
+            if block.pixels is None:
+                return False
+            skipped |= block.skipped
+            ranges = ranges.and_then(block.ranges)
+            rows.append(done, block.pixels)
+            done += len(block.pixels)
+            work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
+            advance(len(block.pixels))
     stores.finish(store, key, work, facts | {"skipped": skipped, "ranges": ranges.held()}, KIND)
     return True
+
+
+@dataclass(frozen=True)
+class _RowsOf:
+    """How rows come about: of which pixels, and who decodes them."""
+
+    preprocessing: Preprocessing
+    makes: Makes
 
 
 def _pixels(
@@ -142,7 +198,8 @@ def _damage(pool: Pool, preprocessing: Preprocessing, store: Store, key: str) ->
     return None
 
 
-def _attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str, progress: Progress) -> Pool:
+def attached(pool: Pool, preprocessing: Preprocessing, store: Store, key: str, progress: Progress) -> Pool:
+    """The pool with its pixels from finished rows; damaged ones are decoded anew."""
     folder = store.rows(KIND, key)
     meta = stores.read_meta(folder) or {}
     row, skipped = _rows(preprocessing, folder, key).checked(len(pool.items)), dict(meta["skipped"])

@@ -75,6 +75,20 @@ class ValueRanges:
             found = replace(found, dark=self.dark + 1, such=self.such or path)
         return found
 
+    def and_then(self, later: ValueRanges) -> ValueRanges:
+        """With what was seen in later images."""
+        both = [one for one in (self, later) if one.tensors]
+        return ValueRanges(
+            deep=self.deep + later.deep,
+            highest=max(self.highest, later.highest),
+            dark=self.dark + later.dark,
+            such=self.such or later.such,
+            tensors=self.tensors + later.tensors,
+            low=min((one.low for one in both), default=0.0),
+            high=max((one.high for one in both), default=0.0),
+            windows=tuple(dict.fromkeys((*self.windows, *later.windows)))[: WAYS + 1],
+        )
+
     def warnings(self, preprocessing: Preprocessing) -> Iterator[str]:
         """What a reader of results must know."""
         unused = bool(self.deep) and self.highest < HALF

@@ -7,33 +7,29 @@ result depends on which classes are in the same run, or on the number of process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from whyclass.concepts.nmf import factorise, strongest
-from whyclass.errors import AttributionError, ClassError, SettingsError
+from whyclass.concepts.nmf import strongest
+from whyclass.errors import ClassError, SettingsError
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.progress import Report, Within
-from whyclass.records import Audit, AuditedConcept, Finding, Record, Spot, Strip
+from whyclass.records import Audit, AuditedConcept, Finding, Spot, Strip
 from whyclass.report import audits_in_store
 from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
-from whyclass.store import key_in, key_of
-from whyclass.study import comparisons, explain, pair_tests, trust
+from whyclass.store import key_of
+from whyclass.study import explain, pair_tests, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.comparisons import of_audit
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
-from whyclass.study.prediction_test_and_control import Controls, Tester, masks_of
-from whyclass.study.worker_processes import worker_processes
+from whyclass.study.factorising import factorising, jobs
+from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
+from whyclass.study.shared_copies import Beside
 
 SEARCHED = 1000
 """Classes whose crops are searched in one pass over the pool."""
@@ -63,6 +59,8 @@ class Asked:
         Shift between all ordered pairs, instead of the paper's draw.
     name
         What the run is called while it works.
+    beside
+        The same at other layers, audited afterwards: evidence that both lack is made along.
     """
 
     classes: tuple[int, ...]
@@ -71,10 +69,25 @@ class Asked:
     workers: int
     every_pair: bool
     name: str = "audit"
+    beside: tuple[Context, ...] = ()
 
 
 def audit(context: Context, asked: Asked) -> None:
     """Make what is missing of the findings and shifts that are asked for."""
+    todo, speaking, pairs = missing(context, asked)
+    work = sum(_work(own) for own in speaking) + _finding_work(context) * len(todo)
+    if pairs:
+        work += pair_tests.work(context, asked.classes, asked.every_pair)
+    with context.progress.whole(asked.name, work) as report:
+        problems = _speak(context, speaking, set(todo), asked, report)
+        for start in range(0, len(todo), SEARCHED):
+            _findings(context, todo[start : start + SEARCHED], problems, report)
+        if pairs:
+            pair_tests.shifts(context, asked.classes, asked.every_pair, pairs, report)
+
+
+def missing(context: Context, asked: Asked) -> tuple[list[int], list[ClassEvidence], list[str]]:
+    """Classes whose finding is to be made, those whose evidence or concepts are, and the tests of pairs."""
     pairs = [test for test in asked.tests if test != "prediction"]
     asked_for = asked.mine if "prediction" in asked.tests else ()
     todo = [k for k in asked_for if context.kept(Finding, finding_file(context, k)) is None]
@@ -83,15 +96,7 @@ def audit(context: Context, asked: Asked) -> None:
         for own in (evidence_of(context, k) for k in asked.mine)
         if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
     ]
-    work = sum(_work(own) for own in speaking) + _finding_work(context) * len(todo)
-    if pairs:
-        work += pair_tests.work(context, asked.classes, asked.every_pair)
-    with context.progress.whole(asked.name, work) as report:
-        problems = _speak(context, speaking, set(todo), asked.workers, report)
-        for start in range(0, len(todo), SEARCHED):
-            _findings(context, todo[start : start + SEARCHED], problems, report)
-        if pairs:
-            pair_tests.shifts(context, asked.classes, asked.every_pair, pairs, report)
+    return todo, speaking, pairs
 
 
 def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:
@@ -172,7 +177,7 @@ def _lacks(own: ClassEvidence, *, concepts: bool, cells: bool) -> bool:
     """Whether something must be made of a class whose concepts, or whose cells alone, are needed."""
     if not own.evidence_file.exists():
         return concepts or cells
-    return concepts and not all(job.file.exists() for job in _jobs(own))
+    return concepts and not all(job.file.exists() for job in jobs(own))
 
 
 def _work(own: ClassEvidence) -> float:
@@ -190,7 +195,7 @@ def _finding_work(context: Context) -> float:
 
 
 def _speak(
-    context: Context, classes_left: Sequence[ClassEvidence], todo: set[int], workers: int, report: Report
+    context: Context, classes_left: Sequence[ClassEvidence], todo: set[int], asked: Asked, report: Report
 ) -> dict[int, str]:
     """Evidence of the classes, and the concepts of those ``todo``; gives the classes without, and why.
 
@@ -199,88 +204,24 @@ def _speak(
     problems: dict[int, str] = {}
     if not classes_left:
         return problems
-    total = sum(len(own.chosen) for own in classes_left)
+    total, beside = sum(len(own.chosen) for own in classes_left), Beside(context, asked.beside)
     with (
         context.progress.step("attribution and concepts", total) as advance,
-        _factorising(workers, problems) as submit,
+        factorising(asked.workers) as submit,
     ):
         for done, own in enumerate(classes_left, 1):
             work = _work(own)
             inside = replace(context, progress=Within(context.progress))
             fresh = replace(own, context=inside)  # its images leave memory with it
+            others = beside.make(fresh)
             assert len(fresh.evidence.images)  # made here, and kept in the store
             if own.target in todo:
-                submit(fresh)
+                submit(fresh, problems)
+                for other in others:
+                    submit(other, {})  # its problem is found again where it is told
             advance(len(own.chosen))
             report(work, f"attribution: {done} of {len(classes_left)} classes")
     return problems
-
-
-Submit = Callable[[ClassEvidence], None]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A record of a class that factorisations make: its file, and what is called with which arguments."""
-
-    file: Path
-    make: Callable[..., Record]
-    arguments: Callable[[], tuple[Any, ...]]
-
-
-def _jobs(own: ClassEvidence) -> list[_Job]:
-    """The concepts of a class, and those that they are compared with."""
-    settings = own.context.settings
-    jobs = [
-        _Job(own.factors_file, factorise, lambda: (own.activations, own.evidence.scores, settings)),
-    ]
-    if (counts := of_audit(settings)).any:
-        file = comparisons.comparisons_file(own, counts)
-        jobs.append(_Job(file, comparisons.made, lambda: (comparisons.material(own), counts)))
-    return jobs
-
-
-@contextmanager
-def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
-    """What takes a class whose concepts are to be made and kept, here or in processes of their own."""
-
-    def keep(target: int, file: Path, found: Callable[[], Record]) -> None:
-        try:
-            found().save(file, key_in(file))
-        except AttributionError as error:
-            problems[target] = str(error)
-        except BrokenProcessPool as error:
-            raise SettingsError(
-                "a process of the factorisations was killed, perhaps for memory; run the same again with "
-                "fewer workers: it goes on"
-            ) from error
-
-    def missing(own: ClassEvidence) -> Iterator[_Job]:
-        return (job for job in _jobs(own) if not job.file.exists())
-
-    if workers < 2:
-
-        def here(own: ClassEvidence) -> None:
-            for job in missing(own):
-                keep(own.target, job.file, lambda job=job: job.make(*job.arguments()))  # type: ignore[misc]
-
-        yield here
-        return
-    pending: dict[Future[Record], tuple[int, Path]] = {}
-
-    def collect(most: int) -> None:
-        while len(pending) > most:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                keep(*pending.pop(future), future.result)
-
-    def submit(own: ClassEvidence) -> None:
-        for job in missing(own):
-            collect(2 * workers)  # so many classes' activations wait in memory at most
-            pending[process(job.make, *job.arguments(), 1)] = (own.target, job.file)
-
-    with worker_processes(workers) as process:
-        yield submit
-        collect(0)
 
 
 # ---------------------------------------------------------------- findings
@@ -288,36 +229,40 @@ def _factorising(workers: int, problems: dict[int, str]) -> Iterator[Submit]:
 
 def _findings(context: Context, targets: Sequence[int], problems: dict[int, str], report: Report) -> None:
     """Crops of all concepts from one pass over the pool; then each class's tests."""
-    masks = {k: masks_of(context, k) for k in targets}
     able = [k for k in targets if k not in problems]
     # of each class's factors no more than the concepts stays in memory
-    checked = {k: trust.checks_of(evidence_of(context, k), of_audit(context.settings)) for k in able}
-    queries = {k: _queries(evidence_of(context, k), masks[k], checked[k]) for k in able}
+    wanted = {k: queries(context, k) for k in able}
     with context.progress.step("crops", len(context.index.items)) as advance:
-        asked = [query for mine in queries.values() for query in mine]
+        asked = [query for mine in wanted.values() for query in mine]
         places = iter(nearest_crops.nearest(context.index, asked, context.settings.crops, advance))
-        found = {k: list(islice(places, len(mine))) for k, mine in queries.items()}
+        found = {k: list(islice(places, len(mine))) for k, mine in wanted.items()}
     controls = Controls(context)
     with context.progress.step("prediction tests", len(targets), "classes") as advance:
         for done, k in enumerate(targets, 1):
-            own, pictures = evidence_of(context, k), Pictures(context, [k])
             if k in problems:
-                made = _unexplained(own, problems[k])
+                context.store.keep(
+                    _unexplained(evidence_of(context, k), problems[k]), finding_file(context, k)
+                )
             else:
-                tester = Tester(pictures, controls, lean=True)
-                mine, *others = found.pop(k)
-                made = _finding(own, trust.Searched(tester, masks[k], mine, others), checked[k])
-            context.store.keep(made, finding_file(context, k))
+                make_finding(context, k, found.pop(k), controls)
             advance(1)
             report(_finding_work(context), f"prediction tests: {done} of {len(targets)} classes")
 
 
-def _queries(
-    own: ClassEvidence, masks: dict[str, np.ndarray], checked: trust.Checked | None
-) -> list[nearest_crops.Query]:
+def queries(context: Context, target: int) -> list[nearest_crops.Query]:
     """What is searched for a class: its concepts, and what they are compared with."""
-    others = checked.queries(own.context, masks) if checked else []
-    return [explain.query(own.context, own.factors, masks), *others]
+    own, masks = evidence_of(context, target), masks_of(context, target)
+    checked = trust.checks_of(own, of_audit(context.settings))
+    return [explain.query(context, own.factors, masks), *(checked.queries(context, masks) if checked else ())]
+
+
+def make_finding(context: Context, target: int, places: Sequence[Places], controls: Controls) -> None:
+    """Make and keep the finding of a class from where the crops of each of its queries lie."""
+    own, tester = evidence_of(context, target), Tester(Pictures(context, [target]), controls, lean=True)
+    mine, *others = places
+    found = trust.Searched(tester, masks_of(context, target), mine, others)
+    made = _finding(own, found, trust.checks_of(own, of_audit(context.settings)))
+    context.store.keep(made, finding_file(context, target))
 
 
 def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked | None) -> Finding:

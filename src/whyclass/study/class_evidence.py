@@ -91,8 +91,7 @@ class ClassEvidence:
     @cached_property
     def evidence(self) -> Evidence:
         """Scores of the images' cells, and the cells that speak for the class: kept, or made and kept."""
-        context, file = self.context, self.evidence_file
-        if (kept := context.kept(Evidence, file)) is not None:
+        if (kept := self.context.kept(Evidence, self.evidence_file)) is not None:
             return kept
         return self.keep(self.scored())
 
@@ -170,13 +169,18 @@ class ClassEvidence:
     ) -> tuple[Split, Trunk, list[tuple[Tensor, str]], list[smoothgrad.Question]]:
         """What is attributed, of which images."""
         context = self.context
-        digests = [context.pool.items[int(position)].digest for position in self.chosen]
-        images = [(sample.tensor, digest) for sample, digest in zip(self.samples, digests, strict=True)]
-        reference = context.preprocessing.constant(context.settings.baseline)
         trunk = context.trunk(noisy_precision(context.settings.precision, context.split))
-        return context.split, trunk, images, [self._question(reference, other) for other in others]
+        return context.split, trunk, self.given, [self.question(other) for other in others]
 
-    def _question(self, reference: Tensor, other: int | None) -> smoothgrad.Question:
+    @property
+    def given(self) -> list[tuple[Tensor, str]]:
+        """The images (C, S, T) with the hashes that seed their noise."""
+        items = self.context.pool.items
+        return [(one.tensor, items[int(p)].digest) for one, p in zip(self.samples, self.chosen, strict=True)]
+
+    def question(self, other: int | None = None) -> smoothgrad.Question:
+        """What is asked of the layer's cells, against another class or of it alone."""
+        reference = self.context.preprocessing.constant(self.context.settings.baseline)
         wanted = logit(self.target) if other is None else difference(logit(self.target), logit(other))
         baseline = smoothgrad.prepare(self.context.split, reference, wanted)
         return smoothgrad.Question(self.target, baseline, self.context.task.dense, other)

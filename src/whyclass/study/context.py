@@ -23,7 +23,6 @@ from whyclass.models.described import Loaded
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.layer_info import LayerInfo
 from whyclass.models.preprocessing import Preprocessing, Sample
-from whyclass.models.readings import VALUES
 from whyclass.models.setup import example_of, reading_at, task_at, versions
 from whyclass.models.split import Split, split
 from whyclass.models.survey import survey
@@ -32,7 +31,7 @@ from whyclass.models.weights import fingerprint
 from whyclass.models.written import written
 from whyclass.pool import images as pool_images
 from whyclass.pool.images import Pool
-from whyclass.pool.indexing_pass import BATCH, Index, Plan, Trunk, load_or_make, plan
+from whyclass.pool.indexing_pass import BATCH, Index, Makes, Plan, Trunk, load_or_make, plan
 from whyclass.progress import Progress
 from whyclass.records import (
     FORMAT,
@@ -48,6 +47,7 @@ from whyclass.records import (
 from whyclass.records.base import short
 from whyclass.settings import Settings, plain
 from whyclass.store import Store, key_in, key_of, open_store
+from whyclass.study.sided_index import sided
 from whyclass.visualise import optimise
 
 Kept = TypeVar("Kept", bound=Record)
@@ -290,6 +290,8 @@ class OpenedModel:
             progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}
         self._index: Index | None = None
+        self.beside: tuple[OpenedModel, ...] = ()  # at other layers; an audit makes their evidence along
+        self.makes: Makes | None = None  # who makes the index's rows, where that is not done here
 
     def __repr__(self) -> str:
         """The model, the layer, the pool and the store, in one line."""
@@ -319,9 +321,9 @@ class OpenedModel:
     def index(self) -> Index:
         """Predictions and pooled cells of the pool: from the store, or made by one pass over it."""
         if self._index is None:
-            wanted = self._plan()
-            self._index = self._sided(load_or_make(wanted, self.store, self.progress))
-            self._index_key = wanted.key
+            self.plan = self._plan()
+            found = load_or_make(self.plan, self.store, self.progress, self.makes)
+            self._index, self.split, self.task = sided(found, self.split, self.task)
         return self._index
 
     @property
@@ -350,17 +352,6 @@ class OpenedModel:
             versions=versions(),
         )
 
-    def _sided(self, index: Index) -> Index:
-        """The index with scores, where it is only known by the whole pool what is high and what low."""
-        reading = self.split.reading
-        if reading is None or self.split.link != VALUES:
-            return index
-        reading = reading.cut_at(index.outputs[index.usable])
-        self.split = replace(self.split, reading=reading, link=reading.scores)
-        self.task = replace(self.task, link=reading.scores)
-        logits = reading.sides(torch.from_numpy(np.array(index.outputs, np.float64)))
-        return replace(index, outputs=logits.sigmoid().numpy(), task=self.task)
-
     def trunk(self, dtype: torch.dtype) -> Trunk:
         """The trunk in a precision, made once."""
         if dtype not in self._trunks:
@@ -375,7 +366,7 @@ class OpenedModel:
     def context(self) -> Context:
         """What a question is asked of; indexes the pool at the first call."""
         index = self.index()
-        asked_of = (self.loaded, self.fingerprint, self.split, self.pool, index, self._index_key)
+        asked_of = (self.loaded, self.fingerprint, self.split, self.pool, index, self.plan.key)
         asked_by = (self.settings, self.store, self.progress, self.trunk, self.versions(), self.decoder)
         return Context(*asked_of, *asked_by)
 

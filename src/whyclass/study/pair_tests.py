@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,26 @@ def work(context: Context, classes: Sequence[int], every_pair: bool) -> float:
     return images * _work(context, targets)
 
 
+Run = Callable[[Context, PairSample, Planes, dict[int, list[str]]], Iterable[int]]
+"""What makes and keeps the missing tests of some sources; gives each source when it is done."""
+
+
+def here(
+    context: Context, sampled: PairSample, planes: Planes, missing: dict[int, list[str]]
+) -> Iterator[int]:
+    """One source after the other, in this process."""
+    for b, lacking in missing.items():
+        test_source(context, sampled, b, planes, lacking)
+        yield b
+
+
 def shifts(
-    context: Context, classes: Sequence[int], every_pair: bool, tests: Sequence[str], report: Report
+    context: Context,
+    classes: Sequence[int],
+    every_pair: bool,
+    tests: Sequence[str],
+    report: Report,
+    run: Run = here,
 ) -> None:
     """Each source's tests, made and kept where they are missing."""
     sampled = sample_pairs(context, classes, every_pair)
@@ -58,10 +77,9 @@ def shifts(
                 ]
                 for b in group
             }
-            planes = _planes(context, sampled, group, number) if any(missing.values()) else None
-            for b in group:
-                if planes is not None and missing[b]:
-                    _test(context, sampled, b, planes, missing[b])
+            left = {b: lacking for b, lacking in missing.items() if lacking}
+            tested = run(context, sampled, _planes(context, sampled, group, number), left) if left else ()
+            for b in chain((b for b in group if b not in left), tested):
                 advance(1)
                 done += 1
                 images = len(evidence_of(context, b).chosen)
@@ -111,7 +129,9 @@ def _planes(context: Context, sampled: PairSample, sources: Sequence[int], numbe
     return made
 
 
-def _test(context: Context, sampled: PairSample, source: int, planes: Planes, tests: Sequence[str]) -> None:
+def test_source(
+    context: Context, sampled: PairSample, source: int, planes: Planes, tests: Sequence[str]
+) -> None:
     """Make and keep tests of a source; its images and activations are in memory meanwhile."""
     own = evidence_of(
         replace(context, progress=Within(context.progress)), source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,6 +57,10 @@ class Controls:
         self._context = context
         self._scores: dict[Cells, np.ndarray] = {}
         self._layout = ""
+
+    def learn(self, scores: Mapping[Cells, np.ndarray]) -> None:
+        """Take scores (C,) of sets of cells that were made elsewhere."""
+        self._scores |= scores
 
     def of(
         self, target: int, alike: Sequence[int], mask: np.ndarray, read: Reader, score: float

@@ -16,17 +16,15 @@ from torch import nn
 from whyclass.errors import ClassError
 from whyclass.models import described
 from whyclass.models import preprocessing as models_preprocessing
-from whyclass.models.setup import opened, versions
+from whyclass.models.setup import opened
 from whyclass.naming import with_names
 from whyclass.pool import images as pool_images
-from whyclass.pool import pixel_cache
-from whyclass.progress import Logged, Progress
+from whyclass.progress import Progress
 from whyclass.progress_bars import shown
 from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs
 from whyclass.settings import Settings, plain
-from whyclass.study import audit as study_audit
 from whyclass.study import contrast as study_contrast
-from whyclass.study import contrast_tests, optimised_pictures
+from whyclass.study import contrast_tests, optimised_pictures, running_audit
 from whyclass.study import explain as study_explain
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.image_questions import ImageQuestions
@@ -285,6 +283,7 @@ class Study(ImageQuestions):
         workers: int = 1,
         every_pair: bool = False,
         part: tuple[int, int] = (1, 1),
+        engine: str = "local",
     ) -> Audit:
         """Explain and test every class, and shift between many (paper, tables 1 to 3).
 
@@ -304,6 +303,9 @@ class Study(ImageQuestions):
             Shift between all ordered pairs, instead of 10 random targets for each class, 5 times.
         part
             (i, n): only every n-th class from the i-th on. Stores of all parts can be merged.
+        engine
+            ``"local"``, or ``"ray"`` for a cluster that is begun here with so many workers, or
+            ``"ray:ADDRESS"`` for one that runs (``docs/cluster.md``). The bytes are the same.
 
         Returns
         -------
@@ -321,29 +323,9 @@ class Study(ImageQuestions):
         StoreError
             If the store cannot be written; what was finished is kept.
         """
-        study_audit.check(tests, workers, part)
+        how = running_audit.How(tuple(tests), workers, every_pair, part, engine)
         self._check_unchanged()
-        shown, self.progress = self.progress, Logged(self.progress, self.store.log)
-        try:
-            with self.progress.run(f"audit of {self.loaded.name}, layer {self.split.layer}"):
-                pixel_cache.tell_what_changed(self.pool, self.store, self.progress)
-                self._decode()
-                context = self.context()
-                found = context.classes() if classes is None else [self._resolved(name) for name in classes]
-                wanted = tuple(sorted(set(found)))
-                mine = study_audit.part_of(wanted, part)
-                study_audit.audit(context, study_audit.Asked(wanted, mine, tuple(tests), workers, every_pair))
-        finally:
-            self.progress = shown
-        self.store.check()
-        return study_audit.collected(context)
-
-    def _decode(self) -> None:
-        """Let every image of the pool come from the store."""
-        facts = {name: versions()[name] for name in ("pillow", "torchvision")}
-        self.pool = pixel_cache.decoded(
-            self.pool, self.loaded.preprocessing, self.store, self.progress, **facts
-        )
+        return running_audit.run(self, None if classes is None else map(self._resolved, classes), how)
 
     def _explained(self, own: ClassEvidence) -> Explanation:
         def make() -> Explanation:

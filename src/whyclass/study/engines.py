@@ -1,0 +1,31 @@
+"""Who computes an audit: this process with processes of its own, or the workers of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whyclass.pool import indexing_pass, pixel_cache
+from whyclass.study.audit import Asked
+from whyclass.study.context import OpenedModel
+
+
+class Engine:
+    """Everything is computed here; the base of those that have it computed elsewhere.
+
+    What another engine fills the store with are the bytes that this one would, so that the audit, which
+    follows, finds them; what it left out is made here.
+    """
+
+    local = True
+
+    @property
+    def pixels(self) -> pixel_cache.Makes | None:
+        """Who decodes the pool; None for this process."""
+        return None
+
+    def rows(self, study: OpenedModel) -> indexing_pass.Makes | None:
+        """Who makes the rows of the pass over the pool; None for this process."""
+        return None
+
+    def fill(self, studies: Sequence[OpenedModel], asked: Asked) -> None:
+        """Make and keep what is missing of an audit of the first study; the others lie beside it."""

@@ -1,0 +1,226 @@
+"""An audit on a cluster leaves the local run's bytes, whoever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.interrupted import started
+from helpers.planted_world import contents, leftovers, model_arguments, quick, quick_arguments, whyclass
+from helpers.ray_cluster import below, title, workers
+from whyclass.errors import DataError, SettingsError
+from whyclass.planted import demo, world
+from whyclass.progress import Progress
+from whyclass.study import ray_tasks
+from whyclass.study.study import Study
+
+LAYERS = ("stage3", "stage4")
+TESTS = ("prediction", "shift")
+CLASSES = ("hawk", "owl", "bee")
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster of two workers on this machine, which calls nobody and shows no page."""
+    found = pytest.importorskip("ray", reason="the extra ray is not installed")
+    from whyclass.study.ray_engine import QUIET, _begin
+
+    os.environ |= QUIET
+    _begin(found, "", 2)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Path:
+    return world.write_pool(tmp_path_factory.mktemp("world") / "pool", 3)
+
+
+def audited(pool, store, engine, progress=None) -> None:
+    """Two layers, with tests of pairs."""
+    studies = [Study(demo.loaded(), layer, pool, store, quick(), progress=progress) for layer in LAYERS]
+    studies[0].beside = (studies[1],)
+    for study in studies:
+        study.audit(CLASSES, TESTS, workers=2, engine=engine)
+
+
+@pytest.fixture(scope="module")
+def local(pool, tmp_path_factory) -> dict[str, bytes]:
+    store = tmp_path_factory.mktemp("local") / "store"
+    studies = [Study(demo.loaded(), layer, pool, store, quick()) for layer in LAYERS]
+    for study in studies:
+        study.audit(CLASSES, TESTS)
+    return contents(store)
+
+
+class Reaper(Progress):
+    """Kills all workers that compute, the first time that a step advances."""
+
+    def __init__(self, at: str, store: Path) -> None:
+        super().__init__()
+        self.at, self.store, self.killed, self.there = at, store, 0, {}
+
+    @contextmanager
+    def step(self, name, total=None, unit="images"):
+        def advance(done: int) -> None:
+            if name == self.at and not self.killed:
+                until = time.monotonic() + 20
+                while not (found := workers(os.getpid())) and time.monotonic() < until:
+                    time.sleep(0.005)
+                self.there = {p: p.stat().st_mtime_ns for p in self.store.glob("*/*.whyclass")}
+                for pid in found:
+                    os.kill(pid, signal.SIGKILL)
+                self.killed = len(found)
+
+        with super().step(name, total, unit):
+            yield advance
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_bytes_are_the_local_runs(pool, local, tmp_path):
+    audited(pool, tmp_path / "store", "ray")
+    assert contents(tmp_path / "store") == local
+    assert leftovers(tmp_path / "store") == []
+
+
+@pytest.mark.usefixtures("ray")
+def test_workers_that_are_killed_cost_their_shards_alone(pool, local, tmp_path):
+    reaper = Reaper("attribution and concepts", tmp_path / "store")
+    audited(pool, tmp_path / "store", "ray", reaper)
+    assert reaper.killed
+    assert contents(tmp_path / "store") == local
+    assert {p: p.stat().st_mtime_ns for p in reaper.there} == reaper.there  # what was there is not made again
+
+
+@pytest.mark.usefixtures("ray")
+def test_nothing_is_left_to_the_driver(pool, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("computed by the driver")
+
+    studies = [Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())]
+    for name in ("smoothgrad.smoothgrad", "smoothgrad.at_layers"):
+        monkeypatch.setattr(f"whyclass.attribution.{name}", refused)
+    for name in (
+        "whyclass.pool.indexing_pass._compute",
+        "whyclass.pool.pixel_cache._pixels",
+        "whyclass.concepts.nmf._nmf",
+        "whyclass.checks.stitching.scores_of_images",
+        "whyclass.pool.nearest_crops.best_of",
+        "whyclass.checks.interventions.shift",
+    ):
+        monkeypatch.setattr(name, refused)
+    found = studies[0].audit(CLASSES, TESTS, engine="ray")
+    assert [one.problem for one in found.classes] == [""] * len(CLASSES)
+
+
+@pytest.mark.usefixtures("ray")
+def test_what_goes_wrong_in_a_worker_is_said_as_it_is_here(pool, tmp_path):
+    study = Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())
+    gone = next(pool.rglob("*.png"))
+    kept = gone.read_bytes()
+    gone.write_bytes(kept[:-7])
+    try:
+        with pytest.raises(DataError, match=gone.name):
+            study.audit(CLASSES, engine="ray")
+    finally:
+        gone.write_bytes(kept)
+
+
+def test_a_driver_that_is_killed_goes_on_without_a_cluster_too(pool, tmp_path):
+    """The command, with a model from a file that no worker can import."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    model = model_arguments(tmp_path / "model")
+    model[model.index("--layer")] = "--layers"
+    given = ["audit", *model, "--images", str(pool), "--classes", "hawk,owl", "--json", "--quiet"]
+    given += [*quick_arguments(), "--workers", "1"]
+    assert whyclass(*given, "--store", tmp_path / "local").code == 0
+    with started(tmp_path / "store", [*given, "--engine", "ray"], kill_at=9) as process:
+        begun: set[int] = set()
+        while process.is_alive():
+            begun |= {pid for pid in below(process.pid) if "raylet" in title(pid) or "ray::" in title(pid)}
+            process.join(0.1)
+        assert process.exitcode == -signal.SIGKILL
+    assert len(begun) > 1
+    assert list((tmp_path / "store").glob("*/*.whyclass"))
+    assert contents(tmp_path / "store") != contents(tmp_path / "local")
+    until = time.monotonic() + 30
+    # one that nobody waited for has no title; Ray's two agents take a minute to notice
+    while left := [text for pid in begun if (text := title(pid)) and not text.endswith("Agent")]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+    assert whyclass(*given, "--store", tmp_path / "store").code == 0
+    assert contents(tmp_path / "store") == contents(tmp_path / "local")
+    assert leftovers(tmp_path / "store") == []
+
+
+# ---------------------------------------------------------------- without a cluster
+
+
+@pytest.mark.parametrize("engine", ["spark", "", "Ray", "rays:1"])
+def test_an_unknown_engine_is_refused(pool, tmp_path, engine):
+    study = Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())
+    with pytest.raises(SettingsError, match="choose local, ray, or ray:ADDRESS"):
+        study.audit(CLASSES, engine=engine)
+
+
+def test_a_missing_library_is_named(pool, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    study = Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())
+    with pytest.raises(SettingsError, match=r"whyclass\[ray\]"):
+        study.audit(CLASSES, engine="ray")
+
+
+class Echo:
+    """Something that was sent."""
+
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
+
+def call(**changes) -> ray_tasks.Call:
+    return replace(ray_tasks.Call("key", "threads", (), 1, ray_tasks.versions()), **changes)
+
+
+@pytest.fixture
+def _nothing_open(monkeypatch):
+    monkeypatch.setattr(ray_tasks, "_open", type(ray_tasks._open)())
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("_nothing_open")
+def test_a_worker_computes_on_the_drivers_number_of_threads():
+    assert ray_tasks.answer(call(threads=2), Echo, lambda one: one) == 2
+
+
+@pytest.mark.usefixtures("_nothing_open")
+def test_a_worker_opens_what_it_was_sent_once_and_not_too_much():
+    opened = []
+    for key in ("a", "a", "b", "c", "d", "a", "e", "a", "b"):
+        ray_tasks.answer(call(key=key), lambda key=key: (opened.append(key), Echo())[1], lambda one: one)
+    assert opened == ["a", "b", "c", "d", "e", "b"]
+
+
+@pytest.mark.usefixtures("_nothing_open")
+def test_a_worker_with_other_libraries_is_refused():
+    other = ray_tasks.versions() | {"torch": "1.0"}
+    with pytest.raises(SettingsError, match=r"torch .*, not 1\.0.*install the same"):
+        ray_tasks.answer(call(libraries=other), Echo, lambda one: one)
+
+
+def test_a_worker_that_does_not_see_the_store_says_so(pool, tmp_path):
+    from whyclass.study.ray_engine import _layer
+
+    study = Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())
+    study.index()
+    layer = replace(_layer(study, study.plan), store=tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match=r"does not see the store .*elsewhere"):
+        layer.index  # noqa: B018
