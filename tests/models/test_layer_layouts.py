@@ -128,9 +128,9 @@ def test_attribution_is_complete(net):
     baseline = smoothgrad.prepare(cut, torch.ones(1, 3, *SQUARE), logit(4))
     with torch.no_grad():
         activations = cut.trunk(images())
-    values, error = smoothgrad.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
-    assert values.shape == activations.shape
-    assert error.max() < 1e-4
+    found = smoothgrad.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
+    assert found.values.shape == activations.shape
+    assert found.error.max() < 1e-4
 
 
 def test_the_fast_trunk_gives_the_map_too(net):

@@ -252,8 +252,10 @@ def _crops(crops: Iterable[Crop]) -> list[dict[str, Any]]:
 
 
 def tests(found: PredictionTests) -> dict[str, Any]:
-    """The prediction tests with their controls."""
-    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled", "neither")}
+    """The prediction tests with their controls; without images of neither class only of a contrast."""
+    named = {name: getattr(found, name) for name in ("including", "excluding", "unlabelled")}
+    if found.neither:
+        named["neither"] = found.neither
     return {name: _test(test) if test else None for name, test in named.items()}
 
 
