@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test campaign lint types format clean
+.PHONY: demo test campaign lint types format docs wheel spelling test-oldest clean
 
 demo: $(STAMP)
 	$(BIN)/whyclass demo --store runs/demo
@@ -25,6 +25,28 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# The site, strictly and without network: a warning is an error.
+docs: $(STAMP)
+	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python -m sphinx -W --keep-going --nitpicky -q -b html docs build/site
+	@echo "build/site/index.html"
+
+# Wheel and sdist, checked; the demonstration from the wheel in an environment that has nothing of this folder.
+wheel: $(STAMP)
+	$(BIN)/python scripts/check_wheel.py
+
+spelling: $(STAMP)
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs src tests scripts examples benchmarks
+
+# The tests on the oldest versions that pyproject.toml allows: occasionally, since it downloads a second torch.
+OLDEST := .venv-oldest
+
+test-oldest: $(STAMP)
+	$(PYTHON) -m venv $(OLDEST)
+	$(BIN)/python scripts/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/oldest.txt --editable '.[parquet,timm,smp]' pytest pytest-xdist captum hypothesis jsonschema
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -35,4 +57,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(OLDEST) runs build dist .pytest_cache .ruff_cache .mypy_cache

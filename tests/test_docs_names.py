@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers.documents import blocks
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (
-        ROOT / "README.md",
-        ROOT / "CHANGELOG.md",
-        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("examples/*/*.md"),
     )
 )
@@ -26,11 +27,6 @@ SOURCES = sorted(
 )
 IMAGINED = ("path/to/file.py", "path/to/net.py", "nets/own.py")
 """Files of a reader, in examples."""
-
-
-def blocks(text: str) -> list[str]:
-    """The Python blocks of a document."""
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def imported(code: str) -> set[str]:
@@ -49,7 +45,7 @@ def imported(code: str) -> set[str]:
 def mentioned(text: str) -> set[str]:
     """The dotted names of the package that prose mentions as code."""
     found = re.findall(r"`(whyclass(?:\.\w+)+)", text)
-    return {name for name in found if name.rpartition(".")[2] not in ("json", "html", "zip")}
+    return {name for name in found if name.rpartition(".")[2] not in ("json", "html", "zip", "toml")}
 
 
 def files(text: str) -> set[str]:

@@ -40,7 +40,10 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes a private file; a result is not one
-            os.replace(temporary, path)  # while it is locked, so that no sweep takes it before
+            if _able():
+                os.replace(temporary, path)  # while it is locked, so that no sweep takes it before
+        if not _able():
+            os.replace(temporary, path)  # Windows moves no file that is open
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError
         if _holds(path, data):  # as on a disk that can only be read
             return
@@ -120,7 +123,7 @@ def free(lock: Path) -> bool:
 
 def sync(path: Path) -> None:
     """Wait until a file is on the disk."""
-    with path.open("rb") as file:
+    with path.open("rb" if _able() else "r+b") as file:  # Windows syncs no file that is only read
         os.fsync(file.fileno())
 
 

@@ -23,6 +23,7 @@ from whyclass.records import SUFFIX, Record
 MARK = "whyclass.json"
 LOG = "log.txt"
 POOL = "pool.json"
+MADE_BY = "made_by.json"
 FORMAT = 1
 
 MODELS, SHORT = "models", 16
@@ -295,6 +296,21 @@ def keep_pool(store: Store, items: dict[str, str]) -> None:
     """Remember a pool as the last one."""
     if last_pool(store) != items:
         files.write(store.folder / POOL, json.dumps(items, indent=0).encode())
+
+
+def remember(folder: Path, options: dict[str, Any]) -> None:
+    """Keep the options of the command line that a store was last opened with, where it can be written to."""
+    if remembered(folder) != options and os.access(folder, os.W_OK):
+        files.write(folder / MADE_BY, json.dumps(options, indent=1).encode())
+
+
+def remembered(folder: Path) -> dict[str, Any]:
+    """These options; none where the store was made otherwise, or there is none."""
+    try:
+        kept = json.loads((folder / MADE_BY).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:

@@ -123,7 +123,7 @@ def test_parts_are_merged(given, store, tmp_path):
         asked = ("--classes", "hawk,owl,bee", "--part", f"{number}/2", "--quiet")
         assert whyclass(*given, "--store", place, *asked).code == 0
     ran = whyclass("merge", tmp_path / "s1", tmp_path / "s2", "--json")
-    assert ran.json[str(tmp_path / "s2")] == {"taken": 3, "same": 2, "different": 0}
+    assert ran.json["stores"][str(tmp_path / "s2")] == {"taken": 3, "same": 2, "different": 0}
     assert "were there already" in whyclass("merge", tmp_path / "s1", tmp_path / "s2").out
     told = json.loads(whyclass("tables", tmp_path / "s1", "--format", "json").out)
     wanted = json.loads(whyclass("tables", store, "--format", "json").out)

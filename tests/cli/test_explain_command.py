@@ -284,7 +284,7 @@ def test_no_command_shows_the_help():
 
 def test_layers_are_listed_with_the_size_of_their_crops(model):
     ran = whyclass("layers", model[1], "--crop", "96", "--json")
-    found = {layer["name"]: layer for layer in ran.json}
+    found = {layer["name"]: layer for layer in ran.json["layers"]}
     assert (found["stage3"]["shape"], found["stage3"]["crop"]) == ([1, 64, 12, 12], [16, 16])
     assert found["stage1"]["crop"] == [4, 4]
     assert "head" not in found
@@ -292,13 +292,14 @@ def test_layers_are_listed_with_the_size_of_their_crops(model):
     assert "64 x 12 x 12" in table.out
     assert "16 x 16" in table.out
     assert "more are signed or cannot be explained; --all lists them with the reason" in table.out
-    everything = whyclass("layers", model[1], "--crop", "96", "--all", "--json").json
+    everything = whyclass("layers", model[1], "--crop", "96", "--all", "--json").json["layers"]
     assert "needed is (n, c, h, w)" in everything[-1]["problem"]
     assert "signed activations" in whyclass("layers", model[1], "--crop", "96", "--all").out
 
 
 def test_layers_of_a_known_library_need_no_weights():
-    found = {layer["name"]: layer for layer in whyclass("layers", "torchvision:resnet18", "--json").json}
+    listed = whyclass("layers", "torchvision:resnet18", "--json").json["layers"]
+    found = {layer["name"]: layer for layer in listed}
     assert (found["layer4.1"]["shape"], found["layer4.1"]["crop"]) == ([1, 512, 7, 7], [74, 74])
 
 

@@ -18,21 +18,8 @@ from whyclass.cli.options import app
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "numpy", "PIL", "safetensors", "jinja2"}
 
 NAMES = (
-    "demo",
-    "explain",
-    "image",
-    "spurious",
-    "contrast",
-    "insert",
-    "pairs",
-    "compare",
-    "diff",
-    "layers",
-    "audit",
-    "tables",
-    "report",
-    "merge",
-    "serve",
+    *("demo", "explain", "image", "spurious", "contrast", "insert", "compare", "pairs", "layers", "audit"),
+    *("diff", "tables", "report", "merge", "serve", "settings", "init"),
 )
 """Every command, in the order of the help."""
 
@@ -100,8 +87,12 @@ def test_help_names_every_command_in_order():
     assert {path.stem for path in folder.glob("*.py")} == {
         "__init__",
         "consoles",
+        "gate",
         "main",
         "options",
+        "panels",
+        "project",
+        "reading",
         *COMMANDS,
     }
     named = [one.name or one.callback.__name__ for one in app.registered_commands]

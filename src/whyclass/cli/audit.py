@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -14,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
-from whyclass.cli.consoles import err, out
+from whyclass.cli import gate
+from whyclass.cli.consoles import err, out, say
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS, told
@@ -50,10 +50,12 @@ def audit(
     engine: Annotated[
         str, typer.Option(help="local, ray (a cluster begun here), or ray:ADDRESS of one that runs")
     ] = "local",
+    fail_on: gate.FailOn = None,
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
     from whyclass.report import json_objects, paper_tables, table_formats
 
+    gate.check(fail_on)
     if pairs not in ("drawn", "all"):
         raise SettingsError(f"--pairs is {told(pairs)}; choose drawn or all")
     if not (named := split_list(layers)):
@@ -67,18 +69,19 @@ def audit(
             made = study.audit(
                 None if classes is None else class_list(classes),
                 split_list(tests),
-                workers=_processors() if workers is None else workers,
+                workers=_processors(engine) if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
                 engine=engine,
             )
         found.append(made)
     if opened.as_json:
-        print(json.dumps(json_objects.audits_as_object(found), indent=2, allow_nan=False))
-        return
-    out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
-    folder = escape(str(study.store.folder))
-    out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+        say("audit", json_objects.audits_as_object(found))
+    else:
+        out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
+        folder = escape(str(study.store.folder))
+        out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+    gate.close(fail_on, [gate.level_of(one) for audit in found for one in audit.classes])
 
 
 @app.command("tables")
@@ -89,10 +92,12 @@ def show_tables(
     per_class: Annotated[
         Path | None, typer.Option(help="write every class's numbers as .parquet or .csv")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print tables 1 to 3 from the store of an audit, each beside the paper's own rows."""
     if form not in TABLE_FORMATS:
         raise SettingsError(f"--format is {told(form)}; choose one of {', '.join(TABLE_FORMATS)}")
+    from whyclass.records import codec
     from whyclass.report import audits_in_store, paper_tables, table_formats
     from whyclass.store import stores_in
 
@@ -103,7 +108,10 @@ def show_tables(
     # one model's store says itself where it holds nothing
     found = [*(audits_in_store.gathered if found else audits_in_store.collect)(first, _noted), *found]
     chosen = [table for table in paper_tables.made(found) if number in (None, table.number)]
-    print(table_formats.FORMATS[form](chosen))
+    if as_json:
+        say("tables", {"tables": [codec.to_json(table) for table in chosen]})
+    else:
+        print(table_formats.FORMATS[form](chosen))
     if per_class is not None:
         files.write(per_class, table_formats.per_class(found, per_class.suffix))
         err.print(f"written: {escape(str(per_class))}", highlight=False)
@@ -113,6 +121,7 @@ def show_tables(
 def show_report(
     store: Stored,
     to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a site of static pages from a store: every class of its audits, failures first, and all else."""
@@ -136,7 +145,11 @@ def show_report(
             opened.check()
             files.write(folder / name, data)
             total += len(data)
-    out.print(f"[bold]page[/]  {escape(str(folder / 'index.html'))}  ({total / 1e6:.0f} MB)", highlight=False)
+    index = str(folder / "index.html")
+    if as_json:
+        say("report", {"page": index, "bytes": total, "classes": sum(len(one.classes) for one in found)})
+    else:
+        out.print(f"[bold]page[/]  {escape(index)}  ({total / 1e6:.0f} MB)", highlight=False)
 
 
 @app.command()
@@ -156,7 +169,7 @@ def merge(
         # what was left out is there only where there is such
         plain = {name: codec.to_json(one) for name, one in merged.items()}
         said = {name: {k: v for k, v in one.items() if v != []} for name, one in plain.items()}
-        print(json.dumps(said, indent=2))
+        say("merge", {"stores": said})
     else:
         _tell_merged(merged)
     refused = [name for one in merged.values() for name in one.refused]
@@ -193,10 +206,13 @@ def class_list(text: str) -> list[str]:
     return list(class_names.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
 
 
-def _processors() -> int:
-    """How many processors this process may use."""
+def _processors(engine: str) -> int:
+    """How many processors this process may use; how many workers with its threads they hold."""
+    import torch
+
     allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    count = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return count if engine == "local" else max(1, count // torch.get_num_threads())
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import IO, Any
@@ -22,6 +23,20 @@ class SafeConsole(Console):
         """Every text that comes as a ``str`` passes here."""
         return super().render_str("\n".join(map(clean, text.split("\n"))), **given)
 
+
+VERSION = 1
+"""Of the schemas of what ``--json`` prints: raised where a key goes or means something else."""
+
+
+def say(schema: str, found: dict[str, Any]) -> None:
+    """Print one JSON object; ``schema`` names its kind, by which ``report/schemas`` describes it."""
+    named = {"schema": f"whyclass/{schema}/{VERSION}", **found}
+    printed.append(schema)
+    print(json.dumps(named, indent=2, allow_nan=False))
+
+
+printed: list[str] = []
+"""Kinds of the objects that this call has printed: an error makes no second one of them."""
 
 out = SafeConsole()
 err = SafeConsole(stderr=True)

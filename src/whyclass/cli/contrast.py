@@ -14,6 +14,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from whyclass.cli import gate
 from whyclass.cli.consoles import out
 from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page, set_pictures
 from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
@@ -35,14 +36,19 @@ def contrast(
     decoder: Decoder = None,
     decoder_weights: DecoderWeights = None,
     page: Page = None,
+    fail_on: gate.FailOn = None,
 ) -> None:
     """Contrast two classes: what speaks for each against the other, tested three ways, as a page."""
+    from whyclass.report.contrast_verdict import verdict
+
+    gate.check(fail_on)
     if page is not None:
         page_file(page)  # refused before anything is computed
     with redirect_stdout(sys.stderr):
         set_pictures(asked.study, pictures, decoder, decoder_weights)
         found = asked.study.contrast(target, against)
     asked.tell(found, page or contrast_page(asked, found), {})
+    gate.close(fail_on, [verdict(found).level])
 
 
 @app.command()
@@ -94,7 +100,7 @@ def pairs(
     table = Table(*heading, title=title, title_justify="left", box=SIMPLE, padding=0, show_edge=False)
     for line in lines:
         table.add_row(*map(escape, line))
-    out.print(table)
+    out.print(table, soft_wrap=False)
     for note in pairs_table.notes(found):
         out.print(escape(note), highlight=False)
 

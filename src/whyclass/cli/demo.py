@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from whyclass.cli.consoles import out
+from whyclass.cli.consoles import out, say
+from whyclass.cli.gate import FELL_SHORT
 from whyclass.cli.options import AsJson, Quiet, app, shown_unless
 from whyclass.cli.serve import PORT, Host, NoBrowser, Port, run
 from whyclass.settings import Settings
@@ -25,6 +25,13 @@ def show_demo(
         "runs/demo"
     ),
     seed: Annotated[int, typer.Option(help="of the pictures and of everything drawn")] = 0,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="explain nothing, but write pictures, network and weights there, to try other commands on",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     serve: Annotated[bool, typer.Option("--serve", help="then explore it in the browser")] = False,
@@ -36,12 +43,15 @@ def show_demo(
     from whyclass.planted import demo
 
     Settings(seed=seed)  # which refuses what can be no seed, before any picture is drawn
+    if write is not None:
+        _written(write, seed, as_json)
+        return
     result = demo.run(store, progress=shown_unless(quiet), seed=seed)
     pages = {judged.explanation.target.name: judged.page for judged in result.judged}
     if result.contrasted:
         pages["contrast"] = result.contrasted.page
     if as_json:
-        print(json.dumps(_as_object(result, pages), indent=2))
+        say("demo", _as_object(result, pages))
     else:
         _tell(result, pages)
     contrasted = result.contrasted is None or result.contrasted.shortcut == (True, False)
@@ -49,7 +59,18 @@ def show_demo(
         opener = partial(demo.study_of, store, seed=seed)
         run(store / "store", opener, host, port, no_browser)
     if result.found < result.planted or result.invented or not contrasted:
-        raise typer.Exit(3)
+        raise typer.Exit(FELL_SHORT)
+
+
+def _written(folder: Path, seed: int, as_json: bool) -> None:
+    from whyclass.planted.project import write_project
+
+    write_project(folder, seed=seed)
+    if as_json:
+        say("demo-files", {"folder": str(folder)})
+    else:
+        out.print(f"written: {escape(str(folder))}", highlight=False)
+        out.print("next:  go there, then: whyclass init --layer stage3", highlight=False)
 
 
 def _as_object(result: DemoResult, pages: dict[str, Path]) -> dict[str, Any]:

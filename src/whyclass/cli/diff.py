@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from whyclass.cli.options import Asked, Later, Layer, Page, app, page_file, with_options
+from whyclass.cli.options import Asked, Later, Page, app, page_file, with_options
 from whyclass.errors import SettingsError
 
 
@@ -17,7 +17,6 @@ from whyclass.errors import SettingsError
 @with_options
 def diff(
     later: Later,
-    layer: Layer,
     other_model: Annotated[str | None, typer.Option(help="the second model; default: the first")] = None,
     other_weights: Annotated[Path | None, typer.Option(help="weights of the second model")] = None,
     other_images: Annotated[
@@ -53,7 +52,7 @@ def diff(
     if page is not None:
         page_file(page)
     with redirect_stdout(sys.stderr):
-        first = later.open()
+        first, layer = later.open(), later.given["layer"]
         study = first.study(layer)
         other = later.open(**changes).study(other_layer or layer)
         found = compare_models(study, other, target or None)

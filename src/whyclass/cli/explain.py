@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from whyclass.cli import gate
 from whyclass.cli.consoles import out
 from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
 from whyclass.errors import ClassError, SettingsError
@@ -41,8 +42,12 @@ def explain(
         bool, typer.Option("--repair", help="where a prediction test fails, contrast with the class that won")
     ] = False,
     page: Page = None,
+    fail_on: gate.FailOn = None,
 ) -> None:
     """Explain one class: six concepts, their crops, and two tests of them, as a page."""
+    from whyclass.report.verdict import verdict
+
+    gate.check(fail_on)
     if page is not None:
         page_file(page)  # refused before anything is computed
     with redirect_stdout(sys.stderr):
@@ -57,6 +62,7 @@ def explain(
         out.print(escape(more["said"]), highlight=False)
         if "page" in more:
             out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
+    gate.close(fail_on, [verdict(found).level])
 
 
 def set_pictures(study: Study, pictures: str | None, decoder: str | None, weights: Path | None) -> None:

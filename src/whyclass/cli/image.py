@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whyclass.cli.consoles import out
+from whyclass.cli.consoles import out, say
 from whyclass.cli.options import Asked, Page, app, page_file, with_study
 from whyclass.errors import SettingsError
 
@@ -55,7 +54,7 @@ def image(
         pages = [str(one.save(page_file(page or image_page(asked, one)))) for one in found]
     objects = [json_objects.as_object(one) | {"page": page} for one, page in zip(found, pages, strict=True)]
     seconds = {name: round(value, 3) for name, value in asked.study.progress.seconds.items()}
-    print(json.dumps({"images": objects, "seconds": seconds}, indent=2, allow_nan=False))
+    say("images", {"images": objects, "seconds": seconds})
 
 
 @app.command()

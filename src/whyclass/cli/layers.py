@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -13,10 +12,14 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from whyclass.cli.audit import class_list, split_list
-from whyclass.cli.consoles import out
+from whyclass.cli.consoles import out, say
 from whyclass.cli.options import Later, app, print_record, with_choice
+from whyclass.cli.reading import numbers
 from whyclass.errors import SettingsError
 from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, told
+
+LISTED = ("resize", "crop", "mean", "std")
+"""Options of the images that a list of layers takes too: by them the crops are as large as they will be."""
 
 DIGITS = 9
 """Of a number of classes at most."""
@@ -71,35 +74,43 @@ def layers(
     name = net or later.given.get("model")
     if name is None:
         raise typer.BadParameter("Missing argument 'MODEL'.")
-    if net and later.given.get("model"):
+    if net and "model" in later.line:
         raise typer.BadParameter("MODEL is given twice, as an argument and as --model.")
     if choose:
         _choose(later, name, {option: value for option, value in given.items() if value is not None})
         return
     unused = [option for option, value in given.items() if value is not None]
-    unused += later.changed(besides=("model", "crop", "as_json", "quiet"))
+    unused += later.named(besides=("model", *LISTED, "as_json", "quiet"))
     if unused:
         raise typer.BadParameter(f"--{unused[0]} is for --choose.")
-    _list(name, later.given["crop"], everything, later.given["as_json"])
+    _list(name, later.given, everything)
 
 
-def _list(name: str, crop: int | None, everything: bool, as_json: bool) -> None:
-    from whyclass.models import loading
-    from whyclass.models.setup import example_image
-    from whyclass.models.survey import survey
+def _list(name: str, given: dict[str, Any], everything: bool) -> None:
     from whyclass.records import codec
 
     with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-        loaded = loading.load(name, crop=crop, pretrained=False)
-        infos = survey(loaded.model, example_image(loaded.preprocessing))
+        infos = _surveyed(name, given)
     chosen = [info for info in infos if everything or not (info.problem or info.signed)]
     chosen = chosen or [info for info in infos if not info.problem]  # such as of a net without ReLU
-    if as_json:
-        print(json.dumps([codec.to_json(info) for info in chosen], indent=2))
+    if given["as_json"]:
+        say("layers", {"model": name, "layers": [codec.to_json(info) for info in chosen]})
         return
-    out.print(_table(chosen, ["remark"] if everything else []))
+    out.print(_table(chosen, ["remark"] if everything else []), soft_wrap=False)
     if (hidden := len(infos) - len(chosen)) > 0:
         out.print(f"{hidden} more are signed or cannot be explained; --all lists them with the reason.")
+
+
+def _surveyed(name: str, given: dict[str, Any]) -> Sequence[LayerInfo]:
+    """The layers, for images of the size that the options ask for."""
+    from whyclass.models import loading
+    from whyclass.models.setup import example_image
+    from whyclass.models.survey import survey
+
+    seen = {option: given[option] for option in ("resize", "crop")}
+    seen |= {option: numbers(given[option], option) for option in ("mean", "std")}
+    loaded = loading.load(name, **seen, pretrained=False)
+    return survey(loaded.model, example_image(loaded.preprocessing))
 
 
 def _table(infos: Sequence[LayerInfo], remark: list[str]) -> Table:

@@ -14,8 +14,26 @@ from typing import Any
 
 from whyclass.errors import WhyclassError
 
-COMMANDS = ("demo", "explain", "image", "contrast", "compare", "diff", "layers", "audit", "serve")
-"""Modules of commands, in the order of the help."""
+COMMANDS = (
+    "demo",
+    "explain",
+    "image",
+    "contrast",
+    "compare",
+    "diff",
+    "layers",
+    "audit",
+    "serve",
+    "settings",
+    "init",
+)
+"""Modules of commands."""
+
+ORDER = (
+    *("demo", "explain", "image", "spurious", "contrast", "insert", "compare", "pairs", "layers", "audit"),
+    *("diff", "tables", "report", "merge", "serve", "settings", "init"),
+)
+"""Commands in the order of the help, which is that of their use."""
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -27,7 +45,10 @@ SAID = "stopped; what was finished is kept: run the same command again to go on"
 
 
 def main() -> None:
-    """Run the command line; errors of whyclass end it with 1, Ctrl-C with 130, SIGTERM with 143.
+    """Run the command line; errors end it with 1, wrong use with 2, Ctrl-C with 130, SIGTERM with 143.
+
+    An answer that falls short of what was asked for (``--fail-on``, the demonstration's truth) ends it
+    with 3.
 
     A second signal ends it at once, with nothing half-written either; so does one while modules load.
 
@@ -48,23 +69,33 @@ def main() -> None:
     sys.exit(code)
 
 
-def _module_of(command: Any) -> str:
-    return str(command.__module__.rpartition(".")[2])
+def place(command: Any) -> int:
+    """Where a command stands in the help."""
+    name = command.name or command.callback.__name__
+    return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def _as_json(kind: str, message: str, code: int) -> None:
+    """Where ``--json`` was asked for and nothing printed yet, the error as the one object of the call."""
+    from whyclass.cli.consoles import printed, say
+
+    if "--json" in sys.argv[1:] and not printed:
+        say("error", {"error": {"kind": kind, "message": message, "exit_code": code}})
 
 
 def _run() -> int | None:
     """The exit code of the command that was asked for."""
     import typer
 
-    from whyclass.cli.consoles import flushed, tolerant
+    from whyclass.cli.consoles import flushed, printed, tolerant
 
     tolerant()
+    printed.clear()
     for name in COMMANDS:
         import_module(f"whyclass.cli.{name}")
     from whyclass.cli.options import app
 
-    # whatever was imported first; the sort keeps a module's own order
-    app.registered_commands.sort(key=lambda one: COMMANDS.index(_module_of(one.callback)))
+    app.registered_commands.sort(key=place)  # whatever was imported first
     try:
         # gives the code of an Exit back instead of leaving
         code = app(prog_name="whyclass", standalone_mode=False)
@@ -78,8 +109,8 @@ def _run() -> int | None:
 OUTPUT = "standard output cannot be written: {why}; what was computed is kept in the store"
 
 
-def _fail(message: str) -> int:
-    """Say in one line what was wrong."""
+def _fail(message: str, kind: str = "OSError") -> int:
+    """Say in one line what was wrong, and as JSON where that was asked for."""
     from rich.markup import escape
 
     from whyclass.cli.consoles import err, give_up
@@ -87,6 +118,8 @@ def _fail(message: str) -> int:
 
     if message.startswith(OUTPUT[:30]):
         give_up(sys.stdout)
+    else:
+        _as_json(kind, message, 1)
     err.print(f"[red]error:[/] {escape(clean(message))}", highlight=False)
     return 1
 
@@ -94,9 +127,9 @@ def _fail(message: str) -> int:
 def _ended(error: Exception) -> int:
     """Say in one line what was wrong; a bug is raised again, to be seen whole."""
     if isinstance(error, WhyclassError):
-        return _fail(str(error))
+        return _fail(str(error), type(error).__name__)
     if isinstance(error, MemoryError):
-        return _fail(f"there is not enough memory for this {error}".strip())
+        return _fail(f"there is not enough memory for this {error}".strip(), "MemoryError")
     if isinstance(error, OSError):
         why = error.strerror or str(error)
         return _fail(OUTPUT.format(why=why) if error.filename is None else f"{error.filename}: {why}")
@@ -112,7 +145,10 @@ def _misused(error: Exception) -> int:
         raise error
     error.message = clean(str(getattr(error, "message", "")))  # type: ignore[attr-defined]
     show()
-    return int(getattr(error, "exit_code", 2))
+    code = int(getattr(error, "exit_code", 2))
+    format_message = getattr(error, "format_message", lambda: error.message)  # type: ignore[attr-defined]
+    _as_json("UsageError", str(format_message()), code)
+    return code
 
 
 def _loads(frame: FrameType | None) -> bool:

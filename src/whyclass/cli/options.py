@@ -6,11 +6,10 @@ All modules of the command line load what is heavy when a command runs: help nee
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
@@ -19,17 +18,30 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from whyclass.cli.consoles import err, out
+from whyclass.cli import panels, project
+from whyclass.cli.consoles import err, out, say
+from whyclass.cli.panels import option_of
+from whyclass.cli.reading import changes, numbers
 from whyclass.errors import SettingsError
 from whyclass.progress import Progress
-from whyclass.settings import PRECISIONS, PRESETS, Settings, preset, told
+from whyclass.settings import PRECISIONS, PRESETS, preset
 
 if TYPE_CHECKING:
     from whyclass.records import LayerChoice, Record
     from whyclass.store import Store
     from whyclass.study.study import Study
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+ENDS = (
+    "Exit codes: 0 done; 1 an error of one line; 2 wrong use; 3 the answer falls short (--fail-on, demo); "
+    "130 and 143 stopped. Options may stand in whyclass.toml: whyclass init."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=ENDS,
+)
 
 Model = Annotated[
     str,
@@ -51,7 +63,7 @@ TaskOption = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
-Quiet = Annotated[bool, typer.Option(help="no progress")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
 Resize = Annotated[int | None, typer.Option(help="resize the shorter side to N pixels")]
 CropSide = Annotated[int | None, typer.Option("--crop", help="centre crop of N pixels")]
 Numbers = Annotated[
@@ -121,20 +133,18 @@ def page_of(asked: Asked, name: str, key: str) -> Path:
 
 def print_record(found: Record, more: dict[str, Any], progress: Progress, as_json: bool) -> None:
     """A record with the seconds it took as one JSON object, or as a table of labels and values."""
-    from whyclass.report import json_objects, summary
+    from whyclass.report import json_objects, schemas, summary
 
     seconds = {name: round(value, 3) for name, value in progress.seconds.items()}
     if as_json:
-        print(
-            json.dumps(json_objects.as_object(found) | more | {"seconds": seconds}, indent=2, allow_nan=False)
-        )
+        say(schemas.name_of(type(found)), json_objects.as_object(found) | more | {"seconds": seconds})
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, value in summary.rows(found):
         table.add_row(f"[bold]{escape(label)}[/]", escape(value))
     told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
     table.add_row("[bold]time[/]", told)
-    out.print(table)
+    out.print(table, soft_wrap=False)
     if "page" in more:
         out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
 
@@ -195,23 +205,23 @@ def _opened(
     check_places(images, store, [weights, class_names])
     options = {"seed": seed, "precision": precision}
     preset(variant, **options)  # what is wrong is refused also where --set says otherwise
-    settings = preset(variant, **options | _changes(change or []))
+    settings = preset(variant, **options | changes(change or []))
     loaded = loading.load(
         model,
         weights,
         class_names,
         resize=resize,
         crop=crop,
-        mean=_numbers(mean, "mean"),
-        std=_numbers(std, "std"),
+        mean=numbers(mean, "mean"),
+        std=numbers(std, "std"),
     )
 
     loaded = loaded if task is None else replace(loaded, reading=named_task(task))
     meaning = read_meaning(labels) if labels else None
     shared: dict[str, Any] = {"device": _placed(device), "progress": progress}
 
-    def study(layer: str, **changes: Any) -> Study:
-        changed = replace(settings, **changes)
+    def study(layer: str, **others: Any) -> Study:
+        changed = replace(settings, **others)
         found = Study(loaded, layer, images, store, changed, labels=meaning, **shared)
         if found.choice is not None:
             page = found.choice.save(choice_page(found.store, found.choice))
@@ -240,52 +250,62 @@ def check_places(images: list[Path], store: Path, others: list[Path | None]) -> 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a model and a pool; it is called with them, opened, first."""
-    return _sharing(command, _parameters(_opened), _opened)
+    return _sharing(command, _parameters(_opened), lambda given, line: _opened(**given))
 
 
 def with_study(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a study besides its own; it is called with the study first."""
 
-    def asked(layer: str, **given: Any) -> Asked:
-        opened = _opened(**given)
-        return Asked(opened.study(layer), opened.as_json)
+    def asked(given: dict[str, Any], line: frozenset[str]) -> Asked:
+        opened = _opened(**{name: value for name, value in given.items() if name != "layer"})
+        return Asked(opened.study(given["layer"]), opened.as_json)
 
+    return _sharing(command, _of_a_study(), asked)
+
+
+def _of_a_study() -> list[inspect.Parameter]:
     layer = inspect.Parameter("layer", inspect.Parameter.KEYWORD_ONLY, annotation=Layer)
     first, *others = _parameters(_opened)
-    return _sharing(command, [first, layer, *others], asked)
+    return [first, layer, *others]
 
 
 @dataclass(frozen=True)
 class Later:
-    """The options of a model and a pool as they were given, of which a command may need none."""
+    """The options of a model and a pool as they were given, of which a command may need none.
+
+    ``line`` names those that came on the command line.
+    """
 
     given: dict[str, Any]
+    line: frozenset[str] = frozenset()
 
     def open(self, **changes: Any) -> Opened:
         """What they name, opened."""
-        return _opened(**self.given | changes)
+        given = self.given | changes
+        return _opened(**{name: value for name, value in given.items() if name != "layer"})
 
-    def changed(self, besides: tuple[str, ...]) -> list[str]:
-        """Names of the options that were given another value than their default, but for some."""
-        spelt = {"variant": "preset", "change": "set"}
-        return [
-            spelt.get(one.name, one.name).replace("_", "-")
-            for one in map(_optional, _parameters(_opened))
-            if one.name not in besides and self.given[one.name] not in (one.default, [], ())
-        ]
+    def named(self, besides: tuple[str, ...]) -> list[str]:
+        """Names of the options that were given on the command line, but for some."""
+        return [option_of(one.name) for one in _of_a_study() if one.name in self.line - set(besides)]
 
 
 def with_choice(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a model and a pool, none required; it is called with them first."""
-    return _sharing(command, [_optional(one) for one in _parameters(_opened)], lambda **given: Later(given))
+    return _sharing(command, [_optional(one) for one in _parameters(_opened)], Later)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a model and a pool; it is called with them, to be opened, first."""
-    return _sharing(command, _parameters(_opened), lambda **given: Later(given))
+    """Give a command the options of a study; it is called with them, to be opened, first."""
+    return _sharing(command, _of_a_study(), Later)
+
+
+def with_options_or_none(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study, none required; it is called with them first."""
+    return _sharing(command, [_optional(one) for one in _of_a_study()], Later)
 
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
+    """An option that may be left out, since a file or a store may give it."""
     if parameter.default is not parameter.empty:
         return parameter
     kind, option = get_args(parameter.annotation)
@@ -293,21 +313,39 @@ def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def _sharing(
-    command: Callable[..., None], shared: list[inspect.Parameter], prepare: Callable[..., Any]
+    command: Callable[..., None],
+    shared: list[inspect.Parameter],
+    prepare: Callable[[dict[str, Any], frozenset[str]], Any],
 ) -> Callable[..., None]:
+    """A command with options that others have too: those of the line, then of whyclass.toml or the store."""
     own = _parameters(command)[1:]
-    names = {parameter.name for parameter in shared}
+    required = [one.name for one in shared if one.default is one.empty]
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(ctx: typer.Context, **given: Any) -> None:
+        mine = {name: given.pop(name) for name in [one.name for one in shared]}
+        line = frozenset(name for name in [*mine, *given] if _on_line(ctx, name))
+        mine = project.completed(mine, line, told=not mine["quiet"])
+        if missing := [name for name in required if not mine[name]]:
+            raise typer.BadParameter(
+                f"Missing option '--{option_of(missing[0])}'. It may stand in {project.FILE}."
+            )
         with redirect_stdout(sys.stderr):  # what somebody's model prints is no result
-            prepared = prepare(**{name: value for name, value in given.items() if name in names})
-        command(prepared, **{name: value for name, value in given.items() if name not in names})
+            prepared = prepare(mine, line)
+        with project.remembering(mine):
+            command(prepared, **given)
 
-    ordered = sorted((*own, *shared), key=lambda parameter: parameter.default is not parameter.empty)
-    run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    needed = [panels.laid_out(_optional(one), one.name in required) for one in shared]
+    ordered = sorted([*map(panels.laid_out, own), *needed], key=panels.place)
+    run.__signature__ = inspect.Signature([context, *ordered])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *ordered)}
     return run
+
+
+def _on_line(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -324,31 +362,3 @@ def _placed(device: str) -> str:
     import torch
 
     return "cuda" if device == "auto" and torch.cuda.is_available() else device
-
-
-def _numbers(text: str | None, name: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SettingsError(f"--{name} is {told(text)}; needed are numbers such as 0.5,0.5,0.5") from error
-
-
-def _changes(pairs: list[str]) -> dict[str, Any]:
-    """Settings from ``NAME=VALUE``, each read as its own kind."""
-    defaults = {field.name: getattr(Settings(), field.name) for field in fields(Settings)}
-    changes: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals and isinstance(defaults.get(name), tuple):
-            raise SettingsError(f"--set is {told(pair)}; needed is NAME=VALUE, such as images=30")
-        default = defaults.get(name, "")
-        several = isinstance(default, tuple)
-        kind: Callable[[str], Any] = type(default[0]) if several else type(default)
-        try:
-            changes[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
-        except ValueError as error:
-            what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
-            raise SettingsError(f"--set {pair[:60]}: {told(value)} is no {what}") from error
-    return changes

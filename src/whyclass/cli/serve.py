@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from whyclass.cli.consoles import err, out
-from whyclass.cli.options import Later, app, with_choice
+from whyclass.cli.options import Later, app, with_options_or_none
 from whyclass.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,26 +29,29 @@ NoBrowser = Annotated[bool, typer.Option("--no-browser", help="only print the ad
 
 
 @app.command()
-@with_choice
+@with_options_or_none
 def serve(
     later: Later,
     folder: Annotated[Path, typer.Argument(metavar="STORE", help="the folder that was given as --store")],
-    layer: Annotated[
-        str | None, typer.Option(help="module path, such as layer4.2; needed with --model")
-    ] = None,
     host: Host = "127.0.0.1",
     port: Port = PORT,
     no_browser: NoBrowser = False,
 ) -> None:
     """Explore a store in the browser; with --model, --layer and --images also ask for more."""
-    opener = None
-    if later.changed(("store", "quiet", "as_json")):
-        if not layer or later.given["model"] is None or not later.given["images"]:
-            raise SettingsError(
-                "to open the model needed are --model, --layer and --images; or give none of them"
-            )
-        opener = partial(study_of, later.given | {"store": folder, "quiet": True}, layer)
-    run(folder, opener, host, port, no_browser)
+    given = later.given
+    whole = all(given[name] for name in ("model", "layer", "images"))
+    if later.named(("store", "quiet", "as_json")) and not whole:
+        raise SettingsError(
+            "to open the model needed are --model, --layer and --images; or give none of them"
+        )
+    # of whyclass.toml only where it is about this store
+    mine = later.named(("store", "quiet", "as_json")) or _same(given["store"], folder)
+    opener = partial(study_of, given | {"store": folder, "quiet": True}, given["layer"])
+    run(folder, opener if whole and mine else None, host, port, no_browser)
+
+
+def _same(store: Path | None, folder: Path) -> bool:
+    return store is not None and store.resolve() == folder.resolve()
 
 
 def study_of(given: dict[str, Any], layer: str) -> Study:

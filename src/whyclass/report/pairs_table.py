@@ -12,7 +12,7 @@ from whyclass.records import Pairs, PairShift, Sweep
 from whyclass.report import pool_text
 from whyclass.report.contrast_ways import at_chance
 from whyclass.report.paper_tables import LEAST
-from whyclass.report.published_numbers import PAPER_SHIFTS, Value
+from whyclass.report.published_numbers import PAPER_SHIFTS, Value, are_imagenets
 
 SWAPS = LEAST
 """Mean scores that the target must reach, besides winning, to count as a swap (paper, table 3)."""
@@ -101,7 +101,7 @@ def swaps(pair: PairShift, least: float) -> bool:
 
 
 def lines(found: Pairs) -> list[list[str]]:
-    """Rows of the printed table: a heading, the pairs of the record, its controls, the paper's rows."""
+    """Rows of the printed table: heading, the record's pairs, controls; the paper's where it is ImageNet."""
     own = table(found)
     row = own.hyperplane
     made = [
@@ -111,8 +111,13 @@ def lines(found: Pairs) -> list[list[str]]:
     if own.random:
         made.append(["random directions", "", _told(own.random), "", "", ""])
     made.append(["normal reversed", "", _told(own.reversed), "", "", ""])
-    made += [_paper(model, values) for model, _, values in PAPER_SHIFTS]
+    if _of_imagenet(found):
+        made += [_paper(model, values) for model, _, values in PAPER_SHIFTS]
     return made
+
+
+def _of_imagenet(found: Pairs) -> bool:
+    return are_imagenets((one.index, one.name) for one in found.classes)
 
 
 def notes(found: Pairs) -> list[str]:
@@ -132,10 +137,9 @@ def notes(found: Pairs) -> list[str]:
         )
     said += at_chance(found.pairs)
     counts = [pair.shifting.n for pair in found.pairs]
-    said.append(
-        f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs. The "
-        "paper's rows are of 10,000 pairs of 1,000 classes at layer3.5, five times."
-    )
+    said.append(f"Images per pair: {min(counts)} to {max(counts)}. ± is the standard deviation over pairs.")
+    if _of_imagenet(found):
+        said.append("The paper's rows are of 10,000 pairs of 1,000 classes at layer3.5, five times.")
     return said
 
 

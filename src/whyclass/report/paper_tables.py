@@ -16,7 +16,13 @@ from whyclass.records import Audit, AuditedPair, ClassResult, Shifts, Trial
 from whyclass.report import pool_text, words
 from whyclass.report.audits_in_store import labels
 from whyclass.report.contrast_ways import at_chance
-from whyclass.report.published_numbers import PAPER_PREDICTIONS, PAPER_SHIFTS, Value, architecture
+from whyclass.report.published_numbers import (
+    PAPER_PREDICTIONS,
+    PAPER_SHIFTS,
+    Value,
+    architecture,
+    are_imagenets,
+)
 from whyclass.report.standings import JUDGED, Standing, judged, standing
 from whyclass.report.verdict_checks import ALPHA
 from whyclass.settings import seed_of
@@ -123,6 +129,8 @@ def made(audits: Sequence[Audit]) -> list[Table]:
     return [table for table in (make(audits) for make in TABLES.values()) if table.rows]
 
 
+THEIRS = "The paper's rows are of the same architecture, not always the same weights"
+
 COLUMNS = ("average", "predicts class", *(f"above {least}" for least in LEAST))
 SHIFT_COLUMNS = ("default", "shifted", *(f"swap {least}" for least in LEAST))
 
@@ -142,9 +150,10 @@ def _predictions(
             notes += _prediction_notes(audit, tests)
     notes.append(
         "± is the standard deviation over classes; in square brackets the 95 % interval, that of a mean over "
-        "three classes or more. The paper's rows "
-        "are of the same architecture, not always the same weights: 1,000 classes, 50,000 images."
+        "three classes or more."
     )
+    if any(row.kind == "paper" for row in rows):
+        notes.append(f"{THEIRS}: 1,000 classes, 50,000 images.")
     return Table(number, f"Prediction test, {title}", COLUMNS, tuple(rows), tuple(notes))
 
 
@@ -213,11 +222,8 @@ def _moves(audits: Sequence[Audit], number: int, title: str, test: str) -> Table
         "brackets over pairs. In square brackets the 95 % interval over sources, of three or more; the pairs "
         "of one are drawn together."
     )
-    if number:
-        notes.append(
-            "The paper's rows are of the same architecture, not always the same weights: 10 random targets "
-            "for each of 1,000 classes, 5 runs."
-        )
+    if any(row.kind == "paper" for row in rows):
+        notes.append(f"{THEIRS}: 10 random targets for each of 1,000 classes, 5 runs.")
     return Table(number, title, SHIFT_COLUMNS, tuple(rows), tuple(notes))
 
 
@@ -315,9 +321,11 @@ def share(found: Iterable[bool]) -> Value:
 
 
 def _paper(rows: Sequence[tuple[str, str, tuple[Value, ...]]], audit: Audit) -> Iterable[Row]:
-    """The paper's rows of the same architecture and layer."""
+    """The paper's rows of the same architecture and layer, beside a model of ImageNet's classes."""
     mine = architecture(audit.model.name)
     columns, n = (SHIFT_COLUMNS, 50_000) if rows is PAPER_SHIFTS else (COLUMNS, 1000)
-    for model, layer, values in rows:
-        if model.lower().split()[0] == mine and audit.model.layer == layer:
+    alike = [one for one in rows if one[0].lower().split()[0] == mine and audit.model.layer == one[1]]
+    named = [*(one.target for one in audit.classes), *(one.source for one in audit.shifts)]
+    if alike and are_imagenets((one.index, one.name) for one in named):
+        for model, layer, values in alike:
             yield Row(f"paper: {model}", layer, n, dict(zip(columns, values, strict=True)), "paper")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,25 @@ class Value:
     high: float | None = None
     runs: float | None = None
     spread: float | None = None
+
+
+ALIKE = 0.9
+"""Share of classes that have to be called as ImageNet's."""
+
+
+def are_imagenets(named: Iterable[tuple[int, str]]) -> bool:
+    """Whether classes, by index and name, are of ImageNet's 1,000; of none that is not known.
+
+    Nine of ten have to be called as there, up to their first synonym: lists of names differ in a few.
+    """
+    lines = Path(__file__).with_name("imagenet_names.txt").read_text(encoding="utf-8").splitlines()
+    known = {index: _plain(name) for index, name in enumerate(lines)}
+    same = [known.get(index) == _plain(name) for index, name in named]
+    return bool(same) and sum(same) >= ALIKE * len(same)
+
+
+def _plain(name: str) -> str:
+    return name.split(",")[0].casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def architecture(name: str) -> str:

@@ -21,7 +21,7 @@ from whyclass.report.table_files import marked, table_file
 from whyclass.report.verdict_checks import ALPHA
 from whyclass.report.words import clean
 
-WIDTH = 150
+WIDTH = 80
 """Characters of a line of the text form."""
 
 
@@ -32,7 +32,7 @@ def text(tables: Sequence[Table]) -> str:
     for table in tables:
         drawn = Drawn(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
         for name in heading(table):
-            drawn.add_column(name, overflow="fold", no_wrap=name not in ("model", "layer"))
+            drawn.add_column(name, overflow="fold")
         for row in table.rows:
             drawn.add_row(*map(Text, cells(table, row)))
         console.print(Text(title(table)))

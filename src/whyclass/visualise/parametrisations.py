@@ -112,9 +112,9 @@ class Generator:
     Parameters
     ----------
     decoder
-        From ``z`` (n, *latent) to pixels (n, C, S, T), 0 to 1, of the model's size. Its attribute ``latent``
-        is an int or a shape; ``encode``, where it has one, gives ``z`` of pixels. It may lie on another
-        device than the model.
+        From ``z`` of shape ``(n, *latent)`` to pixels (n, C, S, T), 0 to 1, of the model's size. Its
+        attribute ``latent`` is an int or a shape; ``encode``, where it has one, gives ``z`` of pixels. It may
+        lie on another device than the model.
     images
         Normalised, to begin from by ``encode``, instead of noise.
 
