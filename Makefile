@@ -31,9 +31,12 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going --nitpicky -q -b html docs build/site
 	@echo "build/site/index.html"
 
-# Wheel and sdist, checked; the demonstration from the wheel in an environment that has nothing of this folder.
+# Wheel and sdist, checked; the demonstration from the wheel in an environment that has nothing of this folder,
+# unless WHEEL is --no-demo.
+WHEEL ?=
+
 wheel: $(STAMP)
-	$(BIN)/python scripts/check_wheel.py
+	$(BIN)/python scripts/check_wheel.py $(WHEEL)
 
 spelling: $(STAMP)
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs src tests scripts examples benchmarks

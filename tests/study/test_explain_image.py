@@ -130,7 +130,7 @@ def test_blanking_the_best_concepts_costs_more_than_other_cells(study):
         for concept in one.target.concepts
         if concept.blanked
     ]
-    assert len(falls) == 6 * 3
+    assert len(falls) == 6 * 2
     assert np.mean([fall.logit for fall in falls]) > np.mean([fall.random for fall in falls]) + 1
 
 

@@ -47,10 +47,10 @@ def audit(
     budget: Annotated[
         str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
     ] = None,
+    fail_on: gate.FailOn = None,
     engine: Annotated[
         str, typer.Option(help="local, ray (a cluster begun here), or ray:ADDRESS of one that runs")
     ] = "local",
-    fail_on: gate.FailOn = None,
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
     from whyclass.report import json_objects, paper_tables, table_formats

@@ -24,7 +24,7 @@ from whyclass.study.image_concepts import Held, Images, finished
 REMOVALS = 10
 """Random directions that are taken out for each concept, at most."""
 
-TESTED, BLANKS = 3, 4
+TESTED, BLANKS = 2, 4
 """So many of the concepts that count most have their pixels blanked, each against so many draws of others."""
 
 HOLDS = 0.5
