@@ -69,7 +69,7 @@ def audit(
             made = study.audit(
                 None if classes is None else class_list(classes),
                 split_list(tests),
-                workers=_processors() if workers is None else workers,
+                workers=_processors(engine) if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
                 engine=engine,
@@ -206,10 +206,13 @@ def class_list(text: str) -> list[str]:
     return list(class_names.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
 
 
-def _processors() -> int:
-    """How many processors this process may use."""
+def _processors(engine: str) -> int:
+    """How many processors this process may use; how many workers with its threads they hold."""
+    import torch
+
     allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    count = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return count if engine == "local" else max(1, count // torch.get_num_threads())
 
 
 def _part(text: str) -> tuple[int, int]:
