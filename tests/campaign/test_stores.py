@@ -156,7 +156,7 @@ def test_a_store_that_is_removed_meanwhile_is_never_a_success(made, tmp_path, mo
     store = tmp_path / "store"
     monkeypatch.setattr(explain, name, nth(1, lambda: shutil.rmtree(store), getattr(explain, name)))
     ran = whyclass(*made.explain, "--store", store)
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.json["schema"], ran.json["error"]["kind"]) == (1, "whyclass/error/1", "StoreError")
     assert "removed while it was in use" in ran.message
     tell("a store removed while it is in use", 1, 1)
 

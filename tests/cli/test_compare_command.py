@@ -15,7 +15,7 @@ def arguments(tmp_path_factory):
         "compare",
         *model_arguments(folder / "model"),
         *quick_arguments(),
-        *("--images", str(pool), "--store", str(folder / "store"), "--no-quiet"),
+        *("--images", str(pool), "--store", str(folder / "store")),
     ]
 
 

@@ -99,8 +99,9 @@ def test_tables_and_files_hold_p_and_q(audited):
 def test_a_stopped_audit_goes_on_to_the_same_bytes_in_processes_of_its_own(audited, pool, tmp_path):
     some = study(pool, tmp_path / "store")
     some.audit(classes=["hawk", "owl"])
-    for folder in ("findings", "comparisons"):
-        next(iter((tmp_path / "store" / folder).glob("*.whyclass"))).unlink()
+    for file in (tmp_path / "store" / "findings").glob("*.whyclass"):
+        file.unlink()
+    next(iter((tmp_path / "store" / "comparisons").glob("*.whyclass"))).unlink()
     study(pool, tmp_path / "store").audit(classes=["hawk", "owl"], workers=2)
     mine, whole = contents(tmp_path / "store"), contents(audited[1])
     both = [name for name in mine if name.startswith(("findings", "comparisons", "factors"))]

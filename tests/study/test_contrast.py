@@ -408,7 +408,7 @@ def test_the_table_is_counted_by_hand(asked):
     )
     lines = pairs_table.lines(found)
     assert lines[0] == ["", "default", "shifted", "swap 0.1", "swap 0.2", "swap 0.5"]
-    assert ["paper: ResNet50", "0.000 ± 0.002", "0.335 ± 0.411", "34.3%", "32.8%", "29.5%"] in lines
+    assert not any(line[0].startswith("paper") for line in lines)  # those rows are of ImageNet
 
 
 # ---------------------------------------------------------------- what cannot be contrasted

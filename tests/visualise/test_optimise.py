@@ -645,7 +645,7 @@ def test_a_decoder_comes_from_a_file_with_its_weights(folder):
 )
 def test_what_cannot_be_drawn_is_refused(folder, more, reason):
     ran = drawn_by(folder, *(text.replace("{}", str(folder)) for text in more))
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.json["schema"]) == (1, "whyclass/error/1")
     assert reason in ran.message
 
 
