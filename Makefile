@@ -28,7 +28,7 @@ types: $(STAMP)
 # The site, strictly and without network: a warning is an error.
 docs: $(STAMP)
 	$(BIN)/python scripts/write_docs.py
-	$(BIN)/python -m sphinx -W --keep-going --nitpicky -q -b html docs build/site
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 	@echo "build/site/index.html"
 
 # Wheel and sdist, checked; the demonstration from the wheel in an environment that has nothing of this folder,
