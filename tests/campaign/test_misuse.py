@@ -253,7 +253,6 @@ def test_a_full_device_is_an_error(finished, form, tmp_path):
     with open("/dev/full", "wb") as full:
         ran = command(tmp_path, *finished, *form, stdout=full)
     assert ran.returncode == 1
-    *_, line = ran.stderr.decode().splitlines()  # before it, where this machine is slow, what was being done
+    (line,) = ran.stderr.decode().splitlines()
     assert line.startswith("error: standard output cannot be written: No space left on device; what was")
-    assert "Traceback" not in ran.stderr.decode()
     tell("printed to a full device", 1, 1)
