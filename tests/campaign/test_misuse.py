@@ -251,7 +251,7 @@ def test_a_full_device_is_an_error(finished, form, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "wb") as full:
-        ran = command(tmp_path, *finished, *form, stdout=full)
+        ran = command(tmp_path, *finished, *form, "--quiet", stdout=full)  # a slow run tells its progress
     assert ran.returncode == 1
     (line,) = ran.stderr.decode().splitlines()
     assert line.startswith("error: standard output cannot be written: No space left on device; what was")

@@ -11,8 +11,8 @@ UNSTABLE = 0.7
 
 CALIBRATION = (
     "On planted classes whose answer is known, of 160 explanations made wrong on purpose (scores shuffled, "
-    "or another class's) 4 % were called supported, and of 80 right ones 89 %, with more sets of random cells "
-    "than now."
+    "or another class's) 4 % were called supported, and of 80 right ones 89 %, with more sets of random "
+    "cells than now."
 )
 """How often the highest level is wrong and right (docs/calibration.md)."""
 
