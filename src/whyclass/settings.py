@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whyclass.errors import SettingsError
-from whyclass.setting_checks import SHORT, check, check_steps
-from whyclass.setting_checks import told as told
+from whyclass.setting_checks import SHORT, check, check_steps, told
 
 BASELINES = ("ones", "white")
 RELU = ("after", "before")

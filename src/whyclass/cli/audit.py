@@ -17,7 +17,8 @@ from whyclass.cli import gate
 from whyclass.cli.consoles import err, out, say
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
-from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS, told
+from whyclass.setting_checks import told
+from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS
 
 if TYPE_CHECKING:
     from whyclass.merging import Merged

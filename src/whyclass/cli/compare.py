@@ -12,7 +12,8 @@ import typer
 from whyclass import files
 from whyclass.cli.options import Asked, Page, app, page_file, with_study
 from whyclass.errors import SettingsError
-from whyclass.settings import COMPARED_METHODS, TABLE_FILES, told
+from whyclass.setting_checks import told
+from whyclass.settings import COMPARED_METHODS, TABLE_FILES
 
 
 @app.command()

@@ -20,7 +20,7 @@ from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page
 from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
 from whyclass.errors import SettingsError
 from whyclass.grid import ANCHORS
-from whyclass.settings import told
+from whyclass.setting_checks import told
 
 
 @app.command()

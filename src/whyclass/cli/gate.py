@@ -9,7 +9,7 @@ import typer
 
 from whyclass.cli.consoles import err
 from whyclass.errors import SettingsError
-from whyclass.settings import told
+from whyclass.setting_checks import told
 
 if TYPE_CHECKING:
     from whyclass.records import ClassResult

@@ -16,7 +16,8 @@ from whyclass.cli.consoles import out, say
 from whyclass.cli.options import Later, app, print_record, with_choice
 from whyclass.cli.reading import numbers
 from whyclass.errors import SettingsError
-from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, told
+from whyclass.setting_checks import told
+from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE
 
 LISTED = ("resize", "crop", "mean", "std")
 """Options of the images that a list of layers takes too: by them the crops are as large as they will be."""

@@ -16,7 +16,7 @@ from whyclass import files
 from whyclass.cli.consoles import err
 from whyclass.cli.panels import option_of
 from whyclass.errors import SettingsError
-from whyclass.settings import told as shown
+from whyclass.setting_checks import told as shown
 
 FILE = "whyclass.toml"
 

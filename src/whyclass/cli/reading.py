@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from whyclass.errors import SettingsError
-from whyclass.settings import Settings, told
+from whyclass.setting_checks import told
+from whyclass.settings import Settings
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:

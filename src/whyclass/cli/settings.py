@@ -16,7 +16,8 @@ from whyclass.cli.consoles import out, say
 from whyclass.cli.options import AsJson, app
 from whyclass.cli.reading import changes
 from whyclass.errors import SettingsError
-from whyclass.settings import PRESETS, preset, told
+from whyclass.setting_checks import told
+from whyclass.settings import PRESETS, preset
 
 if TYPE_CHECKING:
     from whyclass.report.settings_table import SettingRow

@@ -16,7 +16,8 @@ from whyclass.concepts.nmf import factorise
 from whyclass.concepts.reconstruction import Fit, nonnegative, unrestricted
 from whyclass.errors import AttributionError, SettingsError
 from whyclass.records import Factors
-from whyclass.settings import COMPARED_METHODS, Settings, told
+from whyclass.setting_checks import told
+from whyclass.settings import COMPARED_METHODS, Settings
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.own_directions import OwnDirections, read_directions
 

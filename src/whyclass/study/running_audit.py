@@ -11,7 +11,7 @@ from whyclass.models.setup import versions
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged, Progress
 from whyclass.records import Audit
-from whyclass.settings import told
+from whyclass.setting_checks import told
 from whyclass.study import audit
 from whyclass.study.context import OpenedModel
 from whyclass.study.engines import Engine
