@@ -87,10 +87,10 @@ def one(options: argparse.Namespace) -> None:
     if engine == "ray":
         import ray
 
-        from whyclass.study.ray_engine import QUIET, _begin
+        from whyclass.study.ray_cluster import QUIET, begin
 
         os.environ |= QUIET
-        _begin(ray, "", int(numbers[0]))
+        begin(ray, "", int(numbers[0]))
         _warm(ray, int(numbers[0]), int(numbers[1]))
         begun = time.perf_counter()
     found = study.audit(classes, workers=1, engine=engine)

@@ -208,7 +208,7 @@ def test_rooms_are_of_one_size(file):
 MOST_PARAMETERS: dict[str, int] = {
     "models/loading.py:load": 8,
     "study/study.py:__init__": 13,
-    "study/layer_choice.py:choose_layer": 14,
+    "study/layer_choice.py:choose_layer": 16,
     "visualise/optimise.py:draw": 11,
     "attribution/deeplift_rules/rewrites.py:_instance_norm": 8,
     "attribution/deeplift_rules/rewrites.py:_attention": 8,

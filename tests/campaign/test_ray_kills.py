@@ -21,16 +21,26 @@ WORKERS = (1, 2, 4)
 pytestmark = pytest.mark.skipif(LENGTH == 1, reason="minutes of starting clusters; make campaign does it")
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory) -> list[str]:
-    """An audit of all classes with shifting, but for its store, on a model that takes its time."""
+QUESTIONS = {
+    "audit": (["audit"], ["--layers", world.LAYER, "--tests", "prediction,shift"]),
+    "compare": (["compare", "--class", "hawk", "--class", "owl"], ["--layer", world.LAYER]),
+    "pairs": (["pairs", "--class", "hawk", "--class", "owl", "--class", "bee"], ["--layer", world.LAYER]),
+    "layers": (["layers", "--choose", "--classes", "hawk,owl"], ["--layers", f"{world.LAYER},stage4"]),
+}
+"""Of each command what comes before the options of a model, and in the layer's place."""
+
+
+@pytest.fixture(scope="module", params=QUESTIONS)
+def given(request, tmp_path_factory) -> list[str]:
+    """A command, but for its store, on a model that takes its time; an audit is of all classes."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
     place = tmp_path_factory.mktemp("world")
     pool = world.write_pool(place / "pool", 3)
     model = model_arguments(place / "model", SLOW)
-    model[model.index("--layer")] = "--layers"
-    asked = ["--images", str(pool), "--tests", "prediction,shift", "--json", "--quiet"]
-    return ["audit", *model, *asked, *quick_arguments()]
+    at = model.index("--layer")
+    first, layer = QUESTIONS[request.param]
+    model[at : at + 2] = layer
+    return [*first, *model, "--images", str(pool), "--json", "--quiet", *quick_arguments()]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def undisturbed(given, tmp_path_factory) -> dict[str, bytes]:
 def test_any_number_of_workers_leaves_the_same_bytes(given, undisturbed, tmp_path, count):
     several = [*given, "--engine", "ray", "--workers", str(count)]
     with started(tmp_path / "store", several) as process:
-        process.join(200)
+        process.join(400)
         assert process.exitcode == 0
     assert contents(tmp_path / "store") == undisturbed
 
@@ -74,4 +84,4 @@ def test_killed_at_random_moments_it_ends_with_the_bytes_of_an_undisturbed_run(g
         else:
             assert process.exitcode == -signal.SIGKILL
     for kind, count in killed.items():
-        tell(f"`audit --engine ray`, {kind} killed at a random moment", count, count)
+        tell(f"`{given[0]} --engine ray`, {kind} killed at a random moment", count, count)

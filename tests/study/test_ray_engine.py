@@ -16,9 +16,11 @@ import torch
 from helpers.interrupted import started
 from helpers.planted_world import contents, leftovers, model_arguments, quick, quick_arguments, whyclass
 from helpers.ray_cluster import below, title, workers
+from whyclass import choose_layer
 from whyclass.errors import DataError, SettingsError
 from whyclass.planted import demo, world
 from whyclass.progress import Progress
+from whyclass.records import codec
 from whyclass.study import ray_tasks
 from whyclass.study.study import Study
 
@@ -31,10 +33,10 @@ CLASSES = ("hawk", "owl", "bee")
 def ray():
     """A cluster of two workers on this machine, which calls nobody and shows no page."""
     found = pytest.importorskip("ray", reason="the extra ray is not installed")
-    from whyclass.study.ray_engine import QUIET, _begin
+    from whyclass.study.ray_cluster import QUIET, begin
 
     os.environ |= QUIET
-    _begin(found, "", 2)
+    begin(found, "", 2)
     yield found
     found.shutdown()
 
@@ -161,6 +163,119 @@ def test_a_driver_that_is_killed_goes_on_without_a_cluster_too(pool, tmp_path):
     assert leftovers(tmp_path / "store") == []
 
 
+# ---------------------------------------------------------------- other questions than audits
+
+METHODS = ("whyclass", "ice", "pca")
+
+
+def compared(pool, store, progress=None, **who):
+    study = Study(demo.loaded(), LAYERS[1], pool, store, CHECKED, progress=progress)
+    return study.compare(CLASSES[:2], METHODS, **who)
+
+
+def paired(pool, store, progress=None, **who):
+    return Study(demo.loaded(), LAYERS[1], pool, store, CHECKED, progress=progress).pairs(CLASSES, **who)
+
+
+def chosen(pool, store, progress=None, **who):
+    asked = {"layers": LAYERS, "classes": CLASSES[:2], "concepts": (3, 6), "sample": 10}
+    return choose_layer(demo.loaded(), pool, store, CHECKED, progress=progress, **asked, **who)
+
+
+CHECKED = quick(null_cells=1, null_scores=1, fillings=1, refits=1)
+QUESTIONS = {"methods": compared, "attribution": paired, "prediction tests": chosen}
+"""By the step at whose first advance workers are killed."""
+
+
+@pytest.fixture(scope="module")
+def answers(pool, tmp_path_factory) -> dict[str, tuple[bytes, dict[str, bytes]]]:
+    """Without a cluster: the record, and what the store holds then."""
+    found = {}
+    for step, question in QUESTIONS.items():
+        store = tmp_path_factory.mktemp("answers") / "store"
+        found[step] = codec.encode(question(pool, store)), contents(store)
+    return found
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("step", QUESTIONS)
+def test_every_question_has_the_local_bytes_though_workers_are_killed(pool, answers, tmp_path, step):
+    reaper = Reaper(step, tmp_path / "store")
+    found = QUESTIONS[step](pool, tmp_path / "store", reaper, engine="ray")
+    assert reaper.killed
+    assert (codec.encode(found), contents(tmp_path / "store")) == answers[step]
+    assert leftovers(tmp_path / "store") == []
+    assert {p: p.stat().st_mtime_ns for p in reaper.there} == reaper.there  # what was there is not made again
+
+
+class StoppedError(Exception):
+    """A run ends at the first thing that is written."""
+
+
+class Stopping(Progress):
+    """Ends a run the first time that a step advances."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    @contextmanager
+    def step(self, name, total=None, unit="images"):
+        def advance(done: int) -> None:
+            if name == self.at:
+                raise StoppedError
+
+        with super().step(name, total, unit):
+            yield advance
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("step", ["methods", "prediction tests"])
+def test_every_question_goes_on_where_its_driver_stopped(pool, answers, tmp_path, step):
+    store = tmp_path / "store"
+    with pytest.raises(StoppedError):
+        QUESTIONS[step](pool, store, Stopping(step), engine="ray")
+    made = {p: p.stat().st_mtime_ns for p in store.rglob("*.whyclass")}
+    assert made
+    assert contents(store) != answers[step][1]
+    assert codec.encode(QUESTIONS[step](pool, store)) == answers[step][0]
+    assert contents(store) == answers[step][1]
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+
+
+@pytest.mark.usefixtures("ray")
+def test_no_question_leaves_the_costly_parts_to_the_driver(pool, answers, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("computed by the driver")
+
+    for name in (
+        "whyclass.attribution.smoothgrad.smoothgrad",
+        "whyclass.pool.indexing_pass._compute",
+        "whyclass.concepts.nmf._nmf",
+        "whyclass.checks.stitching.scores_of_images",
+        "whyclass.pool.nearest_crops.best_of",
+        "whyclass.checks.interventions.shift",
+        "whyclass.checks.concept_fidelity.curves",
+    ):
+        monkeypatch.setattr(name, refused)
+    for step, question in QUESTIONS.items():
+        found = question(pool, tmp_path / step, engine="ray")
+        assert codec.encode(found) == answers[step][0]
+
+
+def test_a_finished_question_begins_no_cluster(pool, tmp_path, monkeypatch):
+    found = pytest.importorskip("ray", reason="the extra ray is not installed")
+    store = tmp_path / "store"
+    local = codec.encode(compared(pool, store))
+
+    def refused(*_, **__):
+        raise AssertionError("begun")
+
+    monkeypatch.setattr(found, "is_initialized", lambda: False)
+    monkeypatch.setattr(found, "init", refused)
+    assert codec.encode(compared(pool, store, engine="ray")) == local
+
+
 # ---------------------------------------------------------------- without a cluster
 
 
@@ -169,6 +284,15 @@ def test_an_unknown_engine_is_refused(pool, tmp_path, engine):
     study = Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())
     with pytest.raises(SettingsError, match="choose local, ray, or ray:ADDRESS"):
         study.audit(CLASSES, engine=engine)
+    for question in QUESTIONS.values():
+        with pytest.raises(SettingsError, match="choose local, ray, or ray:ADDRESS"):
+            question(pool, tmp_path / "other", engine=engine)
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values())
+def test_no_workers_are_refused(pool, tmp_path, question):
+    with pytest.raises(SettingsError, match="workers is 0"):
+        question(pool, tmp_path / "store", engine="ray", workers=0)
 
 
 def test_a_missing_library_is_named(pool, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from rich.markup import escape
 from whyclass import files
 from whyclass.cli import gate
 from whyclass.cli.consoles import err, out, say
+from whyclass.cli.engines import Engine, begun
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
@@ -49,9 +50,7 @@ def audit(
         str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
     ] = None,
     fail_on: gate.FailOn = None,
-    engine: Annotated[
-        str, typer.Option(help="local, ray (a cluster begun here), or ray:ADDRESS of one that runs")
-    ] = "local",
+    engine: Engine = "local",
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
     from whyclass.report import json_objects, paper_tables, table_formats
@@ -70,10 +69,9 @@ def audit(
             made = study.audit(
                 None if classes is None else class_list(classes),
                 split_list(tests),
-                workers=_processors(engine) if workers is None else workers,
                 every_pair=pairs == "all",
                 part=_part(part),
-                engine=engine,
+                **begun(engine, workers),
             )
         found.append(made)
     if opened.as_json:
@@ -205,15 +203,6 @@ def class_list(text: str) -> list[str]:
 
     # a list of names may be too long for the name of a file
     return list(class_names.read_class_names(Path(text))) if os.path.isfile(text) else split_list(text)
-
-
-def _processors(engine: str) -> int:
-    """How many processors this process may use; how many workers with its threads they hold."""
-    import torch
-
-    allowed = getattr(os, "sched_getaffinity", None)
-    count = len(allowed(0)) if allowed else os.cpu_count() or 1
-    return count if engine == "local" else max(1, count // torch.get_num_threads())
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from whyclass import files
+from whyclass.cli.engines import Engine, Workers, begun
 from whyclass.cli.options import Asked, Page, app, page_file, with_study
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
@@ -31,6 +32,8 @@ def compare(
         Path | None, typer.Option(help="write every class's and method's numbers as .parquet or .csv")
     ] = None,
     page: Page = None,
+    engine: Engine = "local",
+    workers: Workers = None,
 ) -> None:
     """Compare methods that find concepts: the same classes, tests, nulls and measures for all of them."""
     from whyclass.report import comparison_measures, table_files
@@ -42,7 +45,7 @@ def compare(
         raise SettingsError(f"--table is {told(str(table))}; needed is a file {' or '.join(TABLE_FILES)}")
     with redirect_stdout(sys.stderr):
         named = [name.strip() for name in methods.split(",") if name.strip()]
-        found = asked.study.compare(classes, named)
+        found = asked.study.compare(classes, named, **begun(engine, workers))
     if table is not None:
         files.write(table, table_files.table_file(comparison_measures.columns(found), table.suffix))
     targets = [one.target.index for one in found.classes]

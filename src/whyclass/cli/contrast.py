@@ -16,6 +16,7 @@ from rich.table import Table
 
 from whyclass.cli import gate
 from whyclass.cli.consoles import out
+from whyclass.cli.engines import Engine, Workers, begun
 from whyclass.cli.explain import Decoder, DecoderWeights, Drawing, contrast_page, set_pictures
 from whyclass.cli.options import Asked, Page, Target, app, page_file, page_of, with_study
 from whyclass.errors import SettingsError
@@ -86,12 +87,14 @@ def insert(
 def pairs(
     asked: Asked,
     target: Annotated[list[str], typer.Option("--class", help="name or index of a class; give two or more")],
+    engine: Engine = "local",
+    workers: Workers = None,
 ) -> None:
     """The shifting test between all ordered pairs of classes: the paper's table 3, with controls."""
     from whyclass.report import pairs_table
 
     with redirect_stdout(sys.stderr):
-        found = asked.study.pairs(target)
+        found = asked.study.pairs(target, **begun(engine, workers))
     if asked.as_json:
         asked.print(found, {})
         return

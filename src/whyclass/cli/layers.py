@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from whyclass.cli.audit import class_list, split_list
 from whyclass.cli.consoles import out, say
+from whyclass.cli.engines import ENGINES, Workers, begun
 from whyclass.cli.options import Later, app, print_record, with_choice
 from whyclass.cli.reading import numbers
 from whyclass.errors import SettingsError
@@ -65,6 +66,8 @@ def layers(
             "explained by are among them, even if more"
         ),
     ] = None,
+    engine: Annotated[str | None, typer.Option(help=ENGINES)] = None,
+    workers: Workers = None,
 ) -> None:
     """List a model's layers with their output shapes and crop sizes, which needs no weights; or choose one.
 
@@ -72,6 +75,7 @@ def layers(
     the smallest crops that score as well as the best is chosen: what --layer auto takes.
     """
     given = {"layers": candidates, "classes": classes, "concepts": concepts, "sample": sample}
+    given |= {"engine": engine, "workers": workers}
     name = net or later.given.get("model")
     if name is None:
         raise typer.BadParameter("Missing argument 'MODEL'.")
@@ -133,6 +137,7 @@ def _choose(later: Later, name: str, given: dict[str, str | int]) -> None:
     if missing := [option for option in ("images", "store") if not later.given.get(option)]:
         raise typer.BadParameter(f"--choose needs --{' and --'.join(missing)}.")
     asked: dict[str, Any] = dict(given)
+    asked |= begun(asked.get("engine", "local"), asked.get("workers"))
     for option, value in given.items():
         if isinstance(value, str) and not split_list(value):
             raise SettingsError(f"--{option} is {told(value)}; name one or more, or leave it out")

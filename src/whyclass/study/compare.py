@@ -113,7 +113,7 @@ def compared(own: ClassEvidence, methods: Sequence[Method]) -> ComparedClass:
     context = own.context
     kept = {one.name: context.kept(MethodResult, _file(own, one)) for one in methods}
     todo = [one for one in methods if kept[one.name] is None]
-    made = _made(own, todo) if todo else {}
+    made = make(own, todo) if todo else {}
     results = tuple(kept[one.name] or made[one.name] for one in methods)
     pictures = Pictures(context, [own.target])
     examples = tuple(pictures.small(int(own.chosen[row]), SMALL) for row in _examples(own))
@@ -131,10 +131,22 @@ def _file(own: ClassEvidence, method: Method) -> Path:
     return own.context.store.record("methods", key)
 
 
-def _made(own: ClassEvidence, todo: Sequence[Method]) -> dict[str, MethodResult]:
+def missing(own: ClassEvidence, methods: Sequence[Method]) -> list[Method]:
+    """Those whose result of a class is not in the store."""
+    return [one for one in methods if own.context.kept(MethodResult, _file(own, one)) is None]
+
+
+def prepare(own: ClassEvidence) -> Checked | None:
+    """What all methods of a class are compared with; its evidence and concepts are kept on the way."""
+    return trust.checks_of(own, of_explanation(own.context.settings))
+
+
+def make(
+    own: ClassEvidence, todo: Sequence[Method], controls: Controls | None = None
+) -> dict[str, MethodResult]:
     """Results of methods that are not in the store, each kept as soon as it is there."""
     context, results = own.context, {}
-    shared = _shared(own)
+    shared = _shared(own, controls or Controls(context))
     candidates, problems = _candidates(own, todo)
     places = _searched(context, shared, candidates)
     with context.progress.step("methods", len(candidates)) as advance:
@@ -149,11 +161,10 @@ def _made(own: ClassEvidence, todo: Sequence[Method]) -> dict[str, MethodResult]
     return results
 
 
-def _shared(own: ClassEvidence) -> Shared:
+def _shared(own: ClassEvidence, controls: Controls) -> Shared:
     context = own.context
     pictures = Pictures(context, [own.target], dict(zip(own.chosen.tolist(), own.samples, strict=True)))
-    tester = Tester(pictures, Controls(context), lean=True)
-    checked = trust.checks_of(own, of_explanation(context.settings))
+    tester, checked = Tester(pictures, controls, lean=True), prepare(own)
     with context.progress.step("multipliers"):
         head = head_asked(own)
     return Shared(own, tester, masks_of(context, own.target), checked, head)

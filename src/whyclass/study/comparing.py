@@ -9,13 +9,21 @@ from whyclass.models.class_names import resolve
 from whyclass.models.weights import fingerprint
 from whyclass.records import Comparison
 from whyclass.study import compare
+from whyclass.study.at_work import at_work
 from whyclass.study.context import OpenedModel
 
 
 class Comparing(OpenedModel):
     """A model, a layer and a pool, on whose classes methods can be compared."""
 
-    def compare(self, classes: Sequence[str | int], methods: Sequence[str] | None = None) -> Comparison:
+    def compare(
+        self,
+        classes: Sequence[str | int],
+        methods: Sequence[str] | None = None,
+        *,
+        workers: int = 1,
+        engine: str = "local",
+    ) -> Comparison:
         """Concepts of several methods in the same tests.
 
         Parameters
@@ -25,20 +33,25 @@ class Comparing(OpenedModel):
         methods
             Of ``whyclass.settings.COMPARED_METHODS``, or ``file:PATH`` of a ``.safetensors`` or ``.npz``
             matrix (k, channels); the default is all of the former.
+        workers, engine
+            Who computes, as for ``audit``; ``workers`` says how many a cluster is begun with.
 
         Raises
         ------
         ClassError
             If a class is unknown, given twice, or predicted for no image of the pool.
         SettingsError
-            If a method is unknown, or needs a library that is not installed.
+            If a method or an engine is unknown, or needs a library that is not installed.
         DataError
             If a file holds no directions of the layer.
         """
         wanted = compare.checked_targets([self._resolved(name) for name in classes])
         self._check_unchanged()
-        context = self.context()
-        return compare.comparison(context, wanted, compare.methods_of(context, methods))
+        with at_work(self, engine, workers) as made_by:
+            context = self.context()
+            asked = compare.methods_of(context, methods)
+            made_by.fill_methods(self, wanted, asked)
+            return compare.comparison(context, wanted, asked)
 
     def _resolved(self, wanted: str | int) -> int:
         return resolve(wanted, self.loaded.class_names, self.task.classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +89,26 @@ def contrast_of(
     )
 
 
-def pairs_of(context: Context, classes: Sequence[int]) -> Pairs:
+Move = tuple[int, np.ndarray, float, float | None]
+"""The target of a shift, the hyperplane's normal and offset, and the length of a step."""
+
+Shifted = Callable[[Context, Mapping[int, Sequence[Move]]], Iterable[list[Sweep]]]
+"""From the moves of each source to their tests, source by source."""
+
+
+def shifted_here(context: Context, moves: Mapping[int, Sequence[Move]]) -> Iterator[list[Sweep]]:
+    """One source after the other, in this process."""
+    for source, mine in moves.items():
+        yield shifts_of(context, source, mine)
+
+
+def shifts_of(context: Context, source: int, moves: Sequence[Move]) -> list[Sweep]:
+    """The shifting tests of a source."""
+    own = evidence_of(context, source)
+    return [sweeps.shifting(Attempt(own, *move)) for move in moves]
+
+
+def pairs_of(context: Context, classes: Sequence[int], shifted: Shifted = shifted_here) -> Pairs:
     """The shifting test of all ordered pairs of classes; all hyperplanes are fitted together.
 
     The images of one class at a time are in memory, and the cells of no class but those being fitted.
@@ -98,13 +117,15 @@ def pairs_of(context: Context, classes: Sequence[int]) -> Pairs:
     asked = [(a, b) for b in classes for a in classes if a != b]
     with context.progress.step("hyperplanes"):
         planes = fit(context, kept_cells(context, classes), asked)
-    found, source = [], evidence_of(context, classes[0])
+    moves: dict[int, list[Move]] = {b: [] for b in classes}
     for row, (a, b) in enumerate(asked):
-        source = source if source.target == b else evidence_of(context, b)
         unit = unit_of(context, float(planes.apart[row]))
-        attempt = Attempt(source, a, planes.weights[row], float(planes.biases[row]), unit)
-        tested = sweeps.shifting(attempt)
-        found.append(PairShift(separation(planes.training, row), held_out(planes, row), tested))
+        moves[b].append((a, planes.weights[row], float(planes.biases[row]), unit))
+    tested = [one for several in shifted(context, moves) for one in several]
+    found = [
+        PairShift(separation(planes.training, row), held_out(planes, row), one)
+        for row, one in enumerate(tested)
+    ]
     return Pairs(
         model=context.model_info(),
         pool=context.pool_info(),

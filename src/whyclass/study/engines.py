@@ -1,4 +1,4 @@
-"""Who computes an audit: this process with processes of its own, or the workers of a cluster."""
+"""Who computes what is asked: this process with processes of its own, or the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from whyclass.pool import indexing_pass, pixel_cache
 from whyclass.study.audit import Asked
-from whyclass.study.context import OpenedModel
+from whyclass.study.concept_methods import Method
+from whyclass.study.context import Context, OpenedModel
+from whyclass.study.contrast import Shifted, shifted_here
 
 
 class Engine:
     """Everything is computed here; the base of those that have it computed elsewhere.
 
-    What another engine fills the store with are the bytes that this one would, so that the audit, which
+    What another engine fills the store with are the bytes that this one would, so that the question, which
     follows, finds them; what it left out is made here.
     """
 
@@ -27,5 +29,15 @@ class Engine:
         """Who makes the rows of the pass over the pool; None for this process."""
         return None
 
-    def fill(self, studies: Sequence[OpenedModel], asked: Asked) -> None:
-        """Make and keep what is missing of an audit of the first study; the others lie beside it."""
+    def fill(self, studies: Sequence[OpenedModel], asked: Asked, context: Context | None = None) -> None:
+        """Make and keep what is missing of an audit of the first study; the others lie beside it.
+
+        ``context`` is what is audited, where that is not the study as it is.
+        """
+
+    def fill_methods(self, study: OpenedModel, targets: Sequence[int], methods: Sequence[Method]) -> None:
+        """Make and keep what is missing of a comparison of methods on some classes."""
+
+    def shifted(self, study: OpenedModel, targets: Sequence[int]) -> Shifted:
+        """Make and keep the evidence of classes; gives who shifts between them."""
+        return shifted_here

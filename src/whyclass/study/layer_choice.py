@@ -34,8 +34,9 @@ from whyclass.records import FORMAT, Candidate, Finding, LayerChoice
 from whyclass.report import audits_in_store
 from whyclass.settings import CHOICE_CLASSES, CHOICE_SAMPLE, OF_NO_FINDING, OF_NULLS, Settings, plain
 from whyclass.store import Store, key_of
-from whyclass.study import audit, layer_candidates
+from whyclass.study import at_work, audit, layer_candidates
 from whyclass.study.context import Context, OpenedModel, kept
+from whyclass.study.engines import Engine
 from whyclass.study.layer_choice_rule import after_choice, area, decide, of_classes, warnings_of
 from whyclass.study.layer_choice_sample import classes_of, sample_of
 
@@ -92,7 +93,11 @@ def cheap(settings: Settings) -> Settings:
 
 
 def choose(
-    at: Callable[[str, Pool], OpenedModel], infos: Sequence[LayerInfo], pool: Pool, asked: Asked
+    at: Callable[[str, Pool], OpenedModel],
+    infos: Sequence[LayerInfo],
+    pool: Pool,
+    asked: Asked,
+    engine: Engine,
 ) -> LayerChoice:
     """Test each candidate layer with each number of concepts, and choose one.
 
@@ -102,6 +107,8 @@ def choose(
         A model opened at a layer, with a pool.
     infos
         The candidate layers.
+    engine
+        Who computes.
     """
     first = at(max(infos, key=lambda info: info.crop or (0, 0)).name, pool)
     named = () if isinstance(asked.classes, int) else asked.classes
@@ -112,10 +119,14 @@ def choose(
     sample = sample_of(context, classes, asked.sample)
     found: list[Candidate] = []
     for number, info in enumerate(infos, 1):
-        own = replace(at(info.name, sample).context(), store=first.store.part(FOLDER))
+        opened = at(info.name, sample)
         for concepts in asked.concepts:
             told = f"layer {info.name} ({number} of {len(infos)}), {concepts} concepts"
-            found.append(_candidate(own, classes, concepts, told))
+            settings = replace(opened.settings, concepts=concepts)
+            own = replace(opened.context(), store=first.store.part(FOLDER), settings=settings)
+            mine = audit.Asked(tuple(classes), tuple(classes), ("prediction",), 1, False, told)
+            engine.fill([opened], mine, own)
+            found.append(_candidate(own, mine))
     found.sort(key=area)
     chosen, why = decide(found)
     images = [int(context.index.counting(k).sum()) for k in classes]
@@ -135,20 +146,17 @@ def choose(
     )
 
 
-def _candidate(context: Context, classes: Sequence[int], concepts: int, told: str) -> Candidate:
+def _candidate(context: Context, asked: audit.Asked) -> Candidate:
     """The prediction test of all classes at a layer, kept class by class."""
-    settings = replace(context.settings, concepts=concepts)
-    context = replace(context, settings=settings)
-    mine = tuple(classes)
-    audit.audit(context, audit.Asked(mine, mine, ("prediction",), 1, False, told))
-    files = [audit.finding_file(context, k) for k in mine]
+    audit.audit(context, asked)
+    files = [audit.finding_file(context, k) for k in asked.mine]
     results = tuple(audits_in_store.result(Finding.load(file), file.name) for file in files)
-    including, excluding = of_classes(results, settings.seed)
+    including, excluding = of_classes(results, context.settings.seed)
     return Candidate(
         layer=context.split.layer,
         shape=context.split.shape,
         crop=context.crops.size(context.preprocessing.crop),
-        concepts=concepts,
+        concepts=context.settings.concepts,
         including=including,
         excluding=excluding,
         classes=results,
@@ -171,13 +179,14 @@ def choose_layer(
     task: Any = None,
     device: str = "auto",
     progress: Progress | bool | None = None,
+    workers: int = 1,
+    engine: str = "local",
 ) -> LayerChoice:
     """At which layer should a model be explained? The prediction test at several, on a sample of classes.
 
     Chosen is the layer with the smallest crops whose mean score without the class's images lies within one
     standard error of the best one's, among those that do better than random crops; of fewer than five classes
-    the layer with the largest crops, whatever its score. Each class's result is
-    kept as soon as it is there: the same call goes on where a run was stopped.
+    the one with the largest crops. Each class's result is kept at once: the same call goes on after a stop.
 
     Parameters
     ----------
@@ -194,8 +203,8 @@ def choose_layer(
         layers, finds what each image is predicted as.
     settings
         As for ``Study``, but ``images`` is 16 and ``copies`` 8 where they are at their defaults.
-    model, images, store, weights, class_names, preprocessing, task, device, progress
-        As for ``Study``.
+    workers, engine, model, images, store, weights, class_names, preprocessing, task, device, progress
+        Who computes is said as for ``Study.audit``, and all else as for ``Study``.
 
     Raises
     ------
@@ -211,10 +220,9 @@ def choose_layer(
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
-        loaded = opened(model, weights, class_names, preprocessing, device, task)
-        pool = pool_images.pool(images)
-    with _folder(store) as folder:
-        return _chosen(loaded, pool, folder, settings, asked, progress)
+        what = opened(model, weights, class_names, preprocessing, device, task), pool_images.pool(images)
+    with _folder(store) as folder, at_work.opened(engine, workers, progress) as made_by:
+        return _chosen(_Opening(*what, Path(folder), settings, progress, made_by), asked)
 
 
 @contextmanager
@@ -227,15 +235,30 @@ def _folder(store: str | Path | None) -> Iterator[str | Path]:
         yield folder
 
 
-def _chosen(
-    loaded: described.Loaded,
-    pool: pool_images.Pool,
-    folder: str | Path,
-    settings: Settings,
-    asked: Asked,
-    progress: Progress,
-) -> LayerChoice:
+@dataclass(frozen=True)
+class _Opening:
+    """What a model is opened with at one layer after the other, and who computes."""
+
+    loaded: described.Loaded
+    pool: Pool
+    folder: Path
+    settings: Settings
+    progress: Progress
+    engine: Engine
+
+    def at(self, layer: str, own: Pool) -> OpenedModel:
+        """The model at a layer, with the pool or a sample of it."""
+        # beside the pool's own index, one of a sample would look like that of a pool that has changed
+        place = self.folder if own is self.pool else self.folder / FOLDER / own.digest
+        with self.progress.step("load"):
+            found = OpenedModel(self.loaded, layer, own, place, self.settings, self.progress)
+        found.makes = self.engine.rows(found)
+        return found
+
+
+def _chosen(of: _Opening, asked: Asked) -> LayerChoice:
     """The choice from the store, or made and kept."""
+    loaded, pool, settings = of.loaded, of.pool, of.settings
     example = example_of(loaded)
     fingerprint = fingerprint_of(loaded.model, written(loaded.model, example))
     key = key_of(
@@ -250,20 +273,13 @@ def _chosen(
         format=FORMAT,
         **({"outputs": outputs} if (outputs := loaded.reading.facts) else {}),
     )
-    store = Store(Path(folder))
+    store = Store(of.folder)
     file = store.record("choices", key)
-    if (found := kept(LayerChoice, file, progress)) is not None:
+    if (found := kept(LayerChoice, file, of.progress)) is not None:
         return found
-
-    def at(layer: str, own: pool_images.Pool) -> OpenedModel:
-        # beside the pool's own index, one of a sample would look like that of a pool that has changed
-        place = folder if own is pool else Path(folder, FOLDER, own.digest)
-        with progress.step("load"):
-            return OpenedModel(loaded, layer, own, place, settings, progress)
-
-    with progress.step("load"):
+    with of.progress.step("load"):
         infos = _candidates(loaded, example, asked)
-    made = choose(at, infos, pool, asked)
+    made = choose(of.at, infos, pool, asked, of.engine)
     store.keep(made, file)
     return made
 

@@ -27,11 +27,13 @@ from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import Index, Plan, Trunk
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.progress import Progress
-from whyclass.records import Planes, Record, codec
+from whyclass.records import Planes, Record, Sweep, codec
 from whyclass.store import MARK, Store, key_in, owner
-from whyclass.study import audit, pair_tests
+from whyclass.study import audit, compare, pair_tests
 from whyclass.study.class_evidence import evidence_of
+from whyclass.study.concept_methods import Method
 from whyclass.study.context import Context
+from whyclass.study.contrast import Move, shifts_of
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
@@ -164,24 +166,27 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Audited:
-    """What is audited at the first of some layers, the others beside it.
+class Questioned:
+    """What is asked about classes at the first of some layers, the others beside it.
 
     Attributes
     ----------
     contexts
         As many, without what cannot be sent.
+    records
+        The folder that results go to.
     cpus
         Threads of a task.
     """
 
     layers: tuple[Layer, ...]
     contexts: tuple[Context, ...]
+    records: Path
     cpus: int
 
     @cached_property
     def _opened(self) -> tuple[Context, ...]:
-        store = Held(self.layers[0].store)
+        store = Held(self.records)
         return tuple(
             replace(
                 context,
@@ -196,7 +201,7 @@ class Audited:
 
     @property
     def context(self) -> Context:
-        """Of the layer that is audited."""
+        """Of the layer that is asked about."""
         return self._opened[0]
 
     @cached_property
@@ -254,6 +259,21 @@ class Audited:
         """The tests of all pairs of a source."""
         pair_tests.test_source(self.context, sampled, source, planes, tests)
         return self._taken()
+
+    def prepare(self, target: int) -> Files:
+        """What all methods are compared with on a class."""
+        compare.prepare(evidence_of(self.context, target))
+        return self._taken()
+
+    def methods(self, target: int, methods: Sequence[Method], known: Scored) -> Files:
+        """What methods find of a class, and how they do."""
+        self._controls.learn(known)
+        compare.make(evidence_of(self.context, target), methods, self._controls)
+        return self._taken()
+
+    def shifts(self, source: int, moves: Sequence[Move]) -> list[Sweep]:
+        """The shifting tests of a source."""
+        return shifts_of(self.context, source, moves)
 
 
 # ---------------------------------------------------------------- in the worker's process

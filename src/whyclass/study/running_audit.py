@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from whyclass.errors import SettingsError
 from whyclass.models.setup import versions
 from whyclass.pool import pixel_cache
-from whyclass.progress import Logged, Progress
+from whyclass.progress import Logged
 from whyclass.records import Audit
-from whyclass.setting_checks import told
 from whyclass.study import audit
+from whyclass.study.at_work import opened
 from whyclass.study.context import OpenedModel
-from whyclass.study.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -78,24 +75,3 @@ def decode(study: OpenedModel, makes: pixel_cache.Makes | None = None) -> None:
     study.pool = pixel_cache.decoded(
         study.pool, study.loaded.preprocessing, study.store, study.progress, makes, **facts
     )
-
-
-@contextmanager
-def opened(name: str, workers: int, progress: Progress) -> Iterator[Engine]:
-    """The engine of a name: ``"local"``, ``"ray"``, or ``"ray:ADDRESS"`` of a cluster that runs.
-
-    Raises
-    ------
-    SettingsError
-        If there is no such engine, its library is missing, or there is no cluster at the address.
-    """
-    kind, _, address = name.partition(":")
-    if name == "local":
-        yield Engine()
-    elif kind == "ray":
-        from whyclass.study.ray_engine import cluster
-
-        with cluster(address, workers, progress) as engine:
-            yield engine
-    else:
-        raise SettingsError(f"engine is {told(name)}; choose local, ray, or ray:ADDRESS")

@@ -26,6 +26,7 @@ from whyclass.settings import Settings, plain
 from whyclass.study import contrast as study_contrast
 from whyclass.study import contrast_tests, optimised_pictures, running_audit
 from whyclass.study import explain as study_explain
+from whyclass.study.at_work import at_work
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.image_questions import ImageQuestions
 from whyclass.study.layer_choice import AUTO, choose_layer
@@ -250,13 +251,15 @@ class Study(ImageQuestions):
             versions=context.versions,
         )
 
-    def pairs(self, classes: Sequence[str | int]) -> Pairs:
+    def pairs(self, classes: Sequence[str | int], *, workers: int = 1, engine: str = "local") -> Pairs:
         """The shifting test between all ordered pairs of some classes (paper, table 3), with its controls.
 
         Parameters
         ----------
         classes
             Names or indexes, two or more.
+        workers, engine
+            Who computes, as for ``audit``; ``workers`` says how many a cluster is begun with.
 
         Raises
         ------
@@ -268,12 +271,13 @@ class Study(ImageQuestions):
         if len(wanted) < 2 or len(set(wanted)) < len(wanted):
             raise ClassError(f"{len(set(wanted))} classes came; needed are two or more, each once")
         self._check_unchanged()
-        context = self.context()
+        with at_work(self, engine, workers) as made_by:
+            context = self.context()
 
-        def make() -> Pairs:
-            return study_contrast.pairs_of(context, wanted)
+            def make() -> Pairs:
+                return study_contrast.pairs_of(context, wanted, made_by.shifted(self, wanted))
 
-        return self._kept_or_made(Pairs, "pairs", wanted, make)
+            return self._kept_or_made(Pairs, "pairs", wanted, make)
 
     def audit(
         self,
