@@ -51,8 +51,8 @@ RECORDS: dict[str, type[Record]] = {
 }
 """Folders of records, and the kind that lies in each."""
 
-ROWS = {"index": ("cells.f16", "logits.f32", "scores.f32"), "frames": ("pixels.u8",)}
-"""Folders of finished passes over the pool, and the rows that one may hold, with their checksums."""
+ROWS = {"index": ("cells.f16", "logits.f32", "scores.f32", "items.jsonl"), "frames": ("pixels.u8",)}
+"""Folders of finished passes over the pool, and what one may hold: rows with their checksums, and names."""
 
 UNFINISHED = (".lock", ".partial", ".coming")
 """Ends of names of what is no result yet."""

@@ -22,7 +22,6 @@ from whyclass.records import SUFFIX, Record
 
 MARK = "whyclass.json"
 LOG = "log.txt"
-POOL = "pool.json"
 MADE_BY = "made_by.json"
 FORMAT = 1
 
@@ -283,21 +282,6 @@ def drop_unfinished(store: Store, kind: str, key: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def last_pool(store: Store) -> dict[str, str] | None:
-    """Content hashes by path of the pool that was audited last; None where there was none."""
-    try:
-        kept = json.loads((store.folder / POOL).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return kept if isinstance(kept, dict) else None
-
-
-def keep_pool(store: Store, items: dict[str, str]) -> None:
-    """Remember a pool as the last one."""
-    if last_pool(store) != items:
-        files.write(store.folder / POOL, json.dumps(items, indent=0).encode())
-
-
 def remember(folder: Path, options: dict[str, Any]) -> None:
     """Keep the options of the command line that a store was last opened with, where it can be written to."""
     if remembered(folder) != options and os.access(folder, os.W_OK):
@@ -344,11 +328,11 @@ def damaged(store: Store, kind: str, key: str) -> None:
     shutil.rmtree(store.rows(kind, key), ignore_errors=True)
 
 
-def other_indexes(store: Store, key: str) -> list[dict[str, Any]]:
-    """What the store's other finished indexes say of themselves."""
+def other_indexes(store: Store, key: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The store's other finished indexes: their folders, and what they say of themselves."""
     folders = sorted((store.folder / "index").glob("*")) if (store.folder / "index").exists() else []
-    metas = [read_meta(f) for f in folders if f.name != key and not f.name.endswith(".partial")]
-    return [meta for meta in metas if meta is not None]
+    others = [folder for folder in folders if folder.name != key and not folder.name.endswith(".partial")]
+    return [(folder, meta) for folder in others if (meta := read_meta(folder)) is not None]
 
 
 @contextmanager

@@ -52,7 +52,8 @@ KINDS = {
     "frames/*/pixels.u8": "audit anew",
     "frames/*/pixels.u8.crc": "audit anew",
     "frames/*/meta.json": "audit anew",
-    "pool.json": "audit",
+    "items.jsonl": "audit",
+    "index/*/items.jsonl": "audit",
     "whyclass.json": "audit",
 }
 """Kinds of files, and the command that reads them."""

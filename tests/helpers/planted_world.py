@@ -127,7 +127,18 @@ def contents(store: Path) -> dict[str, bytes]:
 
 def leftovers(store: Path) -> list[str]:
     """Files that are no whole result, nor what an unfinished pass goes on with."""
-    kept = ("*.lock", "*.whyclass", "*.html", "*.json", "*.f16", "*.f32", "*.u8", "*.crc", "log.txt")
+    kept = (
+        "*.lock",
+        "*.whyclass",
+        "*.html",
+        "*.json",
+        "items.jsonl",
+        "*.f16",
+        "*.f32",
+        "*.u8",
+        "*.crc",
+        "log.txt",
+    )
     files = [path for path in store.rglob("*") if path.is_file()]
     return [
         str(path.relative_to(store))

@@ -18,6 +18,7 @@ from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.split import split
 from whyclass.models.tasks import class_logits, task_of
 from whyclass.pool import indexing_pass as index
+from whyclass.pool import known_items
 from whyclass.pool.images import pool
 from whyclass.pool.indexing_pass import load_or_make, plan, pooled_cells
 from whyclass.pool.value_ranges import NOTHING_SEEN
@@ -343,7 +344,8 @@ def test_an_index_says_what_it_was_made_for(model, folder, tmp_path):
     load_or_make(made, Store(tmp_path / "s"), Progress())
     meta = json.loads(files(tmp_path / "s")["meta.json"])
     assert meta.items() >= made.facts.items()
-    assert meta["items"] == [[item.path, item.digest] for item in made.pool.items]
+    names = known_items.kept(Store(tmp_path / "s").index(made.key) / known_items.FILE)
+    assert list(names.items()) == [(item.path, item.digest) for item in made.pool.items]
 
 
 # ---------------------------------------------------------------- the model's output

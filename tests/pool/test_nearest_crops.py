@@ -8,8 +8,8 @@ import pytest
 from whyclass.grid import Crops
 from whyclass.models.tasks import Task
 from whyclass.pool import nearest_crops
-from whyclass.pool.images import Item
 from whyclass.pool.indexing_pass import Index
+from whyclass.pool.items import Item
 from whyclass.pool.nearest_crops import Place, Query, nearest
 from whyclass.study.prediction_test_and_control import random_places
 

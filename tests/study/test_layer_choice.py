@@ -25,6 +25,7 @@ from whyclass.models.setup import example_image
 from whyclass.models.split import survey
 from whyclass.planted import demo, nets, world
 from whyclass.pool import images as pool_images
+from whyclass.pool.items import Item
 from whyclass.progress import Progress
 from whyclass.records import LayerChoice
 from whyclass.report import audits_in_store
@@ -188,7 +189,7 @@ def test_only_what_was_not_changed_is_made_cheap():
 
 def scene_of(predicted: list[int], seed: int = 0, background: int | None = None) -> SimpleNamespace:
     own = np.array(predicted)
-    items = tuple(pool_images.Item(f"{number}.png", f"digest {number}") for number in range(len(own)))
+    items = tuple(Item(f"{number}.png", f"digest {number}") for number in range(len(own)))
     index = SimpleNamespace(predicted=own, usable=own >= 0, items=items, counting=lambda k: own == k)
     pool = pool_images.Pool("photographs", items, lambda position: position)
     return SimpleNamespace(

@@ -23,8 +23,8 @@ from whyclass.models.split import split
 from whyclass.models.tasks import Task
 from whyclass.planted import demo, judgement, parts, world
 from whyclass.planted import nets as planted_nets
-from whyclass.pool.images import Item
 from whyclass.pool.indexing_pass import Index, pooled_cells
+from whyclass.pool.items import Item
 from whyclass.pool.nearest_crops import Query, nearest
 from whyclass.records import codec
 from whyclass.report import json_objects, summary

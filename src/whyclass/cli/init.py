@@ -130,7 +130,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     """At most so many pictures of a folder and those below it."""
-    from whyclass.pool.images import EXTENSIONS
+    from whyclass.pool.files_of import EXTENSIONS
 
     n = 0
     for file in folder.rglob("*"):

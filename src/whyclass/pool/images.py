@@ -4,50 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from whyclass import store
 from whyclass.errors import DataError
-from whyclass.models import dicom
 from whyclass.models.preprocessing import Preprocessing, Sample, sample_of, sample_of_pixels
-from whyclass.pool import dataset_rows, loaders, pages, reading, sources
+from whyclass.pool import dataset_rows, files_of, loaders, reading, sources
+from whyclass.pool.items import Item, printable
 from whyclass.pool.value_ranges import ValueRanges
-
-_COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-EXTENSIONS = frozenset((*_COMMON, *dicom.ENDINGS, ".avif", ".jp2", ".pbm", ".pgm", ".ppm"))
-"""Files of a folder that count as images."""
 
 WORKERS = max(2, min(8, os.cpu_count() or 2))
 """Threads that decode ahead: a card waits for fewer."""
 
-NO_ENDING = "without an ending"
-
-KINDS = 12
-"""Endings of files that are no images which are told apart."""
-
 AHEAD = 256 << 20
 """Bytes of images that wait, decoded, to be asked for."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """Identity of an image: its path relative to the pool, and a hash of its content.
-
-    ``label`` is what it is labelled as, of files the name of their folder; it is no part of the identity.
-    """
-
-    path: str
-    digest: str
-    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +58,14 @@ class Pool:
     ranges: ValueRanges | None = field(repr=False, default=None)
     left_out: tuple[tuple[str, int], ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash over all identities, in order."""
-        lines = "\n".join(f"{item.digest} {item.path}" for item in self.items)
-        return hashlib.blake2b(lines.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        found = hashlib.blake2b(digest_size=16)
+        for number, item in enumerate(self.items):
+            line = f"{item.digest} {item.path}"
+            found.update((f"\n{line}" if number else line).encode(errors="surrogateescape"))
+        return found.hexdigest()
 
     def sample(self, position: int, preprocessing: Preprocessing) -> Sample:
         """The image at a position.
@@ -158,8 +138,12 @@ def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
     if tables:
         return _from_given([sources.special(path) for path in tables])
     if single or not all(path.is_file() for path in paths):
-        return _from_folders(paths)
-    return replace(_from_files(paths), name=str(given[0])) if len(given) == 1 else _from_files(paths)
+        return _listed(", ".join(map(str, paths)), files_of.of_folders(paths))
+    return _listed(str(given[0]) if len(given) == 1 else f"{len(paths)} files", files_of.of_files(paths))
+
+
+def _listed(name: str, found: files_of.Listing) -> Pool:
+    return Pool(name, found.items, found.read, left_out=found.left_out)
 
 
 def _from_given(parts: Sequence[sources.Given]) -> Pool:
@@ -175,7 +159,7 @@ def _from_given(parts: Sequence[sources.Given]) -> Pool:
     files = [f"{part.name}/{part.names[own]}" if len(parts) > 1 else part.names[own] for part, own in places]
     labels = (part.labels[own] for part, own in places)
     items = tuple(
-        Item(_printable(file), digest, None if label is None else _printable(label))
+        Item(printable(file), digest, None if label is None else printable(label))
         for file, digest, label in zip(files, digests, labels, strict=True)
     )
     return Pool(", ".join(part.name for part in parts), items, read)
@@ -188,7 +172,7 @@ def _from_once(images: Any) -> Pool:
         raise DataError(f"{name.partition(' of ')[0]} gave no image")
     names = dataset_rows.apart(files, len(held))
     items = tuple(
-        Item(_printable(path), reading.content_digest(lambda one=image: one), _label(label, images))  # type: ignore[misc]
+        Item(printable(path), reading.content_digest(lambda one=image: one), _label(label, images))  # type: ignore[misc]
         for path, image, label in zip(names, held, labels, strict=True)
     )
     return Pool(name, items, lambda position: held[position])
@@ -231,65 +215,6 @@ def samples(
                 future.cancel()
 
 
-def _from_folders(folders: list[Path]) -> Pool:
-    if missing := [folder for folder in folders if not folder.exists()]:
-        raise DataError(f"there is no folder or file {missing[0]}; give a folder that holds images")
-    if files := [folder for folder in folders if not folder.is_dir()]:
-        raise DataError(f"{files[0]} is a file; give the folder that holds the images")
-    resolved = [folder.resolve() for folder in folders]
-    base = Path(os.path.commonpath(resolved))
-    left_out: set[Path] = set()
-    found: dict[Path, str] = {
-        path: path.relative_to(base).as_posix() for folder in resolved for path in _walk(folder, left_out)
-    }
-    endings = _endings(left_out)
-    if not found:
-        kinds, others = " ".join(sorted(EXTENSIONS)), ", ".join(f"{n:,} {ending}" for ending, n in endings)
-        besides = f"; there are {others}" if others else ""
-        where = ", ".join(map(str, folders))
-        raise DataError(f"no image in {where}; looked for {kinds}, with subfolders{besides}")
-    ordered = sorted(found.items(), key=lambda entry: entry[1])
-    return replace(_of_files(", ".join(map(str, folders)), ordered), left_out=endings)
-
-
-def _endings(left_out: Iterable[Path]) -> tuple[tuple[str, int], ...]:
-    """How many files there are of each ending, the most first; of rare ones together."""
-    counts = Counter(_printable(path.suffix.lower()) or NO_ENDING for path in left_out)
-    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-    rest = sum(n for _, n in ordered[KINDS:])
-    return (*ordered[:KINDS], *([("of other endings", rest)] if rest else []))
-
-
-def _from_files(paths: list[Path]) -> Pool:
-    base = Path(os.path.commonpath([path.resolve().parent for path in paths]))
-    return _of_files(
-        f"{len(paths)} files", [(p.resolve(), p.resolve().relative_to(base).as_posix()) for p in paths]
-    )
-
-
-def _of_files(name: str, files: list[tuple[Path, str]]) -> Pool:
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda entry: _pages_of(*entry), files))
-    pairs = [pair for several in found for pair in several]
-    items = tuple(item for item, _ in pairs)
-    return Pool(name, items, lambda position: pairs[position][1]())
-
-
-def _pages_of(place: Path, path: str) -> list[tuple[Item, Callable[[], Any]]]:
-    """The pictures in a file, nearly always one, and how each is read."""
-    label, several = _printable(place.parent.name) or None, pages.count(place)
-    if several == 1:
-        return [(Item(_printable(path), reading.file_digest(place), label), lambda: place)]
-
-    def one(number: int) -> tuple[Item, Callable[[], Any]]:
-        def read() -> Any:
-            return pages.page(place, number)
-
-        return Item(f"{_printable(path)}#{number + 1}", reading.content_digest(read), label), read
-
-    return [one(number) for number in range(several)]
-
-
 def _from_sequence(images: Any) -> Pool:
     if len(images) == 0:
         raise DataError("the list of images is empty")
@@ -311,7 +236,7 @@ def _from_sequence(images: Any) -> Pool:
     digests = [reading.content_digest(lambda p=p: first(p)) for p in range(len(images))]  # type: ignore[misc]
     names = dataset_rows.apart(files, len(images))
     items = tuple(
-        Item(_printable(name), digest, labels.get(position))
+        Item(printable(name), digest, labels.get(position))
         for position, (name, digest) in enumerate(zip(names, digests, strict=True))
     )
     return Pool(f"{type(images).__name__} of {len(images)} images", items, read)
@@ -328,7 +253,7 @@ def _labels_beside(images: Any) -> dict[int, str | None]:
 def _label(value: Any, images: Any) -> str | None:
     """A label as text; a number by its name where the dataset, or the one that it is a part of, names it."""
     if isinstance(value, str):
-        return _printable(value)
+        return printable(value)
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -336,34 +261,3 @@ def _label(value: Any, images: Any) -> str | None:
     names = dataset_rows.names_in(images)
     named = names is not None and 0 <= value < len(names)
     return names[int(value)] if names is not None and named else str(int(value))
-
-
-def _walk(folder: Path, left_out: set[Path]) -> Iterator[Path]:
-    """Image files below a folder, links followed once each; an unreadable folder is an error.
-
-    A store within it, and what a run put there, are no part of the pool. Other files are ``left_out``.
-    """
-
-    def fail(error: OSError) -> None:
-        raise DataError(f"cannot read folder {error.filename}: {error.strerror}") from error
-
-    seen: set[str] = set()
-    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        real = os.path.realpath(place)
-        passed = real in seen or store.MARK in files
-        folders[:] = [] if passed else sorted(f for f in folders if not f.startswith("."))
-        if passed:
-            continue
-        seen.add(real)
-        for file in sorted(files):
-            if file.startswith("."):
-                continue
-            if os.path.splitext(file)[1].lower() in EXTENSIONS:
-                yield Path(place, file)
-            else:
-                left_out.add(Path(real, file))
-
-
-def _printable(path: str) -> str:
-    """File names that are no Unicode keep a readable, reversible form."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")

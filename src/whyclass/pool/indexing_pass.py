@@ -31,13 +31,19 @@ from whyclass.grid import pooled_shape
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.models.split import Split
 from whyclass.models.tasks import Task, summary
-from whyclass.pool.images import Item, Pool, samples
+from whyclass.pool import known_items
+from whyclass.pool.images import Pool, samples
+from whyclass.pool.items import Item
 from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.rows import Rows
 from whyclass.store import Store
 
 BATCH = 32
+
+NAMED = 100
+"""Skipped images for each of which a pass notes how far it came a block later."""
+
 Trunk = Callable[[Tensor], Tensor]
 
 
@@ -243,6 +249,11 @@ class Made:
     ranges: ValueRanges
 
 
+def block_kept(done: int, skipped: int) -> bool:
+    """Whether how far a pass came is noted: with many images skipped, which are all named, more seldom."""
+    return (done // BATCH) % (1 + skipped // NAMED) == 0
+
+
 Makes = Callable[[Plan, int], Iterator[Made]]
 """From a plan and a position to the rows from there on, in order."""
 
@@ -277,7 +288,8 @@ def _make(plan: Plan, store: Store, progress: Progress, makes: Makes) -> None:
             outputs.append(done, block.outputs)
             cells.append(done, block.cells)
             done += len(block.cells)
-            work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
+            if block_kept(done, len(skipped)):
+                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
             advance(len(block.cells))
     if len(skipped) == total:
         first = plan.pool.items[0].path
@@ -285,11 +297,11 @@ def _make(plan: Plan, store: Store, progress: Progress, makes: Makes) -> None:
     facts = {
         "classes": plan.task.classes,
         "skipped": skipped,
-        "items": [[item.path, item.digest] for item in plan.pool.items],
         "ranges": (
             plan.pool.ranges or ranges
         ).held(),  # of images that were decoded before, what was seen then
     }
+    known_items.keep(plan.pool, work.folder / known_items.FILE)
     stores.finish(store, plan.key, work, plan.facts | facts)
 
 
@@ -358,15 +370,17 @@ def load(store: Store, plan: Plan) -> Index:
 
 def _tell_what_changed(store: Store, plan: Plan, progress: Progress) -> None:
     """Where the store holds an index of something else, say by name why it is not used."""
-    now = {item.path: item.digest for item in plan.pool.items}
-    for other in stores.other_indexes(store, plan.key):
+    for folder, other in stores.other_indexes(store, plan.key):
         if other.get("layer") != plan.split.layer:
             continue
         changed = [
             name for name, fact in sorted(plan.facts.items()) if other.get(name) != fact and name != "pool"
         ]
-        before = dict(other.get("items", []))
-        files = sorted(path for path in set(before) | set(now) if before.get(path) != now.get(path))
+        files = []
+        if not known_items.is_of(plan.pool, file := folder / known_items.FILE):
+            now = {item.path: item.digest for item in plan.pool.items}
+            before = known_items.kept(file) or dict(other.get("items", []))  # as of before
+            files = sorted(path for path in set(before) | set(now) if before.get(path) != now.get(path))
         if files:
             changed.append(f"{len(files)} images, such as {files[0]}")
         what = ", ".join(changed) or "the order of the images"

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -70,6 +71,12 @@ def nearest(
     return merged([best_of(index.checked_cells, queries, count, slice(0, None), advance)], index, count)
 
 
+def _see(block: np.ndarray, rows: slice, cells: int, searches: Sequence[_Search]) -> None:
+    """Have some searches see a block: handing each of them to a thread would take longer than its product."""
+    for one in searches:
+        one.see(block, rows, cells)
+
+
 Best = list[dict[str, tuple[np.ndarray, np.ndarray]]]
 """Of each query, by mask, the largest cosines (at most ``count``, k) and the numbers of their cells."""
 
@@ -84,13 +91,14 @@ def best_of(
     """The best cells of some images, from a multiple of ``ROWS`` on, else bits may differ."""
     total, cells, channels = every.shape
     searches = [_Search(query, count) for query in queries]
-    threads = min(len(searches), os.cpu_count() or 1)
+    threads = max(1, min(len(searches), os.cpu_count() or 1))
+    shares = [searches[number::threads] for number in range(threads)]
     # products this small are no faster on several threads; several queries are
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or 1) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for start in range(*rows.indices(total)[:2], ROWS):
             block = np.asarray(every[start : start + ROWS], np.float32).reshape(-1, channels)
             seen = slice(start, start + len(block) // cells)
-            list(pool.map(lambda one, b=block, r=seen: one.see(b, r, cells), searches))  # type: ignore[misc]
+            list(pool.map(partial(_see, block, seen, cells), shares))
             advance(seen.stop - seen.start)
     return [one.best for one in searches]
 
@@ -118,6 +126,7 @@ class _Search:
         k = len(query.concepts)
         self._query, self._count = query, count
         self.best = {name: (np.empty((0, k)), np.empty((0, k), int)) for name in query.masks}
+        self._least: np.ndarray | None = None  # of the kept cosines (k,), once all masks hold enough
 
     def see(self, block: np.ndarray, rows: slice, cells: int) -> None:
         """Take the cells (m, c) of some images into account."""
@@ -125,6 +134,8 @@ class _Search:
             block = np.maximum(block, 0)
             block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
         cosine = block @ self._query.concepts.T
+        if self._least is not None and not (cosine > self._least).any():  # as most blocks of a large pool
+            return
         number = np.arange(rows.start * cells, rows.start * cells + len(cosine))
         for name, mask in self._query.masks.items():
             kept, places = self.best[name]
@@ -134,6 +145,9 @@ class _Search:
             if allowed.any():
                 new = cosine[allowed].astype(np.float64)
                 self.best[name] = _merged(kept, places, new, number[allowed], self._count)
+        kept_now = [values for values, _ in self.best.values()]
+        if all(len(values) == self._count for values in kept_now):
+            self._least = np.min([values[-1] for values in kept_now], axis=0)
 
 
 def _merged(

@@ -17,7 +17,9 @@ import numpy as np
 from whyclass import store as stores
 from whyclass.errors import DataError, StoreError
 from whyclass.models.preprocessing import Preprocessing, Sample
+from whyclass.pool import known_items
 from whyclass.pool.images import Pool, samples
+from whyclass.pool.indexing_pass import block_kept
 from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.rows import Rows
@@ -90,9 +92,11 @@ def _known(pool: Pool, preprocessing: Preprocessing, facts: dict[str, Any]) -> t
 
 def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
     """Name the files that are not what they were when a pool was last audited in this store."""
+    file = store.folder / known_items.FILE
+    if known_items.is_of(pool, file):
+        return
     now = {item.path: item.digest for item in pool.items}
-    before = stores.last_pool(store)
-    if before is not None and before != now:
+    if (before := known_items.kept(file)) and before != now:
         kinds = {
             "changed": sorted(path for path in before if path in now and now[path] != before[path]),
             "vanished": sorted(set(before) - set(now)),
@@ -101,7 +105,7 @@ def tell_what_changed(pool: Pool, store: Store, progress: Progress) -> None:
         told = [f"{len(paths)} {what} ({', '.join(paths[:SUCH])})" for what, paths in kinds.items() if paths]
         what = "; ".join(told) or "the order of the images"
         progress.note(f"the pool is not that of the last audit in this store, and is audited anew: {what}")
-    stores.keep_pool(store, now)
+    known_items.keep(pool, file)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ def _make(
             ranges = ranges.and_then(block.ranges)
             rows.append(done, block.pixels)
             done += len(block.pixels)
-            work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
+            if block_kept(done, len(skipped)):
+                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
             advance(len(block.pixels))
     stores.finish(store, key, work, facts | {"skipped": skipped, "ranges": ranges.held()}, KIND)
     return True

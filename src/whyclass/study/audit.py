@@ -7,7 +7,7 @@ result depends on which classes are in the same run, or on the number of process
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,8 +31,8 @@ from whyclass.study.factorising import factorising, jobs
 from whyclass.study.prediction_test_and_control import Controls, Places, Tester, masks_of
 from whyclass.study.shared_copies import Beside
 
-SEARCHED = 1000
-"""Classes whose crops are searched in one pass over the pool."""
+SEARCHED, MASKS = 1000, 1 << 29
+"""Classes whose crops are searched in one pass over the pool at most, and bytes of what each may be of."""
 
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
@@ -80,8 +80,8 @@ def audit(context: Context, asked: Asked) -> None:
         work += pair_tests.work(context, asked.classes, asked.every_pair)
     with context.progress.whole(asked.name, work) as report:
         problems = _speak(context, speaking, set(todo), asked, report)
-        for start in range(0, len(todo), SEARCHED):
-            _findings(context, todo[start : start + SEARCHED], problems, report)
+        for some in searched(context, todo):
+            _findings(context, some, problems, report)
         if pairs:
             pair_tests.shifts(context, asked.classes, asked.every_pair, pairs, report)
 
@@ -97,6 +97,13 @@ def missing(context: Context, asked: Asked) -> tuple[list[int], list[ClassEviden
         if _lacks(own, concepts=own.target in todo, cells=bool(pairs))
     ]
     return todo, speaking, pairs
+
+
+def searched(context: Context, targets: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Classes whose crops are searched together: fewer in a large pool, of which each has masks."""
+    several = len(masks_of(context, targets[0])) if targets else 1
+    together = max(1, min(SEARCHED, MASKS // (several * len(context.index.items))))
+    return (targets[start : start + together] for start in range(0, len(targets), together))
 
 
 def check(tests: Sequence[str], workers: int, part: tuple[int, int]) -> None:

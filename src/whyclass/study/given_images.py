@@ -15,7 +15,7 @@ from whyclass.models.class_labels import UNKNOWN, classes_of
 from whyclass.models.preprocessing import Preprocessing, Sample, sample_of
 from whyclass.plain_text import clean
 from whyclass.pool import reading
-from whyclass.pool.images import Item
+from whyclass.pool.items import Item
 from whyclass.study.context import Context
 
 

@@ -30,10 +30,15 @@ def random_places(
     They are the first of one sequence over all ``usable`` images (N,) that lie within the mask, so that
     masks which differ by few images mostly give the same cells.
     """
-    images = np.flatnonzero(usable)
-    found: list[Place] = []
     if not (usable & mask).any():
         raise ValueError("the mask holds no usable image")
+    return _drawn(np.flatnonzero(usable), mask, cells, count, generator)
+
+
+def _drawn(
+    images: np.ndarray, mask: np.ndarray, cells: int, count: int, generator: np.random.Generator
+) -> tuple[Place, ...]:
+    found: list[Place] = []
     while len(found) < count:
         positions = generator.choice(images, DRAWN)
         drawn = zip(positions.tolist(), generator.integers(cells, size=DRAWN).tolist(), strict=True)
@@ -89,8 +94,10 @@ class Controls:
         """``n`` draws of ``count`` random places of the images of a mask (N,), the same for all classes."""
         index, seed = self._context.index, self._context.settings.seed
         generators = (np.random.default_rng(seed_of("control", seed, str(draw))) for draw in range(n))
-        cells = index.cells.shape[1]
-        return [random_places(index.usable, mask, cells, count, one) for one in generators]
+        cells, images = index.cells.shape[1], np.flatnonzero(index.usable)
+        if not mask[images].any():
+            raise ValueError("the mask holds no usable image")
+        return [_drawn(images, mask, cells, count, one) for one in generators]
 
     def scores(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> np.ndarray:
         """Scores (n, C) of sets of places, each stitched to a test image that passes the model once."""

@@ -103,8 +103,8 @@ class RayEngine(Engine):
         calls = [("speak", own.target, own.target in todo) for own in speaking]
         self._written("attribution and concepts", context.store, calls, begin)
         able = [k for k in todo if all(job.file.exists() for job in jobs(evidence_of(context, k)))]
-        for at in range(0, len(able), audit.SEARCHED):
-            self._findings(context, begin, able[at : at + audit.SEARCHED])
+        for some in audit.searched(context, able):
+            self._findings(context, begin, some)
         if pairs:
             pair_tests.shifts(
                 context, asked.classes, asked.every_pair, pairs, _untold, partial(self._sources, begin)
