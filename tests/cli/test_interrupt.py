@@ -167,7 +167,7 @@ def test_a_process_stopped_during_its_pass_over_the_pool_is_continued(
 
 @pytest.mark.parametrize(
     ("kill_at", "kept"),
-    [(3, 0), (6, 0), (7, 0), (8, 0), (9, 1)],
+    [(3, 0), (7, 0), (8, 0), (9, 0), (10, 1)],
     ids=["note", "evidence", "concepts", "record", "page"],
 )
 def test_a_process_killed_while_it_writes_leaves_no_half_result(given, undisturbed, tmp_path, kill_at, kept):
