@@ -34,15 +34,13 @@ from whyclass.models.tasks import Task, summary
 from whyclass.pool import known_items
 from whyclass.pool.images import Pool, samples
 from whyclass.pool.items import Item
+from whyclass.pool.rows_on_disk import RowsOnDisk
 from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.rows import Rows
 from whyclass.store import Store
 
 BATCH = 32
-
-NAMED = 100
-"""Skipped images for each of which a pass notes how far it came a block later."""
 
 Trunk = Callable[[Tensor], Tensor]
 
@@ -249,11 +247,6 @@ class Made:
     ranges: ValueRanges
 
 
-def block_kept(done: int, skipped: int) -> bool:
-    """Whether how far a pass came is noted: with many images skipped, which are all named, more seldom."""
-    return (done // BATCH) % (1 + skipped // NAMED) == 0
-
-
 Makes = Callable[[Plan, int], Iterator[Made]]
 """From a plan and a position to the rows from there on, in order."""
 
@@ -275,22 +268,14 @@ def made(plan: Plan, start: int, stop: int | None = None) -> Iterator[Made]:
 def _make(plan: Plan, store: Store, progress: Progress, makes: Makes) -> None:
     """Write the rows block by block; an interrupted pass goes on at its last whole block."""
     work = stores.resume(store, plan.key)
-    skipped: dict[str, str] = dict(work.state.get("skipped", {}))
-    ranges = ValueRanges.of(work.state.get("ranges"))
     total = len(plan.pool.items)
     cells, outputs = _rows(plan, work.folder)
-    done = work.done if cells.hold(work.done) and outputs.hold(work.done) else 0
-    with progress.step("index", total) as advance:
-        advance(done)
-        for block in makes(plan, done) if done < total else ():
-            skipped |= block.skipped
-            ranges = ranges.and_then(block.ranges)
-            outputs.append(done, block.outputs)
-            cells.append(done, block.cells)
-            done += len(block.cells)
-            if block_kept(done, len(skipped)):
-                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
+    with progress.step("index", total) as advance, RowsOnDisk(work, (outputs, cells)) as written:
+        advance(written.done)
+        for block in makes(plan, written.done) if written.done < total else ():
+            written.add((block.outputs, block.cells), block.skipped, block.ranges)
             advance(len(block.cells))
+    skipped = written.skipped
     if len(skipped) == total:
         first = plan.pool.items[0].path
         raise DataError(f"none of the {total} images can be read; the first, {first}: {skipped['0']}")
@@ -298,7 +283,7 @@ def _make(plan: Plan, store: Store, progress: Progress, makes: Makes) -> None:
         "classes": plan.task.classes,
         "skipped": skipped,
         "ranges": (
-            plan.pool.ranges or ranges
+            plan.pool.ranges or written.ranges
         ).held(),  # of images that were decoded before, what was seen then
     }
     known_items.keep(plan.pool, work.folder / known_items.FILE)

@@ -19,7 +19,7 @@ from whyclass.errors import DataError, StoreError
 from whyclass.models.preprocessing import Preprocessing, Sample
 from whyclass.pool import known_items
 from whyclass.pool.images import Pool, samples
-from whyclass.pool.indexing_pass import block_kept
+from whyclass.pool.rows_on_disk import RowsOnDisk
 from whyclass.pool.value_ranges import NOTHING_SEEN, ValueRanges
 from whyclass.progress import Progress
 from whyclass.rows import Rows
@@ -143,23 +143,17 @@ def _make(
 ) -> bool:
     """Write the rows; False where an image came as a tensor, which no picture can give back."""
     work = stores.resume(store, key, KIND)
-    skipped: dict[str, str] = dict(work.state.get("skipped", {}))
-    ranges = ValueRanges.of(work.state.get("ranges"))
     rows, total = _rows(rows_of.preprocessing, work.folder, key), len(pool.items)
-    done = work.done if rows.hold(work.done) else 0
-    with progress.step("decode", total) as advance:
-        advance(done)
-        for block in rows_of.makes(pool, rows_of.preprocessing, done) if done < total else ():
+    with progress.step("decode", total) as advance, RowsOnDisk(work, (rows,)) as written:
+        advance(written.done)
+        left = written.done < total
+        for block in rows_of.makes(pool, rows_of.preprocessing, written.done) if left else ():
             if block.pixels is None:
                 return False
-            skipped |= block.skipped
-            ranges = ranges.and_then(block.ranges)
-            rows.append(done, block.pixels)
-            done += len(block.pixels)
-            if block_kept(done, len(skipped)):
-                work.keep(done, {"skipped": skipped, "ranges": ranges.held()})
+            written.add((block.pixels,), block.skipped, block.ranges)
             advance(len(block.pixels))
-    stores.finish(store, key, work, facts | {"skipped": skipped, "ranges": ranges.held()}, KIND)
+    seen = {"skipped": written.skipped, "ranges": written.ranges.held()}
+    stores.finish(store, key, work, facts | seen, KIND)
     return True
 
 
