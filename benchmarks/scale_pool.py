@@ -28,8 +28,10 @@ from whyclass.planted import demo, world
 from whyclass.pool import images as pool_images
 from whyclass.pool import indexing_pass
 from whyclass.pool.indexing_pass import Made, Plan
+from whyclass.pool.nearest_crops import Query, best_of
 from whyclass.pool.value_ranges import NOTHING_SEEN
 from whyclass.progress import Progress
+from whyclass.rows import Rows
 from whyclass.settings import Settings
 from whyclass.study import audit
 from whyclass.study.study import Study
@@ -101,19 +103,37 @@ def simulate(options: argparse.Namespace) -> None:
         pool = pool_images.pool(place)
     with watch.stage("opening"):
         settings = Settings(copies=8, starts=2)
-        study = Study(demo.loaded(), world.LAYER, pool, store, settings, progress=options.progress)
+        study = Study(demo.loaded(), world.LAYER, pool, store, settings, progress=False)
     with watch.stage("pass over the pool") as found:
         study.makes = Synthetic(study).rows
         study.index()
         found["MB on disk"] = _size(store)
     with watch.stage("opening again"):
-        study = Study(demo.loaded(), world.LAYER, pool, store, settings, progress=options.progress)
+        study = Study(demo.loaded(), world.LAYER, pool, store, settings, progress=False)
         study.index()
     _audit(watch, study)
     with watch.stage("audit once more"):
         audit.audit(study.context(), _asked(study))
         audit.collected(study.context())
     shutil.rmtree(store)
+
+
+def search(options: argparse.Namespace) -> None:
+    """Crops searched in cells as many and as wide as ResNet-50's of a pool, in a file that holds nothing."""
+    torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    watch = Watch(options.folder / f"search-{options.images}.json")
+    rows = Rows(options.folder / "cells.f16", (9, 2048), "<f2")  # of layer4.2
+    with rows.path.open("wb") as file:
+        file.truncate(options.images * rows.row_bytes)
+    every, rng = rows.read(options.images), np.random.default_rng(0)
+    masks = {"including": np.ones(options.images, bool), "excluding": rng.random(options.images) < 0.999}
+    queries = [Query(rng.random((6, 2048), np.float32), masks) for _ in range(3)]
+    with watch.stage("search") as found:
+        found["GB searched"] = every.nbytes / 1e9
+        best_of(every, queries, 8, slice(0, None))
+        found["GB on disk"] = rows.path.stat().st_blocks * 512 / 1e9
+    rows.path.unlink()
 
 
 def _link(pictures: Path, place: Path, count: int) -> None:
@@ -139,20 +159,11 @@ def _audit(watch: Watch, study: Study) -> None:
     with watch.stage("classes and labels") as found:
         found["classes"] = len(context.classes())
         assert (context.labels >= 0).all()
-    watched = Steps(watch)
-    study.progress = watched
+    study.progress = watched = Progress()
     with watch.stage("audit") as found:
         audit.audit(study.context(), _asked(study))
         found |= {f"seconds of {name}": value for name, value in watched.seconds.items()}
         found["MB on disk"] = _size(study.store.folder)
-
-
-class Steps(Progress):
-    """Silent; tells what each step took."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
 
 
 class Synthetic:
