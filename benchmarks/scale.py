@@ -13,6 +13,8 @@ from pathlib import Path
 from scale_paper import measure, paper
 from scale_pool import search, simulate
 
+from whyclass.planted.world import CLASSES
+
 WAYS = {"measure": measure, "paper": paper, "simulate": simulate, "search": search}
 
 
@@ -23,6 +25,7 @@ def main() -> None:
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("--folder", type=Path, default=Path("runs/scale"))
     parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--classes", type=int, default=len(CLASSES), help="that simulate audits")
     parser.add_argument("--weights", type=Path, default=None)
     options = parser.parse_args()
     WAYS[options.way](options)

@@ -111,9 +111,9 @@ def simulate(options: argparse.Namespace) -> None:
     with watch.stage("opening again"):
         study = Study(demo.loaded(), world.LAYER, pool, store, settings, progress=False)
         study.index()
-    _audit(watch, study)
+    _audit(watch, study, options.classes)
     with watch.stage("audit once more"):
-        audit.audit(study.context(), _asked(study))
+        audit.audit(study.context(), _asked(study, options.classes))
         audit.collected(study.context())
     shutil.rmtree(store)
 
@@ -148,12 +148,12 @@ def _link(pictures: Path, place: Path, count: int) -> None:
         os.link(file, to / f"{number:07d}.png")
 
 
-def _asked(study: Study) -> audit.Asked:
-    classes = tuple(study.context().classes())
+def _asked(study: Study, count: int) -> audit.Asked:
+    classes = tuple(study.context().classes()[:count])
     return audit.Asked(classes, classes, ("prediction",), 1, False)
 
 
-def _audit(watch: Watch, study: Study) -> None:
+def _audit(watch: Watch, study: Study, count: int) -> None:
     """The classes' findings, with what they are compared with; pictures come from their files."""
     context = study.context()
     with watch.stage("classes and labels") as found:
@@ -161,7 +161,7 @@ def _audit(watch: Watch, study: Study) -> None:
         assert (context.labels >= 0).all()
     study.progress = watched = Progress()
     with watch.stage("audit") as found:
-        audit.audit(study.context(), _asked(study))
+        audit.audit(study.context(), _asked(study, count))
         found |= {f"seconds of {name}": value for name, value in watched.seconds.items()}
         found["MB on disk"] = _size(study.store.folder)
 
