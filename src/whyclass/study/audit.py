@@ -22,7 +22,7 @@ from whyclass.records import Audit, AuditedConcept, Finding, Spot, Strip
 from whyclass.report import audits_in_store
 from whyclass.settings import AUDIT_TESTS, OF_NO_FINDING, plain
 from whyclass.store import key_of
-from whyclass.study import explain, pair_tests, trust
+from whyclass.study import explain, pair_tests, searching, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.comparisons import of_audit
 from whyclass.study.context import Context
@@ -241,7 +241,7 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
     wanted = {k: queries(context, k) for k in able}
     with context.progress.step("crops", len(context.index.items)) as advance:
         asked = [query for mine in wanted.values() for query in mine]
-        places = iter(nearest_crops.nearest(context.index, asked, context.settings.crops, advance))
+        places = iter(searching.nearest(context, asked, context.settings.crops, advance))
         found = {k: list(islice(places, len(mine))) for k, mine in wanted.items()}
     controls = Controls(context)
     with context.progress.step("prediction tests", len(targets), "classes") as advance:

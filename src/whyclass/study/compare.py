@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from whyclass.errors import AttributionError, ClassError, SettingsError
-from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
     AuditedConcept,
@@ -27,7 +26,7 @@ from whyclass.records import (
 )
 from whyclass.settings import COMPARED_METHODS, plain
 from whyclass.store import key_of
-from whyclass.study import explain, trust
+from whyclass.study import explain, searching, trust
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.comparisons import of_explanation
 from whyclass.study.concept_methods import Method, found_by, material_of, method_of
@@ -201,7 +200,7 @@ def _searched(
             for found in (one.own.found.concepts, *(half.concepts for half in one.halves))
         ]
     with context.progress.step("crops", len(context.index.items)) as advance:
-        places = nearest_crops.nearest(context.index, asked, context.settings.crops, advance)
+        places = searching.nearest(context, asked, context.settings.crops, advance)
     n = len(checked.nulls) if checked else 0
     nulls, nonsense, rest = places[:n], places[n : len(common)], iter(places[len(common) :])
     return [(next(rest), [*nulls, *(next(rest) for _ in one.halves), *nonsense]) for one in candidates]

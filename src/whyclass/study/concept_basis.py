@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from whyclass.concepts import nnls
-from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
 from whyclass.records import ConceptBasis
 from whyclass.settings import plain
+from whyclass.study import searching
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
@@ -27,7 +27,7 @@ def basis_of(own: ClassEvidence) -> ConceptBasis:
     query = Query(factors.concepts, {"including": context.index.usable}, context.clipped)
     with context.progress.step("crops", len(context.index.items)) as advance:
         count = min(CROPS, context.settings.crops)
-        (places,) = nearest_crops.nearest(context.index, [query], count, advance)
+        (places,) = searching.nearest(context, [query], count, advance)
     pictures = Pictures(context, [own.target])
     return ConceptBasis(
         model=context.model_info(),

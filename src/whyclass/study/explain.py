@@ -9,7 +9,6 @@ import numpy as np
 
 from whyclass.attribution.smoothgrad import completeness_error, relative
 from whyclass.concepts.nmf import strongest
-from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
     COMPLETENESS_BOUND,
@@ -28,6 +27,7 @@ from whyclass.records import (
     Refits,
 )
 from whyclass.settings import plain
+from whyclass.study import searching
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.comparisons import of_explanation
 from whyclass.study.context import Context
@@ -115,7 +115,7 @@ def show(
     masks = masks_of(context, own.target, [k for k in outline if k != own.target])
     with context.progress.step("crops", len(index.items)) as advance:
         asked = [query(context, factors, masks), *(checked.queries(context, masks) if checked else ())]
-        places, *others = nearest_crops.nearest(index, asked, settings.crops, advance)
+        places, *others = searching.nearest(context, asked, settings.crops, advance)
     samples = own.samples
     with context.progress.step("prediction test"):
         pictures = Pictures(

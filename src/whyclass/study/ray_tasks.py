@@ -29,7 +29,7 @@ from whyclass.pool.nearest_crops import Place, Query
 from whyclass.progress import Progress
 from whyclass.records import Planes, Record, Sweep, codec
 from whyclass.store import MARK, Store, key_in, owner
-from whyclass.study import audit, compare, pair_tests
+from whyclass.study import audit, compare, pair_tests, searching
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.concept_methods import Method
 from whyclass.study.context import Context
@@ -242,7 +242,7 @@ class Questioned:
             Query(one.concepts, {name: masks[one.target][name] for name in one.masks}, context.clipped)
             for one in wanted
         ]
-        return nearest_crops.best_of(context.index.cells, queries, context.settings.crops, slice(start, stop))
+        return searching.best_of(context, queries, slice(start, stop))
 
     def random(self, sets: Sequence[tuple[Place, ...]]) -> Scored:
         """What stitched random crops reach, which all classes share."""

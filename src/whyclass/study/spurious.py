@@ -13,10 +13,10 @@ import torch
 
 from whyclass.checks.statistics import log_odds, rank_p
 from whyclass.concepts import nnls
-from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import ConceptBasis, SpuriousFeature, SpuriousFeatures
 from whyclass.settings import plain, seed_of
+from whyclass.study import searching
 from whyclass.study.concept_basis import CROPS, seen
 from whyclass.study.context import Context
 from whyclass.study.crop_pictures import Pictures
@@ -66,7 +66,7 @@ def _without(context: Context, target: int) -> np.ndarray:
 
 def _of_class(context: Context, basis: ConceptBasis, mask: np.ndarray) -> list[SpuriousFeature]:
     query = Query(basis.vectors, {"without": mask}, context.clipped)
-    (places,) = nearest_crops.nearest(context.index, [query], SEARCHED * IMAGES)
+    (places,) = searching.nearest(context, [query], SEARCHED * IMAGES)
     chosen = [_distinct(nearest) for nearest in places["without"]]
     pictures = Pictures(context, [basis.target.index])
     return [_feature(context, basis, k, chosen[k], pictures) for k in range(len(chosen)) if chosen[k]]
