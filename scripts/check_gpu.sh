@@ -43,7 +43,7 @@ fi
 
 tests=0
 if [ "${SKIP_TESTS:-}" = "" ]; then
-    timeout 100 "$python" -m pytest tests/gpu/test_cuda.py -q -rs -W default -p no:cacheprovider 2>&1 || tests=$?
+    timeout 100 "$python" -m pytest tests/gpu/test_cuda.py tests/pool/test_crops_on_device.py -q -rs -W default -p no:cacheprovider 2>&1 || tests=$?
     echo "tests/gpu ended with $tests"
 fi
 timeout 360 "$python" benchmarks/gpu.py --out "$out" "$@"
