@@ -134,7 +134,7 @@ def test_parts_are_found_by_concepts_and_not_by_nonsense(asked, found):
 
 
 def test_what_is_in_the_store_is_not_made_again(asked, found, monkeypatch, mine):
-    monkeypatch.setattr(compare, "_made", lambda own, todo: pytest.fail(f"made again: {todo}"))
+    monkeypatch.setattr(compare, "make", lambda own, todo: pytest.fail(f"made again: {todo}"))
     assert asked.compare(NAMES, found.methods) == found
     some = asked.compare(["hawk"], ["pca", "whyclass"])
     assert [result for one in some.classes for result in one.results] == [

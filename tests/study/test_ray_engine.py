@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,7 +185,10 @@ def chosen(pool, store, progress=None, **who):
 
 CHECKED = quick(null_cells=1, null_scores=1, fillings=1, refits=1)
 QUESTIONS = {"methods": compared, "attribution": paired, "prediction tests": chosen}
-"""By the step at whose first advance workers are killed."""
+"""By a step that each has, at whose first advance a driver is stopped."""
+
+LURKED = {"methods": "methods", "attribution": "attribution", "prediction tests": "attribution and concepts"}
+"""The step from whose beginning on workers are killed."""
 
 
 @pytest.fixture(scope="module")
@@ -197,15 +201,45 @@ def answers(pool, tmp_path_factory) -> dict[str, tuple[bytes, dict[str, bytes]]]
     return found
 
 
+class Lurker(Progress):
+    """Kills the workers that compute as soon as there are any, from the beginning of a step on."""
+
+    def __init__(self, at: str, store: Path) -> None:
+        super().__init__()
+        self.at, self.store, self.killed, self.there = at, store, 0, {}
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.lurk)
+
+    def lurk(self) -> None:
+        while not self.killed and not self.ended.is_set():
+            found = workers(os.getpid())
+            self.there = {p: p.stat().st_mtime_ns for p in self.store.glob("*/*.whyclass")} if found else {}
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed += 1
+
+    @contextmanager
+    def step(self, name, total=None, unit="images"):
+        if name == self.at and not self.thread.ident:
+            self.thread.start()
+        with super().step(name, total, unit) as advance:
+            yield advance
+
+
 @pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("step", QUESTIONS)
 def test_every_question_has_the_local_bytes_though_workers_are_killed(pool, answers, tmp_path, step):
-    reaper = Reaper(step, tmp_path / "store")
-    found = QUESTIONS[step](pool, tmp_path / "store", reaper, engine="ray")
-    assert reaper.killed
+    lurker = Lurker(LURKED[step], tmp_path / "store")
+    try:
+        found = QUESTIONS[step](pool, tmp_path / "store", lurker, engine="ray")
+    finally:
+        lurker.ended.set()
+        lurker.thread.join()
+    assert lurker.killed
     assert (codec.encode(found), contents(tmp_path / "store")) == answers[step]
     assert leftovers(tmp_path / "store") == []
-    assert {p: p.stat().st_mtime_ns for p in reaper.there} == reaper.there  # what was there is not made again
+    assert {p: p.stat().st_mtime_ns for p in lurker.there} == lurker.there  # what was there is not made again
 
 
 class StoppedError(Exception):
