@@ -138,7 +138,7 @@ def test_a_damaged_file_gives_the_right_answer_or_one_error(bench, tmp_path):
             assert bench.ask(command, store).code == 0, (pattern, damage)
         else:
             assert ran.code == 1, (pattern, damage, ran)
-            assert ran.out == "", (pattern, damage)
+            assert ran.json["schema"] == "whyclass/error/1", (pattern, damage)
             assert ran.err.startswith("error: "), (pattern, damage)
             assert ran.err.count("\n") == 1, (pattern, damage, ran.err)
             refused += 1
