@@ -91,7 +91,7 @@ def sweep(case: str, target: Prediction, source: Prediction, at: tuple[float, ..
         steps = tuple(replace(step, target=min(step.target, 0.2), winner=source) for step in steps)
     best = max(range(10), key=lambda number: steps[number].target)
     others = 0.95 if case == "chance" else 0.02
-    line = tuple(others * share for share in rise)
+    line = (others,) * 10 if case == "chance" else tuple(others * share for share in rise)
     random = None if case == "bare" else Directions(20, 4, line, (0.0,) * 10, line, (others,) * 20)
     opposite = Directions(1, 49, (0.001,) * 10, (0.001,) * 10, (0.001,) * 10, (0.001,))
     first = None if case == "failed" else next(k for k, step in enumerate(steps) if step.winner == target)

@@ -112,6 +112,8 @@ def test_a_plane_of_which_too_little_is_known_is_never_trusted(change):
 def test_a_margin_of_rounding_is_a_tie():
     made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
     near = replace(made.random, highest=(*made.random.highest[1:], contrast_verdict.highest(made) - 1e-11))
+    assert contrast_verdict.outcome(replace(made, random=near, unit=None)) == "chance"
+    near = replace(made.random, high=(made.steps[made.first].target - 1e-11,) * 10)
     assert contrast_verdict.outcome(replace(made, random=near)) == "chance"
     inserted = small().a.insertions[0]
     near = replace(inserted.third, high=inserted.pasted.target - 1e-11)
@@ -172,7 +174,7 @@ def test_an_attribution_that_does_not_add_up_or_a_plane_at_chance_is_not_trusted
     ],
 )
 def test_outcome_of_a_sweep(change, expected):
-    made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
+    made = replace(sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0)), unit=None)
     assert contrast_verdict.outcome(replace(made, **change)) == expected
     few = replace(made.random, n=18)
     assert contrast_verdict.outcome(replace(made, random=few)) == "unchecked"
@@ -181,6 +183,18 @@ def test_outcome_of_a_sweep(change, expected):
     assert (
         contrast_verdict.outcome(replace(made, reversed=replace(made.reversed, highest=(0.9,)))) == "chance"
     )
+
+
+def test_controls_of_a_shift_in_units_are_asked_where_the_target_wins_first():
+    """Farther on a direction of any kind ends in some class."""
+    made = sweep("passed", Prediction(0, "a", 0.0), Prediction(1, "b", 1.0))
+    at, n = made.first, len(made.steps)
+    far = tuple(0.95 if number > at else 0.1 for number in range(n))
+    assert contrast_verdict.outcome(replace(made, random=replace(made.random, high=far))) == "passed"
+    near = tuple(0.95 if number == at else 0.1 for number in range(n))
+    assert contrast_verdict.outcome(replace(made, random=replace(made.random, high=near))) == "chance"
+    assert contrast_verdict.outcome(replace(made, reversed=replace(made.reversed, high=near))) == "chance"
+    assert contrast_verdict.outcome(replace(made, reversed=replace(made.reversed, high=far))) == "passed"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from whyclass.records import (
     Contrast,
+    Directions,
     Hyperplane,
     Insertion,
     InsertionTest,
@@ -77,8 +78,9 @@ def outcomes(found: Contrast) -> dict[str, Outcome]:
 def outcome(sweep: Sweep | None) -> Outcome:
     """What a shifting or masking test says: passed, failed, no better than chance, or unchecked.
 
-    It passes when the target wins at its best step and its mean score there lies above that of every
-    random direction and of the reversed one, each at its own best step.
+    It passes when the target wins at its best step and its mean score lies above that of every random
+    direction and of the reversed one: of shifting at the first step that wins, where all of them are moved
+    as far; else each at its own best step.
     """
     if sweep is None:
         return "unchecked"
@@ -86,8 +88,19 @@ def outcome(sweep: Sweep | None) -> Outcome:
         return "failed"
     if sweep.random is None or sweep.random.n < FEWEST_DRAWS:
         return "unchecked"
-    others = max(*sweep.random.highest, *sweep.reversed.highest)
-    return "passed" if highest(sweep) - others > TIE else "chance"
+    return "passed" if _above(sweep, sweep.random) > TIE else "chance"
+
+
+def _above(sweep: Sweep, random: Directions) -> float:
+    """By how much the target's score lies above that of its controls.
+
+    Far enough from every image any direction ends in some class: steps in the layer's own units tell how far
+    is needed, so controls are asked there. The paper's steps know no unit.
+    """
+    if sweep.unit is None or sweep.first is None:
+        return highest(sweep) - max(*random.highest, *sweep.reversed.highest)
+    at = sweep.first
+    return sweep.steps[at].target - max(random.high[at], sweep.reversed.high[at])
 
 
 def crops_outcome(side: Side) -> Outcome:
