@@ -39,9 +39,9 @@ def run(file: Path) -> NotebookNode:
     notebook = nbformat.read(file, 4)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(
-            notebook, timeout=LONGEST, kernel_name="python3", resources={"metadata": {"path": folder}}
-        ).execute()
+        # times of cells would be metadata, by which what is kept is found
+        how = {"kernel_name": "python3", "timeout": LONGEST, "record_timing": False}
+        NotebookClient(notebook, resources={"metadata": {"path": folder}}, **how).execute()
     bundle = CacheBundleIn(notebook, str(file), data={"execution_seconds": time.perf_counter() - began})
     get_cache(str(kept())).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     return notebook
