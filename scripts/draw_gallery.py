@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -24,8 +25,8 @@ from whyclass.store import Store
 
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 CHROMIUM = os.environ.get("WHYCLASS_CHROMIUM", "/usr/bin/chromium")
-WIDTH, QUALITY = 1100, 72
-HEIGHTS = {"explanation": 1500, "contrast": 1500, "image": 1300, "audit": 900}
+WIDTH, SHOWN, QUALITY = 1100, 825, 70
+HEIGHTS = {"explanation": 1150, "contrast": 1400, "image": 1300, "audit": 1250}
 """Pixels that are shown of each page, from its top."""
 
 SETTINGS: dict[str, Any] = {
@@ -78,6 +79,7 @@ def photographed(files: dict[str, Path], folder: Path) -> list[Path]:
             view = browser.new_page(viewport={"width": WIDTH, "height": HEIGHTS[name]})
             view.goto(file.resolve().as_uri())
             picture = Image.open(io.BytesIO(view.screenshot())).convert("RGB")
+            picture = picture.resize((SHOWN, picture.height * SHOWN // picture.width), Image.Resampling.LANCZOS)
             picture.save(folder / f"{name}.jpg", quality=QUALITY, optimize=True)
             saved.append(folder / f"{name}.jpg")
         browser.close()
@@ -86,6 +88,7 @@ def photographed(files: dict[str, Path], folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as work:
-        for file in photographed(pages(Path(work)), Path(sys.argv[1]) if sys.argv[1:] else PLACE):
+    place = Path(sys.argv[1]).resolve() if sys.argv[1:] else PLACE
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):  # so that pages tell short paths
+        for file in photographed(pages(Path()), place):
             print(f"{file.name}: {file.stat().st_size / 1e3:.0f} kB")
