@@ -1,7 +1,7 @@
 """Draw the figures of ``docs/how-it-works.md`` from the planted world.
 
-``PYTHONPATH=src python scripts/draw_figures.py [FOLDER]``, by default into ``docs/figures``. Half a minute of one core.
-The same records give the same bytes under the same matplotlib.
+``PYTHONPATH=src python scripts/draw_figures.py [FOLDER]``, by default into ``docs/figures``. Half a minute
+of one core. The same records give the same bytes under the same matplotlib.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def filtered(given: Found) -> Figure:
     axes[0, 0].set_title("picture, scores", fontsize=7)
     for column, channel in enumerate(strongest, 1):
         for row, shown in enumerate((maps, kept)):
-            axes[row, column].imshow(shown[channel], cmap="inferno", vmin=0, vmax=max(shown[channel].max(), 1e-9))
+            axes[row, column].imshow(
+                shown[channel], cmap="inferno", vmin=0, vmax=max(shown[channel].max(), 1e-9)
+            )
         axes[0, column].set_title(f"channel {channel}", fontsize=7)
     axes[0, 1].set_ylabel("activation", fontsize=7)
     axes[1, 1].set_ylabel("times score", fontsize=7)
@@ -156,7 +158,10 @@ def crops(given: Found) -> Figure:
 def stitched(given: Found) -> Figure:
     """Both test pictures, what the model says of them, and what random crops reach."""
     tests = given.explanation.prediction_test
-    asked = [("crops from all pictures", tests.including), ("from pictures called something else", tests.excluding)]
+    asked = [
+        ("crops from all pictures", tests.including),
+        ("from pictures called something else", tests.excluding),
+    ]
     shown = [(title, test) for title, test in asked if test is not None]
     figure = Figure((6.4, 1.9 * len(shown) + 0.3), layout="constrained")
     axes = figure.subplots(len(shown), 2, width_ratios=(1, 2.2), squeeze=False)

@@ -1,7 +1,7 @@
 """Photograph the pages of the planted world for ``docs/gallery.md``, in a browser.
 
-``PYTHONPATH=src python scripts/draw_gallery.py [FOLDER]``, by default into ``docs/gallery``; needs playwright (extra
-``dev``) and a Chromium (``WHYCLASS_CHROMIUM``). A minute of one core.
+``PYTHONPATH=src python scripts/draw_gallery.py [FOLDER]``, by default into ``docs/gallery``; needs playwright
+(extra ``dev``) and a Chromium (``WHYCLASS_CHROMIUM``). A minute of one core.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def photographed(files: dict[str, Path], folder: Path) -> list[Path]:
             view = browser.new_page(viewport={"width": WIDTH, "height": HEIGHTS[name]})
             view.goto(file.resolve().as_uri())
             picture = Image.open(io.BytesIO(view.screenshot())).convert("RGB")
-            picture = picture.resize((SHOWN, picture.height * SHOWN // picture.width), Image.Resampling.LANCZOS)
+            picture = picture.resize(
+                (SHOWN, picture.height * SHOWN // picture.width), Image.Resampling.LANCZOS
+            )
             picture.save(folder / f"{name}.jpg", quality=QUALITY, optimize=True)
             saved.append(folder / f"{name}.jpg")
         browser.close()

@@ -1,7 +1,7 @@
 """Run the notebooks of ``docs/tutorials`` and keep what they give where the site looks for it.
 
-``python scripts/run_tutorials.py [NAME...]``. The site runs by itself what is not kept, so that this only saves
-doing it twice; ``tests/test_tutorials.py`` runs all of them anew.
+``python scripts/run_tutorials.py [NAME...]``. The site runs by itself what is not kept, so that this only
+saves doing it twice; ``tests/test_tutorials.py`` runs all of them anew.
 """
 
 from __future__ import annotations

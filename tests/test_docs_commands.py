@@ -1,4 +1,4 @@
-"""Every command of README and documents can be given: program, options, settings, targets and extras are there.
+"""Every command of README and documents can be given: program, options, settings, targets, extras.
 
 What is not executed by a test is named here with its reason; the rest is in ``test_docs_run.py`` and
 ``test_readme_run.py``.
@@ -29,7 +29,7 @@ NOT_EXECUTED = {
     "docs/architectures.md": "a benchmark: minutes to hours",
     "docs/benchmarks.md": "benchmarks: minutes to hours, and real weights",
     "docs/calibration.md": "a benchmark of hours",
-    "docs/cluster.md": "other machines; tests/study/test_ray_engine.py runs an audit on a cluster of this one",
+    "docs/cluster.md": "other machines; tests run audits on a cluster of this one",
     "docs/comparison.md": "README's command of the same kind is executed",
     "docs/explorer.md": "a server, which tests/serve starts; a store of real weights",
     "docs/models.md": "weights of a reader; its recipes are run by tests/models",
@@ -92,7 +92,9 @@ def check_python(words: list[str]) -> None:
     file = ROOT / words[1]
     assert file.is_file(), words[1]
     text = file.read_text()
-    beside = [file.with_name(f"{name}.py") for name in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)]
+    beside = [
+        file.with_name(f"{name}.py") for name in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)
+    ]
     text += "".join(one.read_text() for one in beside if one.is_file())
     for option in (word.partition("=")[0] for word in words[2:] if word.startswith("--")):
         assert f'"{option}"' in text, f"{words[1]} has no {option}"
@@ -103,7 +105,9 @@ def check_make(words: list[str]) -> None:
     made = (ROOT / "Makefile").read_text()
     for word in words[1:]:
         name, value, _ = word.partition("=")
-        assert re.search(rf"^{name} {'[?:]?=' if value else ''}" if value else rf"^{name}:", made, re.MULTILINE), word
+        assert re.search(
+            rf"^{name} {'[?:]?=' if value else ''}" if value else rf"^{name}:", made, re.MULTILINE
+        ), word
 
 
 def check_pip(words: list[str]) -> None:
@@ -148,7 +152,11 @@ def test_options_within_prose_are_there(document, commands):
     text = (ROOT / document).read_text(encoding="utf-8")
     known = {option for command in commands.values() for one in command.params for option in one.opts}
     known |= {"--help", "--version", "--install-completion"}
-    others = "".join(path.read_text() for folder in ("benchmarks", "scripts", "examples") for path in (ROOT / folder).rglob("*.py"))
+    others = "".join(
+        path.read_text()
+        for folder in ("benchmarks", "scripts", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+    )
     for span in re.findall(r"`(--[a-z][^`]*)`", text):
         words = span.split()
         assert words[0] in known or f'"{words[0]}"' in others, f"{document}: {span}"
@@ -173,7 +181,11 @@ def test_what_is_not_executed_has_commands():
 
 @pytest.mark.parametrize(
     "line",
-    ["whyclass explain --klass hawk", "whyclass explane --class hawk", "whyclass audit --set images=many --layers a"],
+    [
+        "whyclass explain --klass hawk",
+        "whyclass explane --class hawk",
+        "whyclass audit --set images=many --layers a",
+    ],
 )
 def test_a_wrong_command_is_found(line, commands):
     (words,) = words_of([line])

@@ -45,10 +45,15 @@ def test_the_same_records_give_the_same_bytes(given, tmp_path, name):
 def test_other_records_give_another_figure(given, tmp_path):
     other = type(given)(given.photos, given.explanation, given.contrast, given.arrays)
     turned = type(given.arrays)(
-        given.arrays.paths[::-1], given.arrays.scores[::-1], *(getattr(given.arrays, n) for n in ("vectors", "shares", "embeddings"))
+        given.arrays.paths[::-1],
+        given.arrays.scores[::-1],
+        *(getattr(given.arrays, n) for n in ("vectors", "shares", "embeddings")),
     )
     other = type(given)(given.photos, given.explanation, given.contrast, turned)
-    drawn = [DRAWN.draw(one, tmp_path / str(n), ["attribution"])[0].read_bytes() for n, one in enumerate((given, other))]
+    drawn = [
+        DRAWN.draw(one, tmp_path / str(n), ["attribution"])[0].read_bytes()
+        for n, one in enumerate((given, other))
+    ]
     assert drawn[0] != drawn[1]
 
 

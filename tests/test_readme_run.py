@@ -78,7 +78,13 @@ INSTEAD = {
 
 TINY: dict[str, Any] = {
     **{name: value for name, value in QUICK.items() if name != "precision"},
-    **{"plane_permutations": 2, "plane_bootstraps": 2, "plane_starts": 2, "picture_steps": 2, "iterations": 50},
+    **{
+        "plane_permutations": 2,
+        "plane_bootstraps": 2,
+        "plane_starts": 2,
+        "picture_steps": 2,
+        "iterations": 50,
+    },
 }
 
 
@@ -135,7 +141,9 @@ def test_readmes_commands_can_be_pasted_one_after_the_other():
     assert sum("whyclass" in line for line in lines) >= 14
     for line in lines:
         run(line)
-    run(next(one for one in command_lines((ROOT / "docs" / "pictures.md").read_text()) if "--pictures" in one))
+    run(
+        next(one for one in command_lines((ROOT / "docs" / "pictures.md").read_text()) if "--pictures" in one)
+    )
 
 
 def given(place: Path) -> dict[str, Any]:
@@ -151,11 +159,17 @@ def given(place: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_reader")
-@pytest.mark.parametrize("document", ["README.md", "docs/one-image.md", "docs/comparison.md", "docs/pictures.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/one-image.md", "docs/comparison.md", "docs/pictures.md"]
+)
 def test_a_documents_python_runs(place, document):
     snippets = blocks((ROOT / document).read_text(encoding="utf-8"))
     assert snippets
     for code in snippets:
         # one net stands for the other: its name, its channels; and a picture is drawn in fewer steps
-        code = code.replace("torchvision:resnet50", "net.py:build").replace("2048", "96").replace("steps=256", "steps=2")
+        code = (
+            code.replace("torchvision:resnet50", "net.py:build")
+            .replace("2048", "96")
+            .replace("steps=256", "steps=2")
+        )
         exec(compile(code, document, "exec"), given(place))

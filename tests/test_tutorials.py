@@ -16,12 +16,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
 MISSING = [
-    name for name in ("nbclient", "ipykernel", "jupyter_cache", "matplotlib", "pandas") if not importlib.util.find_spec(name)
+    name
+    for name in ("nbclient", "ipykernel", "jupyter_cache", "matplotlib", "pandas")
+    if not importlib.util.find_spec(name)
 ]
 
 
 def cells(file: Path, kind: str) -> list[dict[str, Any]]:
-    return [cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+    return [
+        cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind
+    ]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-ASSIGNED = re.compile(r"(\w+)=(\S*)")
+ASSIGNED = re.compile(r"\w+=")
 
 
 def command_lines(text: str) -> list[str]:
@@ -33,7 +33,7 @@ def words_of(lines: list[str]) -> Iterator[list[str]]:
         for name, value in known.items():
             line = line.replace(f"${name}", value)
         words = shlex.split(line, comments=True)
-        while words and (set_here := ASSIGNED.fullmatch(words[0])) or (words and ASSIGNED.match(words[0])):
+        while words and ASSIGNED.match(words[0]):
             name, _, value = words.pop(0).partition("=")
             known[name] = value
         if words:

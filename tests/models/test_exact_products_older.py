@@ -1,4 +1,4 @@
-"""Where torch has the older flags alone, as before 2.9, products of float32 are exact inside the block too."""
+"""Where torch has the older flags alone, as before 2.9, products are exact inside the block too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from whyclass.models import exact_products as products
 def cudnn(monkeypatch) -> SimpleNamespace:
     """Flags of a torch that has no newer ones."""
     flags = SimpleNamespace(allow_tf32=True)
-    monkeypatch.setattr(torch, "backends", SimpleNamespace(cudnn=flags, cuda=SimpleNamespace(matmul=object())))
+    monkeypatch.setattr(
+        torch, "backends", SimpleNamespace(cudnn=flags, cuda=SimpleNamespace(matmul=object()))
+    )
     return flags
 
 
