@@ -1,5 +1,6 @@
 """The site: built by ``make docs``, strictly and without network."""
 
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -22,7 +23,13 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
 suppress_warnings = ["myst.header"]  # pages that are read on their own may begin at any level
 
-nb_execution_mode = "off"  # notebooks are run by tests, whose outputs would make every page megabytes
+# tutorials are kept without outputs; what a test has not run for this very code is run here
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(runpy.run_path(str(ROOT / "scripts" / "run_tutorials.py"))["kept"]())
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -36,8 +36,14 @@ def test_every_command_and_group_is_there(pages):
     assert text.count("**Model**") >= 5
 
 
+def test_every_option_says_what_it_takes(pages):
+    options = [line for line in pages["cli.md"].splitlines() if line.startswith("| `--")]
+    assert [line for line in options if " VALUE`" in line] == []
+
+
 def test_every_page_of_the_site_can_be_reached():
-    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    files = [path for kind in ("md", "ipynb") for path in ROOT.glob(f"docs/**/*.{kind}")]
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in files}
     tree = "\n".join(path.read_text() for path in ROOT.glob("docs/**/*.md"))
     named = {line.strip() for line in tree.splitlines()}
     lost = {page for page in pages - {"index"} if not {page, page.split("/")[-1]} & named}

@@ -51,6 +51,17 @@ def test_init_finds_what_is_there_and_asks_nothing(world, tmp_path, monkeypatch)
     assert project.read(place / project.FILE)["images"] == [place / "photos"]
 
 
+def test_init_takes_weights_and_names_that_it_is_given(tmp_path, monkeypatch):
+    place = write_project(tmp_path, 1)
+    (place / "other.safetensors").write_bytes((place / "net.safetensors").read_bytes())
+    (place / "names.json").write_text("[]")
+    monkeypatch.chdir(place)
+    given = ("--weights", "other.safetensors", "--class-names", "own.txt")
+    found = whyclass("init", *given, "--json").json["options"]
+    assert (found["weights"], found["class-names"]) == ("other.safetensors", "own.txt")
+    assert "also here" not in (place / project.FILE).read_text()
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
+from torch import nn
 
 from helpers.colours import AS_IS, LAYER, NAMES, Colours, colour_mean, single, study
 from helpers.hub_models import hub
@@ -205,3 +207,24 @@ def test_detectors_and_models_that_are_not_there_are_refused(tmp_path, monkeypat
 )
 def test_class_names_come_as_a_mapping(names):
     assert study(Colours(), PICTURES, class_names=names).loaded.class_names == NAMES
+
+
+class Detector(nn.Module):
+    """A part of torchvision's detectors beside a classifier, and what comes out."""
+
+    def __init__(self, boxes: bool) -> None:
+        super().__init__()
+        self.net, self.boxes = Colours(), boxes
+        self.anchors = torchvision.models.detection.anchor_utils.AnchorGenerator()
+
+    def forward(self, images):
+        scores = self.net(images)
+        return {"logits": scores[:, None], "pred_boxes": scores[:, None]} if self.boxes else scores
+
+
+def test_a_detector_is_refused_and_its_scores_for_each_class_are_explained():
+    given = {"class_names": NAMES, "preprocessing": AS_IS, "progress": False, "settings": quick(concepts=2)}
+    with pytest.raises(ModelError, match="detects objects, and detection cannot be explained yet"):
+        Study(Detector(True), "net.features", PICTURES, **given)
+    found = Study(Detector(False), "net.features", PICTURES, **given)
+    assert [one.name for one in found.classes()] == list(NAMES)

@@ -86,10 +86,10 @@ def audit(
 @app.command("tables")
 def show_tables(
     store: Stored,
-    form: Annotated[str, typer.Option("--format", help=", ".join(TABLE_FORMATS))] = "text",
-    number: Annotated[int | None, typer.Option("--table", help="only table 1, 2 or 3")] = None,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help=", ".join(TABLE_FORMATS))] = "text",
+    number: Annotated[int | None, typer.Option("--table", metavar="N", help="only table 1, 2 or 3")] = None,
     per_class: Annotated[
-        Path | None, typer.Option(help="write every class's numbers as .parquet or .csv")
+        Path | None, typer.Option(metavar="FILE", help="write every class's numbers as .parquet or .csv")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +119,9 @@ def show_tables(
 @app.command("report")
 def show_report(
     store: Stored,
-    to: Annotated[Path | None, typer.Option(help="folder of the site; default: STORE/site")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="folder of the site; default: STORE/site")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

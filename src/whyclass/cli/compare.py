@@ -21,7 +21,9 @@ from whyclass.settings import COMPARED_METHODS, TABLE_FILES
 @with_study
 def compare(
     asked: Asked,
-    classes: Annotated[list[str], typer.Option("--class", help="name or index; may be given again")],
+    classes: Annotated[
+        list[str], typer.Option("--class", metavar="CLASS", help="name or index; may be given again")
+    ],
     methods: Annotated[
         str,
         typer.Option(

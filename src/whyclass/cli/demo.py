@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @app.command("demo")
 def show_demo(
-    store: Annotated[Path, typer.Option(help="folder for the pictures, records and pages")] = Path(
-        "runs/demo"
-    ),
-    seed: Annotated[int, typer.Option(help="of the pictures and of everything drawn")] = 0,
+    store: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="folder for the pictures, records and pages")
+    ] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(metavar="N", help="of the pictures and of everything drawn")] = 0,
     write: Annotated[
         Path | None,
         typer.Option(

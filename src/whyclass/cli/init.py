@@ -56,6 +56,12 @@ def write_file(
         str | None, typer.Option(metavar="LAYER", help="default: the end of the model's last stage")
     ] = None,
     store: Annotated[Path | None, typer.Option(metavar="FOLDER", help="default: runs/ and the model")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="default: the file beside the factory")
+    ] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="default: the file beside the factory")
+    ] = None,
     again: Annotated[bool, typer.Option("--overwrite", help="write over a file that is there")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +71,7 @@ def write_file(
         raise SettingsError(f"{place} is there already; edit it, or write over it with --overwrite")
     found = Found()
     found.values["model"] = model or _chosen("model", factories(place.parent), "MODEL")
-    _add_files(found, place.parent)
+    _add_files(found, place.parent, {"weights": weights, "class_names": class_names})
     found.values["images"] = [images or _chosen("images", pools(place.parent), "FOLDER")]
     found.values["layer"] = layer or _layer(found)
     found.values["store"] = store or Path("runs") / _stem(found.values["model"])
@@ -141,16 +147,17 @@ def _pictures(folder: Path) -> Iterator[Path]:
             return
 
 
-def _add_files(found: Found, folder: Path) -> None:
-    """Weights and class names that lie beside a factory; a library's model brings its own."""
+def _add_files(found: Found, folder: Path, given: dict[str, Path | None]) -> None:
+    """Weights and class names as given, or that lie beside a factory; a library's model brings its own."""
+    found.values.update({option: file for option, file in given.items() if file is not None})
     if ".py:" not in found.values["model"]:
         return
     weights = sorted(file.name for file in folder.iterdir() if file.suffix in WEIGHTS)
     names = [name for stem in NAMES for name in (f"{stem}.txt", f"{stem}.json") if (folder / name).is_file()]
     for option, there in (("weights", weights), ("class_names", names)):
-        if there:
+        if there and given[option] is None:
             found.values[option] = Path(there[0])
-        if len(there) > 1:
+        if len(there) > 1 and given[option] is None:
             found.remarks[option] = f"also here: {', '.join(there[1:])}"
 
 

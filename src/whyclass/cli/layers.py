@@ -47,7 +47,10 @@ def layers(
         bool, typer.Option("--choose", help="test which layer is best; needs --images and --store")
     ] = False,
     candidates: Annotated[
-        str | None, typer.Option("--layers", help="candidates, with commas; default: the ends of the stages")
+        str | None,
+        typer.Option(
+            "--layers", metavar="LAYERS", help="candidates, with commas; default: the ends of the stages"
+        ),
     ] = None,
     classes: Annotated[
         str | None,

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 PORT = 8765
 
-Host = Annotated[str, typer.Option(help="127.0.0.1, localhost or ::1: this machine alone")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free")]
+Host = Annotated[str, typer.Option(metavar="HOST", help="127.0.0.1, localhost or ::1: this machine alone")]
+Port = Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes one that is free")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="only print the address")]
 
 

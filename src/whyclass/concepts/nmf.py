@@ -132,7 +132,7 @@ def _semi_nmf(
     total = float(np.vdot(X, X))
     error = total
     for _ in range(settings.iterations):
-        H = np.linalg.lstsq(W.T @ W, W.T @ X)[0]
+        H = np.linalg.lstsq(W.T @ W, W.T @ X, rcond=None)[0]
         XHt, HHt = X @ H.T, H @ H.T
         for _ in range(SWEEPS):
             for k in np.flatnonzero(np.diag(HHt) > 0):

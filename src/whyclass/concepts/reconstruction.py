@@ -31,7 +31,7 @@ def nonnegative(X: np.ndarray, D: np.ndarray) -> np.ndarray:
 
 def unrestricted(X: np.ndarray, D: np.ndarray) -> np.ndarray:
     """The W of any sign that minimises ``|X - W D|``; the shortest, where there are several."""
-    return np.asarray(np.linalg.lstsq(D.T.astype(np.float64), X.T.astype(np.float64))[0].T)
+    return np.asarray(np.linalg.lstsq(D.T.astype(np.float64), X.T.astype(np.float64), rcond=None)[0].T)
 
 
 def cells_of(activations: np.ndarray) -> np.ndarray:

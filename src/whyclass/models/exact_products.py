@@ -55,6 +55,10 @@ def _flags() -> Iterator[tuple[Callable[[Any], None], Any, Any]]:
             yield put, read(), exact
         except RuntimeError:  # where the user set a newer one, torch reads no older one
             continue
+    if not hasattr(
+        backends.cuda.matmul, "fp32_precision"
+    ):  # before torch 2.9 there were the older ones alone
+        return
     cuda, cudnn, mkldnn = backends.cuda, backends.cudnn, backends.mkldnn
     for home in (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn):
         yield _put(home, "fp32_precision"), home.fp32_precision, EXACT

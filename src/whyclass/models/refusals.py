@@ -63,6 +63,8 @@ def check_no_detector(model: nn.Module, output: Any) -> None:
     ModelError
         If it does.
     """
+    if isinstance(output, Tensor) and output.dim() == 2:
+        return  # one number for each class: somebody has wrapped it
     first = output[0] if isinstance(output, (list, tuple)) and output else output
     held = (
         set(first)

@@ -29,6 +29,9 @@ from whyclass.report.image_text import ordered, sides, widest
 CROPS, IMAGES, MOST = 5, 3, 20
 """Crops and images that are drawn of each concept, and features of a table."""
 
+TICKS = 7
+"""Steps of a test that are numbered, at most: more would run into each other."""
+
 LONGEST = 24
 """Characters of a name."""
 
@@ -151,6 +154,7 @@ def _contrast(made: Any, found: Contrast) -> None:
         axes.set_title("shifted" if sweep is side.shifting else "masked", fontsize=9)
         axes.set_ylim(-0.02, 1.02)
         axes.tick_params(labelsize=7)
+        axes.set_xticks(range(0, len(steps), -(-len(steps) // TICKS)))
         axes.legend(fontsize=7, frameon=False)
     grid[0].set_ylabel("mean score", fontsize=8)
 
