@@ -8,7 +8,7 @@ from typing import Any
 
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
-from whyclass.settings import Settings
+from whyclass.settings import WORDS, Settings
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:
@@ -32,6 +32,9 @@ def changes(pairs: list[str]) -> dict[str, Any]:
         default = defaults.get(name, "")
         several = isinstance(default, tuple)
         kind: Callable[[str], Any] = type(default[0]) if several else type(default)
+        if value in WORDS.get(name, ()):
+            found[name] = value
+            continue
         try:
             found[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
         except ValueError as error:
