@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from helpers.planted_world import contents, model_arguments, quick, quick_arguments, whyclass
-from whyclass.attribution import enough_copies
 from whyclass.models import fast_trunk as fast
 from whyclass.models.split import split
 from whyclass.planted import demo, nets, world
@@ -99,10 +98,9 @@ def test_the_command_shares(apart, pool, tmp_path, passed):
     assert passed["both"]
 
 
-def test_copies_until_there_are_enough_are_shared_as_well(pool, tmp_path, passed, monkeypatch):
-    """Each layer has the number of copies that it has alone, also where the other one needs more."""
-    monkeypatch.setattr(enough_copies, "ENOUGH", 0.02)
-    changes = {"images": 3, "copies": "auto"}
+def test_copies_until_there_are_enough_are_shared_as_well(pool, tmp_path, passed):
+    """Every layer and class has the number of copies that it has alone."""
+    changes = {"images": 3, "copies": "auto", "noise": 2.0}
     for layer in LAYERS:
         Study(demo.loaded(), layer, pool, tmp_path / "apart", quick(**changes)).audit(["hawk", "snail"])
     studies = [Study(demo.loaded(), one, pool, tmp_path / "store", quick(**changes)) for one in LAYERS]
