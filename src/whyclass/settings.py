@@ -73,6 +73,14 @@ CHOICES = {
 """Settings that are one of a few words."""
 
 
+def _check_copies(settings: Any) -> None:
+    check(settings, "noise", float, 0.0)
+    if settings.copies != AUTO:
+        check(settings, "copies", int, 1)
+    if settings.copies != 1 and settings.noise == 0:
+        raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
+
+
 def _check_choices(settings: Any) -> None:
     for name, allowed in CHOICES.items():
         if (value := getattr(settings, name)) not in allowed:
@@ -251,8 +259,7 @@ class Settings:
         """Check every value at the edge, so that nothing inside has to."""
         for name in ("images", "concepts", "starts", "iterations", "crops", "pool"):
             check(self, name, int, 1)
-        if self.copies != AUTO:
-            check(self, "copies", int, 1)
+        _check_copies(self)
         for name in ("control_images", "pair_crops", "epochs", "picture_steps"):
             check(self, name, int, 1)
         for name in ("cut", "rate", "held_out"):
@@ -277,10 +284,7 @@ class Settings:
             *OF_PLANES,
         ):
             check(self, name, int, 0)
-        check(self, "noise", float, 0.0)
         check(self, "tolerance", float, 0.0)
-        if self.copies != 1 and self.noise == 0:
-            raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
         _check_choices(self)
 
 
