@@ -68,9 +68,8 @@ def run(
         pool = world.write_pool(Path(scratch) / "pool", cases.IMAGES, seed)
         loaded = cases.loaded_of(name, seed, pool)
         settings = Settings(seed=seed, **SETTINGS, **(BARE if name == "one image" else {}))
-        context = Study(
-            loaded, world.LAYER, pool, Path(scratch) / "store", settings, progress=False
-        ).context()
+        layer = cases.layer_of(name)
+        context = Study(loaded, layer, pool, Path(scratch) / "store", settings, progress=False).context()
         if name == "doubled":
             cases.halve(context, seed)
         shared = Controls(context)

@@ -174,6 +174,11 @@ def loaded_of(name: str, seed: int, pool: Path) -> Loaded:
     return loaded
 
 
+def layer_of(name: str) -> str:
+    """The layer of the model of one of ``WORLDS``."""
+    return f"net.{world.LAYER}" if name == "doubled" else world.LAYER
+
+
 def halve(context: Context, seed: int) -> None:
     """Half of the images of each class count for its double."""
     predicted = context.index.predicted.copy()

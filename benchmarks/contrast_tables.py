@@ -38,20 +38,28 @@ CROPS: dict[str, Callable[[Row], float]] = {
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Every part, layer and set of pairs by itself; differences to the paper's plane."""
+    """Every part, layer, set of pairs and way to cut crops by itself; differences to the paper's plane."""
     groups = defaultdict(list)
     for row in rows:
-        groups[row["part"], row["layer"], row["pairs"]].append(row)
-    for (part, layer, pairs), mine in groups.items():
+        groups[row["part"], row["layer"], row["pairs"], _cut(row)].append(row)
+    for (part, layer, pairs, cut), mine in groups.items():
         columns, base = (SHIFT, "paper") if part == "shift" else (CROPS, "paper, plane")
         variants = list(dict.fromkeys(row["variant"] for row in mine))
         done = [{row["variant"]: row for row in mine if tuple(row["pair"]) == p} for p in _pairs(mine)]
         whole = [one for one in done if len(one) == len(variants)]
-        print(f"\n{part}, {layer}, {pairs}: n = {len(whole)} ordered pairs")
+        print(f"\n{part}, {layer}, {pairs}{cut}: n = {len(whole)} ordered pairs")
         print("| variant | " + " | ".join(columns) + " |")
         for variant in variants:
             told = [_told(whole, variant, base, of) for of in columns.values()]
             print(f"| {variant} | " + " | ".join(told) + " |")
+
+
+def _cut(row: Row) -> str:
+    """How many crops of each concept, how large, and how far the search leans to the normal."""
+    if "count" not in row:
+        return ""
+    leaning = f", leaning {row['tilt']:g} to the normal" if row["tilt"] else ""
+    return f", {row['count']} of each concept, side x {row['size']}{leaning}"
 
 
 def _pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:

@@ -137,10 +137,12 @@ def crop_rows(tried: Tried, pair: tuple[int, int], options: argparse.Namespace) 
     own = {k: evidence_of(tried.context, k) for k in pair}
     cells = {k: one.cells for k, one in own.items()}
     for number, (plane, by) in enumerate((("balanced", "alone"), *SCORED)):
+        variant = by if by in ("alone", "attribution") else f"{plane}, {by}"
+        if options.variants and variant not in options.variants:
+            continue
         found = hyperplanes(cells, [pair], Fitting(plane=plane, held_out=0.0))
         laid = Plane(found.weights[0], float(found.biases[0]), None)
         scores = own[a].evidence.scores if number == 0 else CONTRASTS[by].scores(own[a], b, laid)
-        variant = by if by in ("alone", "attribution") else f"{plane}, {by}"
         started = time.perf_counter()
         try:
             factors = factorise(own[a].activations, scores, tried.context.settings)
@@ -213,6 +215,7 @@ def main() -> None:
     parser.add_argument("--layer", default="layer3.5")
     parser.add_argument("--pairs", choices=("hard", "easy"), default="hard")
     parser.add_argument("--images", type=int, default=25, help="shifted of each pair")
+    parser.add_argument("--variants", nargs="+", help="of crops, such as alone attribution 'paper, plane'")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
     parser.add_argument("--minutes", type=float, default=9, help="no pair is begun later")

@@ -21,6 +21,14 @@ def with_null(made: Explanation, kind: str, **changes) -> Explanation:
     return with_second(made, replace(test, nulls=nulls))
 
 
+def with_first(made: Explanation, **changes) -> Explanation:
+    first = made.prediction_test.including
+    control = replace(first.control, **changes)
+    return replace(
+        made, prediction_test=replace(made.prediction_test, including=replace(first, control=control))
+    )
+
+
 def idle(made: Explanation, count: int) -> Explanation:
     concepts = [
         replace(one, contribution=replace(one.contribution, needed=k >= count))
@@ -32,6 +40,7 @@ def idle(made: Explanation, count: int) -> Explanation:
 MADE = explanation()
 
 FAILING = {
+    "all images": with_first(MADE, p=0.2),
     "random crops": with_null(MADE, "random crops", p=0.2),
     "random cells": with_null(MADE, "random cells", p=0.2),
     "shuffled scores": with_null(MADE, "shuffled scores", p=0.06),
@@ -51,6 +60,18 @@ ABSENT = {
     ),
     "halves of the images": replace(MADE, refits=None),
 }
+
+
+def test_random_crops_that_are_mostly_predicted_show_that_nothing_is_needed():
+    for often in (with_first(MADE, predicted=0.5), with_null(MADE, "random crops", predicted=0.5)):
+        (check,) = [one for one in verdict_checks.checks(often) if one.result != "passed"]
+        assert check.result == "failed"
+        assert verdict(often).level == "careful"
+
+
+def test_the_first_test_is_not_run_without_enough_random_crops():
+    (check,) = [one for one in verdict_checks.checks(with_first(MADE, n=8)) if one.result != "passed"]
+    assert (check.name, check.result) == ("all images", "not run")
 
 
 def test_where_all_pass_the_level_is_the_highest():

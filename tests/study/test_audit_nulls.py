@@ -11,6 +11,7 @@ import pytest
 
 from helpers.planted_world import contents
 from whyclass import Settings, Study
+from whyclass.cli import gate
 from whyclass.planted import demo, world
 from whyclass.records import Finding, Null
 from whyclass.report import audited_nulls, audits_in_store, json_objects, paper_tables, site, table_formats
@@ -122,7 +123,7 @@ def test_of_one_class_there_are_too_few_nulls_for_the_highest_level(pool, tmp_pa
     found = study(pool, tmp_path).audit(classes=["hawk"])
     (one,) = found.classes
     assert next(null for null in decisive(one).nulls if null.kind == "shuffled scores").n == 3
-    assert standing(one) == "careful"
+    assert standing(one) == gate.level_of(one) == "careful"
 
 
 # ---------------------------------------------------------------- numbers

@@ -48,11 +48,8 @@ def close(fail_on: str | None, levels: Iterable[str]) -> None:
 
 
 def level_of(found: ClassResult) -> str:
-    """What the prediction tests of an audited class say; ``distrust`` where it could not be explained."""
-    from whyclass.report.verdict import outcome
+    """How an audited class stands, as its page says; ``distrust`` where it could not be explained."""
+    from whyclass.report.standings import standing
 
-    tests = [outcome(test) for test in (found.including, found.excluding) if test is not None]
-    if found.problem or not tests:
-        return "distrust"
-    passed = tests == ["passed", "passed"]
-    return "trust" if passed else "careful" if {"passed", "unchecked"} & set(tests) else "distrust"
+    level = standing(found)
+    return "distrust" if level == "unexplained" else level

@@ -14,9 +14,9 @@ from whyclass.records import (
     Side,
     Sweep,
 )
-from whyclass.report import verdict as report_verdict
 from whyclass.report import verdict_checks, words
-from whyclass.report.verdict import FEWEST_DRAWS, Level, Outcome, Verdict
+from whyclass.report.verdict import Level, Verdict
+from whyclass.report.verdict_checks import FEWEST_DRAWS, Outcome
 
 LABELS: dict[Level, str] = {
     "trust": "Supported by the tests",
@@ -95,7 +95,7 @@ def crops_outcome(side: Side) -> Outcome:
     tests = side.prediction_test
     if tests is None:
         return "failed"
-    found = [report_verdict.outcome(test) for test in (tests.including, tests.excluding) if test]
+    found = [verdict_checks.outcome(test) for test in (tests.including, tests.excluding) if test]
     return min(found, key=("failed", "chance", "unchecked", "passed").index)
 
 
@@ -224,7 +224,7 @@ def _level(found: Contrast) -> Level:
 
 def _speaks_against(found: Contrast, shifted: Outcome) -> bool:
     tests, plane = found.a.prediction_test, found.hyperplane
-    if tests is None or not {shifted, report_verdict.outcome(tests.including)} & {"passed", "unchecked"}:
+    if tests is None or not {shifted, verdict_checks.outcome(tests.including)} & {"passed", "unchecked"}:
         return True
     at_chance = (plane.held_out or plane.training).at_chance or plane_outcome(plane) == "chance"
     return at_chance and shifted != "passed"

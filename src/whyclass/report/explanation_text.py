@@ -9,8 +9,8 @@ from typing import Any
 from whyclass.intervals import share_within
 from whyclass.records import Completeness, Concept, Control, Explanation, PredictionTest, Shifts
 from whyclass.report import pool_text, sources_text
-from whyclass.report.verdict import LABELS, not_run, outcome, says, verdict
-from whyclass.report.verdict_checks import decisive
+from whyclass.report.verdict import LABELS, not_run, says, verdict
+from whyclass.report.verdict_checks import decisive, outcome
 from whyclass.report.words import clean, count, error, percent, quoted, score, score_of, shape
 from whyclass.report.worth_text import UNSTABLE, fit_line, null_line, set_line
 

@@ -188,7 +188,7 @@ TEMPLATES: dict[type[Record], tuple[str, str, Callable[[Any], dict[str, Any]]]] 
 
 
 def _render(found: Record, which: Literal[0, 1]) -> str:
-    return rendered(*template_of(found, which))
+    return page_pictures.once(rendered(*template_of(found, which)))
 
 
 def template_of(found: Record, which: Literal[0, 1] = 0) -> tuple[str, dict[str, Any]]:

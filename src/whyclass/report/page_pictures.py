@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
+from collections import Counter
 from typing import Literal
 
 import numpy as np
@@ -113,6 +116,40 @@ def fit(picture: Picture, width: int, height: int) -> tuple[int, int]:
 def coarse(picture: Picture) -> bool:
     """Whether a picture is so small that its pixels should stay visible when it is enlarged."""
     return min(picture.width, picture.height) < 48
+
+
+_SHOWN = re.compile(
+    r'<img class="(?P<styles>[^"]*)" src="(?P<picture>data:image/[a-z]+;base64,[A-Za-z0-9+/=]+)"'
+    r' width="(?P<width>\d+)" height="(?P<height>\d+)" alt='
+)
+
+
+def once(html: str) -> str:
+    """A page in which a picture that is shown several times stands only once, in its style sheet.
+
+    A crop's source is shown beside every test whose crops it gave, and is most of what a page weighs.
+    """
+    times = Counter(shown["picture"] for shown in _SHOWN.finditer(html))
+    names = {
+        picture: f"wc-p{hashlib.sha256(picture.encode()).hexdigest()[:12]}"
+        for picture, n in times.items()
+        if n > 1 and len(picture) > 2 * len(NOTHING)
+    }
+    head, end, rest = html.partition("</style>")
+    if not names or not end:
+        return html
+    rules = "".join(f".{name} {{ background-image: url({picture}); }}\n" for picture, name in names.items())
+
+    def named(shown: re.Match[str]) -> str:
+        if shown["picture"] not in names:
+            return shown[0]
+        styles, width, height = f"{shown['styles']} base".strip(), shown["width"], shown["height"]
+        return (
+            f'<img class="{styles} {names[shown["picture"]]}" src="{NOTHING}" width="{width}" '
+            f'height="{height}" style="aspect-ratio:{width}/{height}" alt='
+        )
+
+    return head + rules + end + _SHOWN.sub(named, rest)
 
 
 def _share(pixels: int, whole: int) -> float:

@@ -11,13 +11,11 @@ from whyclass.records import (
     Explanation,
     PredictionTest,
     PredictionTests,
-    Trial,
 )
-from whyclass.report.verdict_checks import ALPHA, Check, adds_up, checks, facts, summed
+from whyclass.report.verdict_checks import Check, Outcome, adds_up, checks, facts, outcome, summed
 from whyclass.report.words import clean, count, error, percent, plural, quoted, score, word
 
 Level = Literal["trust", "careful", "distrust"]
-Outcome = Literal["passed", "failed", "chance", "unchecked"]
 
 LABELS: dict[Level, str] = {
     "trust": "Supported by the tests",
@@ -25,9 +23,6 @@ LABELS: dict[Level, str] = {
     "distrust": "Not supported by the tests",
 }
 """What a level is called where a reader sees it."""
-
-FEWEST_DRAWS = 19
-"""Beating all of ``n`` random draws happens by accident once in ``n + 1`` times: 19 make it 5 %."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +84,6 @@ def level(found: Explanation | ClassResult) -> Level:
     given = facts(found)
     second = outcome(given.excluding) if given.excluding else None
     return _level(outcome(given.including), second, checks(found))
-
-
-def outcome(test: PredictionTest | Trial) -> Outcome:
-    """What one prediction test says: passed, failed, no better than chance, or unchecked.
-
-    It passes when the class is predicted, few enough random draws reach its score (rank p-value), and
-    fewer than half of them are predicted as the class. Where only the draws' range is known, the score
-    has to lie above it.
-    """
-    control = test.control
-    if not test.predicted:
-        return "failed"
-    if control is None or control.n < FEWEST_DRAWS:
-        return "unchecked"
-    above = test.score > control.high if control.p is None else control.p <= ALPHA["random crops"]
-    return "passed" if above and control.predicted < 0.5 else "chance"
 
 
 def not_run(explanation: Explanation) -> str:

@@ -19,9 +19,24 @@ from whyclass.records import (
 from whyclass.report.words import count, plural, score
 
 Result = Literal["passed", "failed", "not run"]
+Outcome = Literal["passed", "failed", "chance", "unchecked"]
+
+OUTCOMES: dict[Outcome, Result] = {
+    "passed": "passed",
+    "failed": "failed",
+    "chance": "failed",
+    "unchecked": "not run",
+}
+"""What a test with its random crops comes to as a check."""
 
 ALPHA: dict[str, float] = {"random crops": 0.1, "random cells": 0.1, "shuffled scores": 0.05}
 """By kind of null, the rank p-value up to which an explanation beats it."""
+
+HALF = 0.5
+"""Of random draws: where as many are predicted as the class, the test shows nothing, whatever its score."""
+
+FEWEST_DRAWS = 19
+"""Beating all of ``n`` random draws happens by accident once in ``n + 1`` times: 19 make it 5 %."""
 
 FEWEST_IMAGES = 10
 """Of a class: what is found from fewer is never called supported."""
@@ -90,9 +105,7 @@ def decisive(explanation: Explanation) -> PredictionTest:
 
 
 def _tests(tests: Facts) -> Iterator[Check]:
-    yield Check(
-        "all images", "passed" if tests.including.predicted else "failed", score(tests.including.score)
-    )
+    yield _all_images(tests.including)
     if tests.excluding is None:
         yield Check("images it calls something else", "not run", "there are none")
         return
@@ -103,6 +116,29 @@ def _tests(tests: Facts) -> Iterator[Check]:
         yield Check("images that are not labelled so either", result, score(tests.unlabelled.score))
 
 
+def _all_images(test: PredictionTest | Trial) -> Check:
+    """Where random crops do as well, a test that is predicted shows nothing."""
+    found = outcome(test)
+    also = ", and random crops do as well" if found == "chance" else ""
+    return Check("all images", OUTCOMES[found], score(test.score) + also)
+
+
+def outcome(test: PredictionTest | Trial) -> Outcome:
+    """What one prediction test says: passed, failed, no better than chance, or unchecked.
+
+    It passes when the class is predicted, few enough random draws reach its score (rank p-value), and
+    fewer than half of them are predicted as the class. Where only the draws' range is known, the score
+    has to lie above it.
+    """
+    control = test.control
+    if not test.predicted:
+        return "failed"
+    if control is None or control.n < FEWEST_DRAWS:
+        return "unchecked"
+    above = test.score > control.high if control.p is None else control.p <= ALPHA["random crops"]
+    return "passed" if above and control.predicted < HALF else "chance"
+
+
 def _nulls(given: Facts) -> Iterator[Check]:
     found = {one.kind: one for one in given.decisive.nulls}
     for kind, most in ALPHA.items():
@@ -111,7 +147,8 @@ def _nulls(given: Facts) -> Iterator[Check]:
             yield Check(kind, "not run", "" if one is None else f"only {plural(one.n, 'draw')}")
         else:
             told = f"p = {one.p:.3f}" if one.q is None else f"q = {one.q:.3f}"
-            yield Check(kind, "passed" if p_of(one) <= most else "failed", f"{told}, n = {one.n}")
+            beaten = p_of(one) <= most and (kind != "random crops" or one.predicted < HALF)
+            yield Check(kind, "passed" if beaten else "failed", f"{told}, n = {one.n}")
 
 
 def p_of(null: Null) -> float:
