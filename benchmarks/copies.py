@@ -30,7 +30,7 @@ from whyclass.concepts.matching import cosines, matched
 from whyclass.models import loading
 from whyclass.planted import demo, world
 from whyclass.records import Explanation
-from whyclass.report import verdict
+from whyclass.report import verdict_checks
 from whyclass.study.class_evidence import evidence_of
 
 WAYS: dict[str, dict[str, Any]] = {"full": {}, "seed": {"seed": 1}, "auto": {"copies": "auto"}}
@@ -92,7 +92,7 @@ def measured(studies: dict[str, Study], target: int) -> Row:
         row[way] = {"processor": time.process_time() - busy, "copies": copies, "images": len(own.chosen)}
         found[way] = study.explain(target)
         tests = found[way].prediction_test
-        row[way]["tests"] = [verdict.outcome(one) for one in (tests.including, tests.excluding) if one]
+        row[way]["tests"] = [verdict_checks.outcome(one) for one in (tests.including, tests.excluding) if one]
         row[way]["scores"] = [one.score for one in (tests.including, tests.excluding) if one]
     for way in ("seed", "auto"):
         pairs = matched(cosines(found["full"].vectors, found[way].vectors), 0.0)
@@ -111,13 +111,13 @@ def table(rows: list[Row]) -> Iterator[str]:
         yield f"{named} | {least} | {row['auto']['copies']} | {took} | {tests}"
     for layer in dict.fromkeys(row["layer"] for row in rows):
         own = [row for row in rows if row["layer"] == layer]
-        took = [sum(row[way]["processor"] for row in own) for way in ("full", "auto")]
+        spent = [sum(row[way]["processor"] for row in own) for way in ("full", "auto")]
         held = {way: np.mean([row[way]["cosines"][0] >= LEAST for row in own]) for way in ("seed", "auto")}
         other = {way: sum(row[way]["tests"] != row["full"]["tests"] for row in own) for way in held}
         yield (
             f"{layer}: {len(own)} classes, least cosine at least {LEAST} in {held['auto']:.0%} "
             f"(another seed: {held['seed']:.0%}), tests that say something else {other['auto']} "
-            f"(another seed: {other['seed']}), processor time of the attribution {took[0] / took[1]:.2f}x"
+            f"(another seed: {other['seed']}), processor time of the attribution {spent[0] / spent[1]:.2f}x"
         )
 
 

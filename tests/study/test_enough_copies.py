@@ -9,7 +9,7 @@ from whyclass.cli import reading
 from whyclass.concepts.matching import cosines, matched
 from whyclass.errors import SettingsError
 from whyclass.planted import demo, world
-from whyclass.report import explanation_text, verdict
+from whyclass.report import explanation_text, verdict_checks
 from whyclass.study.study import Study
 
 
@@ -32,7 +32,9 @@ def test_concepts_and_verdict_are_those_of_twenty_copies(pool, name):
     assert f"{few.completeness.copies} of each image" in told
     pairs = matched(cosines(full.vectors, few.vectors), 0.0)
     assert min(cosine for _, _, cosine in pairs) >= 0.99
-    assert verdict.outcome(few.prediction_test.including) == verdict.outcome(full.prediction_test.including)
+    assert verdict_checks.outcome(few.prediction_test.including) == verdict_checks.outcome(
+        full.prediction_test.including
+    )
 
 
 def test_the_command_takes_the_word_and_numbers():
