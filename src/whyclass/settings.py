@@ -187,7 +187,8 @@ class Settings:
     mask_curve
         Of the masking test: ``"whole"`` tries all shares of blank cells, and all controls, on all images
         (appendix C); ``"narrowed"`` drops shares that fall behind after a part of the images, and tries
-        controls that cannot change the outcome on a part alone. The highest score and its share agree.
+        controls that cannot change the outcome on a part alone. Outcome, highest score and share are
+        the same but where the target never wins and few images carry its mean.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
         parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
