@@ -133,7 +133,7 @@ def explain(bench: Bench) -> Found:
     single = _peak_of(torch.float32)
     half = _peak_of(noisy_precision("auto", cut))
     trunk, whole = (operations(partial(call, cut.example)) for call in (cut.trunk, moved(bench).model))
-    noisy = n * settings.copies * (trunk + 2 * (whole - trunk))
+    noisy = n * int(settings.copies) * (trunk + 2 * (whole - trunk))
     return {
         "images": n,
         "copies": settings.copies,
@@ -168,7 +168,8 @@ def _plain(bench: Bench, target: int, count: int, settings: Settings) -> Found:
     module = model.get_submodule(LAYER)
     one = partial(_scored, bench, model, module, target=target, settings=settings)
     one(images[0], copies=1)  # warms up
-    attribution = timed(bench, lambda: [one(image, copies=settings.copies) for image in images[:tried]])[0]
+    copies = int(settings.copies)
+    attribution = timed(bench, lambda: [one(image, copies=copies) for image in images[:tried]])[0]
     some = images[: 2 if bench.small else 20]
     clean = timed(bench, lambda: [_activations(bench, model, module, image) for image in some])[0]
     cut = _cut(bench)

@@ -38,6 +38,7 @@ def test_the_presets_differ_where_paper_and_code_do():
     assert (PRESETS["paper"].baseline, PRESETS["paper"].relu) == ("white", "after")
     assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
     assert PRESETS["default"] == Settings()
+    assert PRESETS["fast"] == Settings(copies="auto")
     assert PRESETS["paper"].crop_at == PRESETS["authors"].crop_at == "paper"
 
 
@@ -63,6 +64,7 @@ def test_choices_are_the_rows_of_the_tables_that_serve_them():
         {"images": 1.5},
         {"images": True},
         {"copies": -1},
+        {"copies": "never"},
         {"concepts": "six"},
         {"concepts": None},
         {"pool": 0},
@@ -103,6 +105,8 @@ def test_a_value_out_of_range_is_refused_by_name(wrong):
 
 def test_no_noise_needs_a_single_copy():
     assert Settings(noise=0, copies=1).noise == 0
+    with pytest.raises(SettingsError, match="all copies are the same"):
+        Settings(noise=0, copies="auto")
 
 
 def test_a_preset_takes_changes_and_refuses_typing_errors():

@@ -31,7 +31,11 @@ CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
 
 PLANES = ("paper", "zero", "balanced", "converged", "mean", "pattern")
 CONTRASTS = ("plane", "attribution", "both")
+AUTO = "auto"
+"""Of ``copies``: as many as it takes."""
+
 UNITS = ("distance", "normal")
+CURVES = ("narrowed", "whole")
 
 SHIFTS = (0.0, 0.5, 1.0, 2.0, 10.0, 15.0, 20.0, 35.0, 50.0, 200.0)
 """The paper's steps, on the normal as it is."""
@@ -44,6 +48,9 @@ OF_NULLS = ("null_cells", "null_scores", "fillings", "refits")
 
 OF_PLANES = ("plane_starts", "plane_bootstraps", "plane_permutations")
 """Settings of what is known of a contrast's hyperplane."""
+
+WORDS = {"copies": (AUTO,)}
+"""What numbers may be besides."""
 
 CHOICES = {
     "baseline": BASELINES,
@@ -61,8 +68,17 @@ CHOICES = {
     "contrast_by": CONTRASTS,
     "pair_crop_at": CROPS,
     "shift_unit": UNITS,
+    "mask_curve": CURVES,
 }
 """Settings that are one of a few words."""
+
+
+def _check_copies(settings: Any) -> None:
+    check(settings, "noise", float, 0.0)
+    if settings.copies != AUTO:
+        check(settings, "copies", int, 1)
+    if settings.copies != 1 and settings.noise == 0:
+        raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
 
 
 def _check_choices(settings: Any) -> None:
@@ -81,7 +97,8 @@ class Settings:
         At most so many images predicted as the class are used (4.1).
     copies, noise
         SmoothGrad: noisy copies of each image, and the noise's standard deviation in normalised
-        input space (4.1).
+        input space (4.1). ``copies="auto"`` makes pairs of opposite noise, equally many of each image of a
+        class, until the standard error of the scores is small: 6 to 20 copies.
     baseline
         DeepLift's reference image: ``"ones"`` is 1.0 in normalised space (the authors' code, from
         which the published tables come), ``"white"`` a white picture, normalised (4.1's words).
@@ -167,6 +184,11 @@ class Settings:
         Steps along the hyperplane's normal in the shifting test (5.2.1), the first one 0. They are multiples
         of the ``"normal"`` as it is, as in the paper, or of the ``"distance"`` between both classes' mean
         cells along it. ``finer`` more steps lie around the best of them.
+    mask_curve
+        Of the masking test: ``"whole"`` tries all shares of blank cells, and all controls, on all images
+        (appendix C); ``"narrowed"`` drops shares that fall behind after a part of the images, and tries
+        controls that cannot change the outcome on a part alone. Outcome, highest score and share are
+        the same but where the target never wins and few images carry its mean.
     signed
         How the NMF sees a layer whose activations can be negative: ``"split"``, positive and negative
         parts as separate channels, undone in the concepts, ``"clip"``, negative ones as 0, or
@@ -186,7 +208,7 @@ class Settings:
     """
 
     images: int = 60
-    copies: int = 20
+    copies: int | str = 20
     noise: float = 0.25
     baseline: str = "ones"
     relu: str = "after"
@@ -232,11 +254,13 @@ class Settings:
     pair_crops: int = 2
     shift_unit: str = "distance"
     finer: int = 6
+    mask_curve: str = "narrowed"
 
     def __post_init__(self) -> None:
         """Check every value at the edge, so that nothing inside has to."""
-        for name in ("images", "copies", "concepts", "starts", "iterations", "crops", "pool"):
+        for name in ("images", "concepts", "starts", "iterations", "crops", "pool"):
             check(self, name, int, 1)
+        _check_copies(self)
         for name in ("control_images", "pair_crops", "epochs", "picture_steps"):
             check(self, name, int, 1)
         for name in ("cut", "rate", "held_out"):
@@ -261,10 +285,7 @@ class Settings:
             *OF_PLANES,
         ):
             check(self, name, int, 0)
-        check(self, "noise", float, 0.0)
         check(self, "tolerance", float, 0.0)
-        if self.copies > 1 and self.noise == 0:
-            raise SettingsError("noise is 0, so all copies are the same; set copies=1 or noise above 0")
         _check_choices(self)
 
 
@@ -279,16 +300,19 @@ PAPER = {
     "shifts": SHIFTS,
     "shift_unit": "normal",
     "finer": 0,
+    "mask_curve": "whole",
 }
 """What the paper and its code have in common, and the default has not."""
 
 PRESETS = {
     "default": Settings(),
+    "fast": Settings(copies=AUTO),
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
-paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells."""
+paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.
+``fast`` is the default with as many noisy copies as it takes."""
 
 
 OF_STEPS = ("shifts", "shift_unit", "finer")
@@ -297,7 +321,7 @@ OF_STEPS = ("shifts", "shift_unit", "finer")
 OF_PAIRS = (
     *OF_PLANES,
     *OF_STEPS,
-    *("plane", "contrast_by", "pair_crop_at", "pair_crops"),
+    *("plane", "contrast_by", "pair_crop_at", "pair_crops", "mask_curve"),
     *("control_images", "epochs", "rate", "held_out", "tests", "fill", "budget"),
 )
 """Settings that only matter where two classes are compared."""

@@ -55,7 +55,7 @@ def concepts(found: Any) -> str:
     return digest(*[np.asarray(concept.vector, np.float32).tobytes() for concept in found.concepts])
 
 
-OF_CONTRASTS = ("plane", "contrast_by", "shifts", "shift_unit", "finer", "pair_crops")
+OF_CONTRASTS = ("plane", "contrast_by", "shifts", "shift_unit", "finer", "pair_crops", "mask_curve")
 """Settings of which contrasts knew one value before."""
 
 
@@ -65,7 +65,9 @@ def as_before(sweep: Sweep) -> Any:
     assert found.pop("unit") is None
     del found["first"]
     for one in ("random", "reversed"):
-        del found[one]["swapped"]
+        del found[one]["swapped"], found[one]["at"], found[one]["followed"]
+    for step in found["steps"]:
+        del step["n"]
     return found
 
 

@@ -101,6 +101,21 @@ def sweep(case: str, target: Prediction, source: Prediction, at: tuple[float, ..
     return Sweep(target, source, 49, steps, best, case != "failed", random, opposite, unit=unit, first=first)
 
 
+def narrowed(found: Sweep) -> Sweep:
+    """A test whose last steps fell behind and whose controls were tried at every other one."""
+    steps = tuple(
+        replace(step, n=12) if number > found.best + 1 else step for number, step in enumerate(found.steps)
+    )
+
+    def coarse(tried: Directions, followed: int | None) -> Directions:
+        at = (0, 1, 3, 5, 7, 9)
+        mean, low, high = (tuple(one[k] for k in at) for one in (tried.mean, tried.low, tried.high))
+        return replace(tried, images=1, mean=mean, low=low, high=high, at=at, followed=followed)
+
+    random = found.random and coarse(found.random, 2)
+    return replace(found, steps=steps, random=random, reversed=coarse(found.reversed, None))
+
+
 def _side(own: Explanation, other: Explanation, case: str) -> Side:
     target, source = own.target, other.target
     if case == "bare":
@@ -117,7 +132,7 @@ def _side(own: Explanation, other: Explanation, case: str) -> Side:
         prediction_test=replace(own.prediction_test, neither=own.prediction_test.excluding),
         own_side=0.41,
         shifting=sweep(case, target, source),
-        masking=sweep(case, target, source, shares),
+        masking=narrowed(sweep(case, target, source, shares)),
         insertions=inserted,
         unseen=replace(sweep(case, target, source), n=10),
     )

@@ -82,7 +82,7 @@ def explanation(
         concepts=concepts,
         prediction_test=tests,
         rival=None,
-        completeness=Completeness(20 * n_images, 1.8e-6, 3.1e-5),
+        completeness=Completeness(20 * n_images, 1.8e-6, 3.1e-5, 20),
         warnings=(),
         settings={"k": k, "seed": 0, "noise": 0.25, "samples": 20, "baseline": "ones", "images": 60},
         versions={"whyclass": "0.1.0", "torch": "2.9.0", "python": "3.11.7"},

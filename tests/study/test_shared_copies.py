@@ -12,6 +12,7 @@ from whyclass.models import fast_trunk as fast
 from whyclass.models.split import split
 from whyclass.planted import demo, nets, world
 from whyclass.study import shared_copies
+from whyclass.study.class_evidence import evidence_of
 from whyclass.study.study import Study
 
 LAYERS = ("stage3", "stage4")
@@ -95,6 +96,21 @@ def test_the_command_shares(apart, pool, tmp_path, passed):
     )
     assert ran.code == 0, ran
     assert passed["both"]
+
+
+def test_copies_until_there_are_enough_are_shared_as_well(pool, tmp_path, passed):
+    """Every layer and class has the number of copies that it has alone."""
+    changes = {"images": 3, "copies": "auto", "noise": 2.0}
+    for layer in LAYERS:
+        Study(demo.loaded(), layer, pool, tmp_path / "apart", quick(**changes)).audit(["hawk", "snail"])
+    studies = [Study(demo.loaded(), one, pool, tmp_path / "store", quick(**changes)) for one in LAYERS]
+    studies[0].beside = tuple(studies[1:])
+    for study in studies:
+        study.audit(["hawk", "snail"])
+    assert contents(tmp_path / "store") == contents(tmp_path / "apart")
+    kept = [evidence_of(study.context(), k).evidence.missed.shape[1] for study in studies for k in (1, 3)]
+    assert len(set(kept)) > 1
+    assert passed["both"] == 3 * sum(max(pair) for pair in zip(kept[:2], kept[2:], strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -213,7 +213,7 @@ def at_layers(
     """
     found, example = [_Found() for _ in asked], asked[0].split.example
     for image, drawn in with_copies(images, settings, example.device):
-        wanted = [_asked(one.split, image, one.question, settings) for one in asked]
+        wanted = [wanted_of(one.split, image, one.question, settings) for one in asked]
         for copies in drawn.split(asked[0].split.together(BATCH)):
             copies = copies.to(example)
             with torch.no_grad():
@@ -245,7 +245,7 @@ class _Found:
     def finish(self, question: Question, settings: Settings) -> None:
         """Take the image's mean over its copies."""
         assert self._total is not None
-        attribution, (missed, changes) = self._total / settings.copies, torch.cat(self._sums, 1).double()
+        attribution, (missed, changes) = self._total / int(settings.copies), torch.cat(self._sums, 1).double()
         self._total, self._sums = None, []
         if not attribution.isfinite().all():
             raise AttributionError(
@@ -258,17 +258,21 @@ class _Found:
     def scores(self, method: str, layer: str) -> Scores:
         """Of all of them; where much is missed, with what may be why."""
         cells, signed, missed, changes = map(np.stack, self._parts)
-        scores = Scores(cells, signed, missed, changes)
-        much = not completeness_error(scores.missed, scores.changes) <= COMPLETENESS_BOUND
-        return _with_suspects(scores, self._last, layer) if method == "deeplift" and much else scores
+        return told(Scores(cells, signed, missed, changes), method, self._last, layer)
 
 
-def _asked(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
+def wanted_of(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
     """What is attributed of one image, and against which baseline."""
     if not (question.dense and settings.target == "confident"):
         return question.baseline, question.of(logit)
     inside = _confident(split, image, question.target)
     return replace(question.baseline, tape=None), question.of(lambda one: logit_within(one, inside))
+
+
+def told(found: Scores, method: str, last: deeplift.Attribution, layer: str) -> Scores:
+    """Scores, where much is missed with the operations that may be why, by an attribution of copies."""
+    much = not completeness_error(found.missed, found.changes) <= COMPLETENESS_BOUND
+    return _with_suspects(found, last, layer) if method == "deeplift" and much else found
 
 
 def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Scores:
@@ -283,10 +287,11 @@ def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Sco
 
 def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
     """``m`` copies (m, C, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
+    m = int(settings.copies)
     if settings.noise == 0:
-        return image.expand(settings.copies, *image.shape)
+        return image.expand(m, *image.shape)
     generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
-    noise = torch.randn(settings.copies, *image.shape, generator=generator)
+    noise = torch.randn(m, *image.shape, generator=generator)
     return noise.mul_(settings.noise).add_(image.cpu())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
-from whyclass.settings import Settings
+from whyclass.settings import WORDS, Settings
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:
@@ -29,12 +29,17 @@ def changes(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals and isinstance(defaults.get(name), tuple):
             raise SettingsError(f"--set is {told(pair)}; needed is NAME=VALUE, such as images=30")
-        default = defaults.get(name, "")
-        several = isinstance(default, tuple)
-        kind: Callable[[str], Any] = type(default[0]) if several else type(default)
-        try:
-            found[name] = tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
-        except ValueError as error:
-            what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
-            raise SettingsError(f"--set {pair[:60]}: {told(value)} is no {what}") from error
+        found[name] = value if value in WORDS.get(name, ()) else _read(pair, defaults.get(name, ""))
     return found
+
+
+def _read(pair: str, default: Any) -> Any:
+    """The value of ``NAME=VALUE``, of the kind of the setting's default."""
+    value = pair.partition("=")[2]
+    several = isinstance(default, tuple)
+    kind: Callable[[str], Any] = type(default[0]) if several else type(default)
+    try:
+        return tuple(kind(v) for v in value.split(",") if v) if several else kind(value)
+    except ValueError as error:
+        what = f"list of {kind.__name__}" if several else kind.__name__  # type: ignore[attr-defined]
+        raise SettingsError(f"--set {pair[:60]}: {told(value)} is no {what}") from error

@@ -243,11 +243,13 @@ class Completeness(Part):
 
     ``mean`` is the sum of ``|sum(attribution) - (f(x) - f(b))|`` over the ``n`` noisy images that were
     attributed, in parts of that of ``|f(x) - f(b)|``; ``worst`` is the largest ratio of one image.
+    ``copies`` is how many of them each image has, None in records from before it was kept.
     """
 
     n: int
     mean: float
     worst: float
+    copies: int | None = None
 
 
 @dataclass(frozen=True)

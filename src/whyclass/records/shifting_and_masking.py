@@ -136,7 +136,8 @@ class Step(Part):
     ``at`` is the step; ``target`` the mean softmax score of the class sought, with ``low`` and ``high``
     its 95 % interval over images, or None of fewer than three; ``source`` that of the class the images are
     predicted as; ``winner`` what images are called by the mean scores. ``share`` is, of a segmentation net,
-    the mean of the class sought over maps and images.
+    the mean of the class sought over maps and images. ``n`` is how many images it was measured on, where they
+    are not all: a masking test that is narrowed drops shares that fall behind.
     """
 
     at: float
@@ -146,6 +147,7 @@ class Step(Part):
     source: float
     winner: Prediction
     share: float | None = None
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,11 @@ class Directions(Part):
     swapped
         Share of the directions along which the target wins, at each step; None in records from before it
         was kept.
+    at
+        Numbers of the steps that ``mean``, ``low``, ``high`` and ``swapped`` are of; None where of all.
+    followed
+        Of a masking test that is narrowed, how many of the directions came near the target's highest score
+        and were tried at all steps on all their images, of which their ``highest`` is; None of a whole one.
     """
 
     n: int
@@ -172,6 +179,8 @@ class Directions(Part):
     high: tuple[float, ...]
     highest: tuple[float, ...]
     swapped: tuple[float, ...] | None = None
+    at: tuple[int, ...] | None = None
+    followed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from whyclass.report.contrast_verdict import (
     shown_line,
     verdict,
 )
-from whyclass.report.contrast_ways import first_line, made_by
+from whyclass.report.contrast_ways import first_line, made_by, tried
 
 NOT_RUN = "not run"
 """What is said of a test that was left out."""
@@ -143,7 +143,7 @@ def sweep_line(sweep: Sweep, kind: Literal["shifted", "masked"]) -> str:
     best = f"{words.score(sweep.steps[0].target)} at most" if sweep.best == 0 else _rise(sweep, at)
     random = sweep.random
     others = (
-        f"{random.n} random directions at most {words.score(max(random.highest))}, "
+        f"{random.n} random directions at most {words.score(max(random.highest))}{tried(random)}, "
         if random
         else "no random directions tried, "
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whyclass.records import AuditedPair, Contrast, PairShift, Sweep
+from whyclass.records import AuditedPair, Contrast, Directions, PairShift, Sweep
 from whyclass.report import words
 
 PLANES = {
@@ -55,6 +55,19 @@ def first_line(sweep: Sweep) -> str:
     random = sweep.random.swapped if sweep.random else None
     others = "" if random is None else f", as along {words.percent(random[sweep.first])} of random directions"
     return f"; wins first at t = {step.at:.3g} ({words.score(step.target)}){others}"
+
+
+def measured(directions: Directions, steps: int) -> list[tuple[int, int]]:
+    """Which of so many steps directions were tried at: its number, and its place in their means."""
+    at = range(steps) if directions.at is None else directions.at
+    return [(number, place) for place, number in enumerate(at)]
+
+
+def tried(directions: Directions) -> str:
+    """On how many images each random direction was tried where the test was narrowed; else nothing."""
+    if directions.followed is None:
+        return ""
+    return f" (on {words.plural(directions.images, 'image')} each, {directions.followed} of them on more)"
 
 
 def between(sweep: Sweep) -> Sequence[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from whyclass.records import Sweep
+from whyclass.records import Directions, Sweep
+from whyclass.report.contrast_ways import measured
 
 WIDTH, HEIGHT = 440, 190
 """Of the drawing, in its own units."""
@@ -56,20 +57,23 @@ def curves(sweep: Sweep, labels: Sequence[str]) -> Curves:
     places = [x_at(number, len(sweep.steps)) for number in range(len(sweep.steps))]
     steps = sweep.steps
 
-    def line(values: Sequence[float]) -> str:
-        return " ".join(f"{x:.1f},{y_at(value):.1f}" for x, value in zip(places, values, strict=True))
+    def line(values: Sequence[float], at: Sequence[float] = places) -> str:
+        return " ".join(f"{x:.1f},{y_at(value):.1f}" for x, value in zip(at, values, strict=True))
 
-    def area(low: Sequence[float], high: Sequence[float]) -> str:
-        back = [f"{x:.1f},{y_at(value):.1f}" for x, value in zip(places, low, strict=True)]
-        return " ".join([line(high), *reversed(back)])
+    def area(low: Sequence[float], high: Sequence[float], at: Sequence[float] = places) -> str:
+        back = [f"{x:.1f},{y_at(value):.1f}" for x, value in zip(at, low, strict=True)]
+        return " ".join([line(high, at), *reversed(back)])
+
+    def of(tried: Directions) -> list[float]:
+        return [places[number] for number, _ in measured(tried, len(places))]
 
     bounds = [(s.low, s.high) for s in steps if s.low is not None and s.high is not None]
     return Curves(
         target=line([step.target for step in steps]),
         source=line([step.source for step in steps]),
         interval=area(*zip(*bounds, strict=True)) if bounds else "",
-        band=area(sweep.random.low, sweep.random.high) if sweep.random else "",
-        reversed=line(sweep.reversed.mean),
+        band=area(sweep.random.low, sweep.random.high, of(sweep.random)) if sweep.random else "",
+        reversed=line(sweep.reversed.mean, of(sweep.reversed)),
         ticks=tuple(list(zip(places, labels, strict=True))[:: 1 + (len(labels) - 1) // MOST_TICKS]),
         levels=LEVELS,
         best=(places[sweep.best], y_at(steps[sweep.best].target)),

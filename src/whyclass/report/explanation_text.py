@@ -73,9 +73,10 @@ def images_line(explanation: Explanation) -> str:
 
 def completeness_line(completeness: Completeness) -> str:
     """The relative completeness error: of all images together, of the worst, and of how many."""
+    each = "" if completeness.copies is None else f", {completeness.copies} of each image"
     return (
         f"off by {error(completeness.mean)} in all, {error(completeness.worst)} of the worst image "
-        f"(n = {count(completeness.n)})"
+        f"(n = {count(completeness.n)}{each})"
     )
 
 

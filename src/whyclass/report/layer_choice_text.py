@@ -142,7 +142,7 @@ def sample_line(found: LayerChoice) -> str:
     """How many images the choice rests on, and at what cost."""
     return (
         f"crops from {words.count(found.sample)} of {words.count(found.pool.size)} images, at most "
-        f"{found.settings['images']} images of each class, {found.settings['copies']} noisy copies of each"
+        f"{found.settings['images']} images of each class, {words.copies(found.settings['copies'])}"
     )
 
 

@@ -45,6 +45,11 @@ def between(low: float | None, high: float | None, digits: int = 2) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
+def copies(setting: int | str) -> str:
+    """How many noisy copies a setting asks for."""
+    return "as many noisy copies as it takes" if setting == "auto" else f"{setting} noisy copies of each"
+
+
 def percent(value: float) -> str:
     """A share as a percentage: ``31%``; one more digit below one per cent."""
     return f"{100 * value:.1f}%" if 0 < value < 0.00995 else f"{100 * value:.0f}%"

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from whyclass.attribution import enough_copies
 from whyclass.concepts.nmf import strongest
 from whyclass.errors import ClassError, SettingsError
 from whyclass.pool import nearest_crops
@@ -189,7 +190,7 @@ def _lacks(own: ClassEvidence, *, concepts: bool, cells: bool) -> bool:
 
 def _work(own: ClassEvidence) -> float:
     """Of attribution and clean activations, in images through the trunk."""
-    copies = 0 if own.evidence_file.exists() else own.context.settings.copies
+    copies = 0 if own.evidence_file.exists() else enough_copies.expected(own.context.settings)
     return len(own.chosen) * (copies + 1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import enough_copies, smoothgrad
 from whyclass.concepts.hyperplanes import Cells, select_cells
 from whyclass.concepts.nmf import factorise
 from whyclass.errors import ClassError, LayerError
@@ -156,13 +156,12 @@ class ClassEvidence:
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
         with self.context.progress.step("attribution", len(self.samples)) as advance:
-            split, trunk, images, (question,) = self._asked(None)
-            return smoothgrad.smoothgrad(split, trunk, images, question, self.context.settings, advance)
+            return enough_copies.scores(*self._asked(None), self.context.settings, advance)[0]
 
     def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
         """Scores of the cells for the class against each of others, None for it alone; computed now."""
         with self.context.progress.step("attribution", len(self.samples)) as advance:
-            return smoothgrad.smoothgrad_each(*self._asked(*others), self.context.settings, advance)
+            return enough_copies.scores(*self._asked(*others), self.context.settings, advance)
 
     def _asked(
         self, *others: int | None

@@ -29,7 +29,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.settings import plain
-from whyclass.study import contrast_tests, plane_trust, sweeps
+from whyclass.study import contrast_tests, narrowed_masking, plane_trust, sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.contrast_scores import CONTRASTS
@@ -236,7 +236,7 @@ def _side(
         prediction_test=tested,
         own_side=float((weights > 0).mean()),
         shifting=sweeps.shifting(attempt) if "shifting" in tests else None,
-        masking=sweeps.masking(attempt) if "masking" in tests else None,
+        masking=narrowed_masking.masking(attempt) if "masking" in tests else None,
         insertions=_insertions(context, attempt, concepts, theirs) if "insertion" in tests else (),
         unseen=_unseen(attempt, own, plane) if "shifting" in tests else None,
         completeness=_completeness(context, own, other),

@@ -187,7 +187,7 @@ def completeness(evidence: Evidence | EvidenceAgainst) -> Completeness:
     # an image whose logit equals the baseline's has nothing to add up to: bounded, as JSON has no infinity
     found = np.array([completeness_error(missed, changes), relative(missed, changes).max()])
     total, worst = np.minimum(np.nan_to_num(found, nan=WORST), WORST).tolist()
-    return Completeness(int(missed.size), total, worst)
+    return Completeness(int(missed.size), total, worst, missed.shape[1])
 
 
 def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:

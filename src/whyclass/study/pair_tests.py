@@ -13,7 +13,7 @@ from whyclass.progress import Report, Within
 from whyclass.records import AuditedPair, Planes, Shifts
 from whyclass.settings import OF_NO_RESULT, plain, seed_of
 from whyclass.store import key_of
-from whyclass.study import contrast, sweeps
+from whyclass.study import contrast, narrowed_masking, sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.contrast_tests import Attempt
@@ -168,7 +168,9 @@ def _pair(
     unit = None if planes.apart is None else contrast.unit_of(own.context, float(planes.apart[row]))
     attempt = Attempt(own, target, planes.weights[row], float(planes.biases[row]), unit)
     shift = test == "shift"
-    moved, control = sweeps.best_shift(attempt, controlled) if shift else (sweeps.best_mask(attempt), None)
+    moved, control = (
+        sweeps.best_shift(attempt, controlled) if shift else (narrowed_masking.best_mask(attempt), None)
+    )
     default = float(attempt.before[:, target].mean())
     return AuditedPair(
         target=own.context.prediction(target, default),

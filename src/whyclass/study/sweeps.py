@@ -63,7 +63,7 @@ def shifting(attempt: Attempt) -> Sweep:
 
 
 def masking(attempt: Attempt) -> Sweep:
-    """The masking test (paper, appendix C): blank pixels under the cells furthest on the source's side."""
+    """The whole masking test (paper, appendix C): blank pixels under cells furthest on the source's side."""
     return _sweep(attempt, _masked(attempt), len(SHARES))
 
 
@@ -81,7 +81,7 @@ def best_shift(attempt: Attempt, controlled: bool) -> tuple[Moved, ShiftControl 
 
 
 def best_mask(attempt: Attempt) -> Moved:
-    """The masking test in few numbers."""
+    """The whole masking test in few numbers."""
     return _moved(attempt, *_masked(attempt).own(silent))
 
 
@@ -142,7 +142,7 @@ def _masked(attempt: Attempt) -> _Test:
 
 
 def _moved(attempt: Attempt, at: At, scores: np.ndarray) -> Moved:
-    steps = _steps(attempt, at, scores)
+    steps = steps_of(attempt, at, scores)
     best = max(steps, key=lambda step: step.target)  # of equal ones the first
     swapped = best.winner.index == attempt.target != steps[0].winner.index
     low, high = _of_highest(attempt, scores)
@@ -171,7 +171,7 @@ def _sweep(attempt: Attempt, test: _Test, count: int) -> Sweep:
     tries = (2 * attempt.n + control_tries(attempt)) * count
     with attempt.context.progress.step(test.name, tries) as advance:
         at, found = test.own(advance)
-        steps = _steps(attempt, at, found)
+        steps = steps_of(attempt, at, found)
         opposite = test.turned(at, every, advance)
         random = _random(attempt, test, at, advance)
     best = int(np.argmax([step.target for step in steps]))
@@ -184,7 +184,7 @@ def _sweep(attempt: Attempt, test: _Test, count: int) -> Sweep:
         best=best,
         swapped=steps[best].winner.index == target != steps[0].winner.index,
         random=random,
-        reversed=_directions(attempt, opposite.mean(1)[None], attempt.n),
+        reversed=directions_of(attempt, opposite.mean(1)[None], attempt.n),
         low=low,
         high=high,
         unit=attempt.unit if test.name == "shifting" else None,
@@ -198,7 +198,8 @@ def _of_highest(attempt: Attempt, scores: np.ndarray) -> tuple[float, float] | t
     return intervals.interval_of_highest(scores[:, :, attempt.target], generator) or (None, None)
 
 
-def _steps(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
+def steps_of(attempt: Attempt, at: Sequence[float], scores: np.ndarray) -> tuple[Step, ...]:
+    """Steps ``at`` with scores (S, n, C), as records."""
     ends = intervals.interval(scores[:, :, attempt.target], attempt.generator("interval"))
     mean = scores.mean(1)
     return tuple(
@@ -221,10 +222,10 @@ def _random(attempt: Attempt, test: _Test, at: At, advance: Advance) -> Directio
     drawn = statistics.random_directions(test.length, len(turns), generator)
     for w, rows in zip(drawn, turns, strict=True):
         means.append(test.along(w, at, rows, advance).mean(1))
-    return _directions(attempt, np.stack(means), len(turns[0])) if means else None
+    return directions_of(attempt, np.stack(means), len(turns[0])) if means else None
 
 
-def _directions(attempt: Attempt, means: np.ndarray, images: int) -> Directions:
+def directions_of(attempt: Attempt, means: np.ndarray, images: int) -> Directions:
     """From mean scores (directions, S, C)."""
     target = means[:, :, attempt.target]
     return Directions(
