@@ -190,7 +190,7 @@ def stages(images: int, classes: int, settings: Settings, net: Net) -> Iterator[
         written=sum(images * (cells * channels * 2 + classes * 4) for cells, channels in rows),
     )
     deepest = max(net.trunks)
-    copies = chosen * settings.copies
+    copies = chosen * int(settings.copies)
     yield Stage(
         "attribution, layers together",
         "attribution",
@@ -313,7 +313,7 @@ def _attributing(cut: Split, images: torch.Tensor, net: Net) -> float:
     asked = smoothgrad.Question(0, baseline)
     given = [(image, str(number)) for number, image in enumerate(images[:2])]
     took = _took(lambda: smoothgrad.smoothgrad(cut, cut.trunk, given, asked, settings))
-    return len(given) * settings.copies * (net.trunks[1] + net.heads[1]) / took
+    return len(given) * int(settings.copies) * (net.trunks[1] + net.heads[1]) / took
 
 
 def _factorising(activations: np.ndarray) -> float:
