@@ -306,9 +306,9 @@ PAPER = {
 
 PRESETS = {
     "default": Settings(),
-    "fast": Settings(copies=AUTO),
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
+    "fast": Settings(copies=AUTO),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.

@@ -94,7 +94,7 @@ def test_json_says_what_was_found(explain, store, pictures):
         [],
         ["Only 4 images are predicted as this class; what is found from so few is unsure."],
     )
-    assert set(found["completeness"]) == {"n", "mean", "worst"}
+    assert set(found["completeness"]) == {"n", "mean", "worst", "copies"}
     assert len(found["concepts"]) == 6
     for concept in found["concepts"]:
         for crop in concept["crops"] + concept["crops_excluding"]:
