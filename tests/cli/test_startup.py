@@ -86,6 +86,7 @@ def test_help_names_every_command_in_order():
     folder = Path(sys.modules[COMMAND.split()[1]].__file__).parent
     assert {path.stem for path in folder.glob("*.py")} == {
         "__init__",
+        "engines",
         "consoles",
         "gate",
         "main",
