@@ -248,7 +248,7 @@ def test_a_plane_of_which_nothing_was_asked_is_never_supported(pictures):
     assert found.a.unseen is not None
     judged = contrast_verdict.verdict(found)
     assert judged.level != "trust"
-    assert "not run or without enough controls: masking, insertion of single crops" in judged.sentence
+    assert "not run or without enough controls: masking, insertion of single crops" in judged.sentence.lower()
 
 
 def test_the_random_crops_of_the_class_alone_serve_its_contrast_too(pictures):
