@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from whyclass.attribution import deeplift
@@ -130,8 +131,9 @@ class CarriedLogits:
 def carried(found: Multipliers, W: np.ndarray, D: np.ndarray, embed: Embed) -> CarriedLogits:
     """What directions (k, c) carry, with the images' embeddings ``W`` (n, h, w, k) and the baseline's."""
     change = W - embed(found.baseline)
-    along = np.einsum("nmchw,kc->nmhwk", found.values, D, optimize=True)
-    each = np.einsum("nmhwk,nhwk->nmk", along, change, optimize=True)
+    with threadpool_limits(1, user_api="blas"):  # sums of several threads come in another order
+        along = np.einsum("nmchw,kc->nmhwk", found.values, D, optimize=True)
+        each = np.einsum("nmhwk,nhwk->nmk", along, change, optimize=True)
     total = np.abs(found.differences).sum()
     missed = np.abs(found.differences - each.sum(2)).sum()
     kept = float(1 - missed / total) if total > 0 else 0.0
