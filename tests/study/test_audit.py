@@ -189,16 +189,16 @@ def test_the_shortcut_is_found_in_its_class_and_random_crops_show_it_seldom(tmp_
 
 
 def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictures, tmp_path, monkeypatch):
-    real = smoothgrad.smoothgrad
+    real = smoothgrad.at_layers
 
-    def silent(split, trunk, images, question, *rest):
-        scores = real(split, trunk, images, question, *rest)
-        if question.target != HAWK:
-            return scores
+    def silent(asked, *rest):
+        (one,), (scores,) = asked, real(asked, *rest)
+        if one.question.target != HAWK:
+            return [scores]
         nothing = np.zeros_like(scores.cells)
-        return smoothgrad.Scores(nothing, nothing, scores.missed, scores.changes)
+        return [smoothgrad.Scores(nothing, nothing, scores.missed, scores.changes)]
 
-    monkeypatch.setattr(smoothgrad, "smoothgrad", silent)
+    monkeypatch.setattr(smoothgrad, "at_layers", silent)
     store = tmp_path / "store"
     audit = study(pictures, store).audit(["hawk", "owl", "bee"], ("prediction", "shift"))
     found = findings(store)

@@ -109,9 +109,8 @@ def test_nothing_is_left_to_the_driver(pool, tmp_path, monkeypatch):
         raise AssertionError("computed by the driver")
 
     studies = [Study(demo.loaded(), LAYERS[0], pool, tmp_path / "store", quick())]
-    for name in ("smoothgrad.smoothgrad", "smoothgrad.at_layers"):
-        monkeypatch.setattr(f"whyclass.attribution.{name}", refused)
     for name in (
+        "whyclass.attribution.smoothgrad.at_layers",
         "whyclass.pool.indexing_pass._compute",
         "whyclass.pool.pixel_cache._pixels",
         "whyclass.concepts.nmf._nmf",
@@ -283,7 +282,7 @@ def test_no_question_leaves_the_costly_parts_to_the_driver(pool, answers, tmp_pa
         raise AssertionError("computed by the driver")
 
     for name in (
-        "whyclass.attribution.smoothgrad.smoothgrad",
+        "whyclass.attribution.smoothgrad.at_layers",
         "whyclass.pool.indexing_pass._compute",
         "whyclass.concepts.nmf._nmf",
         "whyclass.checks.stitching.scores_of_images",

@@ -182,14 +182,14 @@ def test_control_permuted_scores_show_parts_that_the_class_does_not_have(many, t
     needs = set(world.CLASSES[HAWK].needs)
     settings = {"copies": 8, "images": 60, "examples": 12, "starts": 8}
     assert parts_found(study(many, **settings).explain("hawk"), truth) == needs
-    real = smoothgrad.smoothgrad
+    real = smoothgrad.at_layers
 
     def permuted(*arguments):
-        scores = real(*arguments)
+        (scores,) = real(*arguments)
         cells = np.random.default_rng(0).permutation(scores.cells.reshape(-1))
-        return replace(scores, cells=cells.reshape(scores.cells.shape))
+        return [replace(scores, cells=cells.reshape(scores.cells.shape))]
 
-    monkeypatch.setattr(smoothgrad, "smoothgrad", permuted)
+    monkeypatch.setattr(smoothgrad, "at_layers", permuted)
     assert parts_found(study(many, **settings).explain("hawk"), truth) - needs
 
 
@@ -316,7 +316,7 @@ def test_a_held_model_gives_the_same_and_is_given_back_as_it_came(pictures, hawk
 
 @pytest.mark.parametrize(
     ("step", "error"),
-    [("smoothgrad", RuntimeError), ("_deeplift", MemoryError), ("score_cells", KeyboardInterrupt)],
+    [("at_layers", RuntimeError), ("_deeplift", MemoryError), ("score_cells", KeyboardInterrupt)],
 )
 def test_after_an_error_a_held_model_is_as_it_came_and_the_store_is_clean(
     pictures, tmp_path, monkeypatch, step, error

@@ -11,16 +11,15 @@ Notation
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from whyclass.attribution import deeplift, smoothgrad
-from whyclass.attribution.smoothgrad import AHEAD, BATCH, METHODS, Asked, Question, Scores
+from whyclass.attribution.smoothgrad import BATCH, METHODS, Asked, Question, Scores
 from whyclass.errors import AttributionError
 from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
@@ -187,16 +186,6 @@ def _drawn(
     def draw(rows: list[int]) -> Tensor:
         return torch.cat([opposite_copies(*given[row], pairs, settings) for row in rows])
 
-    if asked.split.example.device.type == "cpu":
-        for rows in blocks:
-            yield rows, draw(rows)
-        return
-    waiting = deque[tuple[list[int], Future[Tensor]]]()
-    with ThreadPoolExecutor(AHEAD) as threads:
-        for rows in blocks:
-            waiting.append((rows, threads.submit(draw, rows)))
-            if len(waiting) > AHEAD:
-                first, copies = waiting.popleft()
-                yield first, copies.result()
-        for first, copies in waiting:
-            yield first, copies.result()
+    return smoothgrad.drawn_ahead(
+        ((rows, partial(draw, rows)) for rows in blocks), asked.split.example.device
+    )

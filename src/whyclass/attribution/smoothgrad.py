@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from whyclass.models.tasks import Target, class_map, difference, logit, logit_wi
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import COMPLETENESS_BOUND
 from whyclass.settings import Settings, seed_of
+
+T = TypeVar("T")
 
 BATCH = 32
 
@@ -171,24 +174,8 @@ def smoothgrad(
     AttributionError
         If an attribution is not finite.
     """
-    return smoothgrad_each(split, trunk, images, [question], settings, advance)[0]
-
-
-def smoothgrad_each(
-    split: Split,
-    trunk: Trunk,
-    images: Iterable[tuple[Tensor, str]],
-    questions: Sequence[Question],
-    settings: Settings,
-    advance: Callable[[int], None] = lambda done: None,
-) -> list[Scores]:
-    """What `smoothgrad` gives for each of several questions, bit for bit; the trunk runs once for all."""
-    asked = [Asked(split, question) for question in questions]
-
-    def trunks(copies: Tensor) -> list[Tensor]:
-        return [trunk(copies)] * len(asked)
-
-    return at_layers(asked, trunks, images, settings, advance)
+    asked = [Asked(split, question)]
+    return at_layers(asked, lambda copies: [trunk(copies)], images, settings, advance)[0]
 
 
 @dataclass(frozen=True)
@@ -302,19 +289,27 @@ def with_copies(
 
     Noise comes from the processor whatever computes, and takes it longer than a card takes for the copies.
     """
+    copies = ((image, partial(noisy_copies, image, digest, settings)) for image, digest in images)
+    return drawn_ahead(copies, device)
+
+
+def drawn_ahead(
+    draws: Iterable[tuple[T, Callable[[], Tensor]]], device: torch.device
+) -> Iterator[tuple[T, Tensor]]:
+    """Each thing with what is drawn for it, drawn by threads meanwhile where another device computes."""
     if device.type == "cpu":
-        for image, digest in images:
-            yield image, noisy_copies(image, digest, settings)
+        for one, draw in draws:
+            yield one, draw()
         return
-    waiting = deque[tuple[Tensor, Future[Tensor]]]()
+    waiting = deque[tuple[T, Future[Tensor]]]()
     with ThreadPoolExecutor(AHEAD) as threads:
-        for image, digest in images:
-            waiting.append((image, threads.submit(noisy_copies, image, digest, settings)))
+        for one, draw in draws:
+            waiting.append((one, threads.submit(draw)))
             if len(waiting) > AHEAD:
-                first, copies = waiting.popleft()
-                yield first, copies.result()
-        for first, copies in waiting:
-            yield first, copies.result()
+                first, drawn = waiting.popleft()
+                yield first, drawn.result()
+        for first, drawn in waiting:
+            yield first, drawn.result()
 
 
 def score_cells(attribution: Tensor, relu: str) -> Tensor:

@@ -21,7 +21,7 @@ from whyclass.models.split import Split
 from whyclass.models.tasks import HALF, difference, logit
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import Evidence, Factors
-from whyclass.settings import AUTO, seed_of
+from whyclass.settings import seed_of
 from whyclass.study.context import Context
 
 DEPENDS = (
@@ -156,11 +156,7 @@ class ClassEvidence:
     def scored(self) -> smoothgrad.Scores:
         """Scores of the images' cells, computed now."""
         with self.context.progress.step("attribution", len(self.samples)) as advance:
-            split, trunk, images, (question,) = self._asked(None)
-            settings = self.context.settings
-            if settings.copies != AUTO:
-                return smoothgrad.smoothgrad(split, trunk, images, question, settings, advance)
-            return enough_copies.scores(split, trunk, images, [question], settings, advance)[0]
+            return enough_copies.scores(*self._asked(None), self.context.settings, advance)[0]
 
     def scored_against(self, *others: int | None) -> list[smoothgrad.Scores]:
         """Scores of the cells for the class against each of others, None for it alone; computed now."""
