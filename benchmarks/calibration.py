@@ -17,7 +17,6 @@ Explanations of one pool and network share the scores of test images, which are 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import tempfile
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import calibration_cases as cases
+import kept_rows
 import numpy as np
 import torch
 from calibration_cases import CASES, CLASSES
@@ -79,8 +79,7 @@ def run(
             if time.time() > given.until:
                 break
             for row in _rows(context, case, seed, label):
-                with given.out.open("a") as file:
-                    file.write(json.dumps(row | {"case": case, "seed": seed}) + "\n")
+                kept_rows.add(given.out, [row | {"case": case, "seed": seed}])
                 made += 1
         return made
 
@@ -264,22 +263,11 @@ def main() -> None:
     given.until = time.time() + given.seconds
     if not given.table:
         _make(given)
-    show(read(given.out))
-
-
-def read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a last one that was cut off is left out."""
-    rows = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    show(kept_rows.read(given.out))
 
 
 def _make(given: argparse.Namespace) -> None:
-    done = frozenset(_key(one["case"], one["seed"], one["asked"]) for one in read(given.out))
+    done = frozenset(_key(one["case"], one["seed"], one["asked"]) for one in kept_rows.read(given.out))
     wanted, classes = given.cases.split(","), tuple(given.classes.split(","))
     tasks = []
     for seed in range(given.first, given.first + given.seeds):

@@ -21,17 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from real_data import POOL, resnet50
 
 from whyclass import Settings, Study
 from whyclass.intervals import interval_of_clusters
-from whyclass.models import loading
 from whyclass.planted import demo, world
 from whyclass.planted.comparison import recalled
 from whyclass.report.comparison_measures import MEASURES
 from whyclass.settings import COMPARED_METHODS
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FOLDERS = ("imagenette/val", "imagenet_sample/val")
 
 PLANTED = Settings(
     precision="float32", examples=12, null_crops=99, null_cells=9, null_scores=5, fillings=4, refits=1
@@ -150,9 +147,8 @@ def _of(found: Any, cluster: int, facts: Row) -> list[Row]:
 
 
 def _resnet50(options: argparse.Namespace) -> None:
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
-    images = [SHARED / folder for folder in FOLDERS]
+    loaded = resnet50()
+    images = list(POOL)
     study = Study(loaded, options.layer, images, options.store, REAL, progress=False)
     context, rows, methods = study.context(), Rows(options), options.methods.split(",")
     counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}

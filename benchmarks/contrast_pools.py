@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from real_data import SHARED, folders, imagenette, resnet50
+
 from whyclass import Settings, Study
-from whyclass.models import loading
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.context import Context
 from whyclass.study.pair_evidence import evidence_against
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 HARD = (
     "n02094114/n02094258 n02113186/n02113023 n02093256/n02093428 n02106030/n02105855 n02107683/n02107908 "
@@ -43,8 +42,7 @@ class Tried:
 
 def resnet(layer: str, which: str, store: Path) -> Tried:
     """ResNet-50 with the ``hard`` pairs of breeds or all pairs of the ten ``easy`` classes."""
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    loaded = resnet50()
     files = [
         image
         for folder, count in FOLDERS.items()
@@ -52,12 +50,11 @@ def resnet(layer: str, which: str, store: Path) -> Tried:
         for image in sorted(own.iterdir())[:count]
     ]
     context = Study(loaded, layer, files, store, SETTINGS).context()
-    every = sorted(one.name for one in (SHARED / "imagenet_sample/val").iterdir())
     if which == "hard":
+        every = folders()
         two = [tuple(every.index(one) for one in pair.split("/")) for pair in HARD.split()]
         return Tried(context, tuple(pair for a, b in two for pair in ((a, b), (b, a))))
-    ten = [every.index(one.name) for one in sorted((SHARED / "imagenette/val").iterdir())]
-    return Tried(context, tuple(itertools.permutations(ten, 2)))
+    return Tried(context, tuple(itertools.permutations(imagenette(), 2)))
 
 
 def gather(tried: Tried, until: float, pairs: bool = True) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from typing import Any
 
 import contrast_pools
 import contrast_tables
+import kept_rows
 import numpy as np
 import torch
 from contrast_pools import Tried
@@ -221,20 +221,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9, help="no pair is begun later")
     options = parser.parse_args()
     if options.part == "print":
-        contrast_tables.show([json.loads(line) for file in options.out for line in file.open()])
+        contrast_tables.show(kept_rows.read(*options.out))
         return
     until = time.time() + 60 * options.minutes
     tried, (out,) = contrast_pools.resnet(options.layer, options.pairs, options.store), options.out
     if not contrast_pools.gather(tried, until):
         return
-    done = {tuple(json.loads(line)["pair"]) for line in out.open()} if out.exists() else set()
+    done = {tuple(row["pair"]) for row in kept_rows.read(out)}
     for pair in tried.pairs:
         if pair in done or time.time() > until:
             continue
         facts = {"part": options.part, "layer": options.layer, "pairs": options.pairs, "pair": pair}
         rows = [facts | row for row in PARTS[options.part](tried, pair, options)]
-        with out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        kept_rows.add(out, rows)
         print(f"{pair}: {sum(row.get('seconds', 0) for row in rows):.0f} s", flush=True)
     torch.set_num_threads(1)
 

@@ -14,20 +14,20 @@ goes on where the last one stopped, and begins none after ``--minutes``.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kept_rows
 import numpy as np
 import torch
-from contrast_pools import SHARED
+from kept_rows import Row
+from real_data import SHARED, others, resnet50
 
 from whyclass import Settings, Study
 from whyclass.concepts.matching import cosines, matched
-from whyclass.models import loading
 from whyclass.planted import demo, world
 from whyclass.records import Explanation
 from whyclass.report import verdict_checks
@@ -41,8 +41,6 @@ NO_NULLS = {"null_crops": 20, "null_cells": 0, "null_scores": 0, "fillings": 0, 
 
 LEAST = 0.99
 """Cosine of the concepts that is wanted."""
-
-Row = dict[str, Any]
 
 
 def planted(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Study]]]:
@@ -64,11 +62,8 @@ def resnet(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Study]]
     folders = [*sorted((SHARED / "imagenette/val").iterdir()), *sorted((SHARED / "breeds").iterdir())]
     files = [file for folder in folders for file in sorted(folder.iterdir())[: options.images]]
     files = files if options.classes > 10 else files[: 10 * options.images]
-    others = sorted((SHARED / "imagenet_sample/val").iterdir())
-    every = np.linspace(0, len(others) - 1, options.others).astype(int)
-    files += [next(others[number].iterdir()) for number in every]
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    files += others(options.others)
+    loaded = resnet50()
     for layer in options.layers.split(","):
         given = {name: Settings(**NO_NULLS | changes) for name, changes in WAYS.items()}
         yield (
@@ -139,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=8, help="no class is begun later")
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.out.open()] if options.out.exists() else []
+    done = kept_rows.read(options.out)
     until = time.time() + 60 * options.minutes
     opened = {} if options.pool == "print" else dict(POOLS[options.pool](options))
     facts = {"pool": options.pool, "files": options.images, "threads": torch.get_num_threads()}
@@ -155,8 +150,7 @@ def main() -> None:
             if (options.pool, options.images, layer, target) in known:
                 continue
             row = facts | {"layer": layer, "target": target} | measured(studies, target)
-            with options.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            kept_rows.add(options.out, [row])
             done.append(row)
             print(f"{layer} {row['name']}: {row['auto']['copies']} copies", flush=True)
     print("\n".join(table(done)))

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from real_data import POOL, resnet50
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -29,7 +30,6 @@ from whyclass import Settings, Study
 from whyclass.checks import stitching
 from whyclass.concepts.nmf import factorise
 from whyclass.grid import CROPS, Box, Crops, mosaic_shape
-from whyclass.models import loading
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.study import explain
@@ -37,8 +37,6 @@ from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.prediction_test_and_control import Controls, asked, masks_of
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FOLDERS = ("imagenette/val", "imagenet_sample/val")
 SETTINGS = Settings(images=8, copies=3, starts=2, crops=1, examples=0)
 NUMBERS = (3, 4, 5, 6, 7, 8)
 MASKS = ("including", "excluding")
@@ -105,11 +103,8 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
-    study = Study(
-        loaded, options.layer, [SHARED / f for f in FOLDERS], options.store, SETTINGS, progress=False
-    )
+    loaded = resnet50()
+    study = Study(loaded, options.layer, list(POOL), options.store, SETTINGS, progress=False)
     context = study.context()
     counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
     done, ends = {row["class"] for row in rows}, time.perf_counter() + 60 * options.minutes

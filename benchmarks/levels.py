@@ -12,26 +12,11 @@ import argparse
 import time
 from pathlib import Path
 
-import whyclass
+from real_data import POOL, imagenette, resnet50
+
 from whyclass import Explanation, Settings, Study
 from whyclass.report import verdict
 from whyclass.report.verdict_checks import checks
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FOLDERS = ("imagenette/val", "imagenet_sample/val")
-
-CLASSES = (
-    "tench",
-    "English springer",
-    "cassette player",
-    "chain saw",
-    "church",
-    "French horn",
-    "garbage truck",
-    "gas pump",
-    "golf ball",
-    "parachute",
-)
 
 
 def main() -> None:
@@ -45,27 +30,26 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="no class is begun later")
     options = parser.parse_args()
     until = time.time() + 60 * options.minutes
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    resnet = whyclass.load("torchvision:resnet50", weights, resize=224, crop=224)
-    pool = [SHARED / folder for folder in FOLDERS]
+    resnet = resnet50()
     for layer in options.layer:
         settings = Settings(copies=options.copies)
-        study = Study(resnet, layer, pool, options.store, settings, progress=False)
+        study = Study(resnet, layer, list(POOL), options.store, settings, progress=False)
         rows = []
-        for name in CLASSES:
+        for target in imagenette():
             if time.time() > until:
                 break
             started, busy = time.perf_counter(), time.process_time()
-            rows.append(row(name, study.explain(name)))
+            found = study.explain(target)
+            rows.append(row(found))
             took = f"{time.perf_counter() - started:.0f} s, {time.process_time() - busy:.0f} s of processors"
-            print(f"{layer}, {name}: {took}", flush=True)
+            print(f"{layer}, {found.target.name}: {took}", flush=True)
         print(f"\n{layer}: {study.settings.copies} copies\n")
         print("| class | with | without | without labelled | by the two tests | all checks | not passed |")
         print("|---|---|---|---|---|---|---|")
         print("\n".join(rows), flush=True)
 
 
-def row(name: str, found: Explanation) -> str:
+def row(found: Explanation) -> str:
     """A class's scores, both levels, and the checks that did not pass."""
     tests = found.prediction_test
     told = [
@@ -74,7 +58,7 @@ def row(name: str, found: Explanation) -> str:
     ]
     missed = [f"{one.name} ({one.told or one.result})" for one in checks(found) if one.result != "passed"]
     levels = verdict.tests_level(found), verdict.level(found)
-    return f"| {name} | {' | '.join(told)} | {' | '.join(levels)} | {'; '.join(missed)} |"
+    return f"| {found.target.name} | {' | '.join(told)} | {' | '.join(levels)} | {'; '.join(missed)} |"
 
 
 if __name__ == "__main__":

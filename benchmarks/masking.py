@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import kept_rows
 import torch
-from contrast_pools import HARD, SHARED
+from contrast_pools import HARD
+from kept_rows import Row
+from real_data import SHARED, resnet50
+from real_data import folders as imagenet_folders
 from torch import Tensor
 
 from whyclass import Settings, Study
-from whyclass.models import loading
 from whyclass.planted import demo, world
 from whyclass.records import Sweep
 from whyclass.report import contrast_verdict
@@ -38,8 +40,6 @@ EASY = ("n03000684", "n03394916")
 """Chain saw and French horn, which nobody confuses."""
 
 PLANTED = ("hawk", "owl", "snail", "bee")
-
-Row = dict[str, Any]
 
 
 def planted(options: argparse.Namespace) -> tuple[Context, list[tuple[int, int]]]:
@@ -54,12 +54,11 @@ def planted(options: argparse.Namespace) -> tuple[Context, list[tuple[int, int]]
 def resnet(options: argparse.Namespace) -> tuple[Context, list[tuple[int, int]]]:
     """ResNet-50 with pairs of breeds that it confuses, and one pair of classes that it does not."""
     hard = [tuple(pair.split("/")) for pair in HARD.split()][: options.pairs]
-    every = sorted(one.name for one in (SHARED / "imagenet_sample/val").iterdir())
+    every = imagenet_folders()
     folders = [SHARED / "breeds" / one for pair in hard for one in pair]
     folders += [SHARED / "imagenette/val" / one for one in EASY]
     files = [file for folder in folders for file in sorted(folder.iterdir())[: options.images + 10]]
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    loaded = resnet50()
     settings = Settings(images=options.images, copies=2, starts=1)
     context = Study(loaded, options.layer, files, options.store, settings, progress=False).context()
     two = [(every.index(a), every.index(b)) for a, b in [*hard, EASY]]
@@ -148,7 +147,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2, help="hard pairs of breeds, both ways")
     parser.add_argument("--minutes", type=float, default=6, help="no pair is begun later")
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.out.open()] if options.out.exists() else []
+    done = kept_rows.read(options.out)
     if options.pool != "print":
         until = time.time() + 60 * options.minutes
         context, pairs = POOLS[options.pool](options)
@@ -158,8 +157,7 @@ def main() -> None:
             if (options.pool, options.images, *pair) in known or time.time() > until:
                 continue
             row = facts | {"pair": pair} | measured(context, pair)
-            with options.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            kept_rows.add(options.out, [row])
             done.append(row)
             print(f"{row['target']} in {row['source']}: {row['narrowed']['passes']} passes", flush=True)
     print("\n".join(table(done)))

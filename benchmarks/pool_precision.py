@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contrast_pools import SHARED
+from real_data import SHARED, others, resnet50
 from scipy.stats import spearmanr
 
 from whyclass import Settings, Study
-from whyclass.models import loading
 from whyclass.models.fast_trunk import fast_trunk
 from whyclass.planted import demo, world
 from whyclass.pool import nearest_crops
@@ -44,11 +43,8 @@ def resnet(options: argparse.Namespace) -> Open:
     """ResNet-50 on so many images of each of ten classes, and images of others."""
     folders = sorted((SHARED / "imagenette/val").iterdir())
     files = [file for folder in folders for file in sorted(folder.iterdir())[: options.images]]
-    others = sorted((SHARED / "imagenet_sample/val").iterdir())
-    every = np.linspace(0, len(others) - 1, options.others).astype(int)
-    files += [next(others[number].iterdir()) for number in every]
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    files += others(options.others)
+    loaded = resnet50()
     return lambda layer, settings: Study(loaded, layer, files, None, settings, progress=False)
 
 
