@@ -144,7 +144,8 @@ def masking(attempt: Attempt) -> Sweep:
         masked = Masked(attempt, advance)
         race = _own(attempt, masked)
         steps = _steps(attempt, race)
-        best, swapped = _best(attempt, steps, race)
+        best = _best(steps, race)
+        swapped = sweeps.swapped(attempt, steps, best)
         random, opposite = _controls(attempt, masked, steps[best].target if swapped else None)
     low, high = _of_highest(attempt, race)
     return Sweep(
@@ -168,11 +169,8 @@ def best_mask(attempt: Attempt) -> Moved:
         return sweeps.best_mask(attempt)
     race = _own(attempt, Masked(attempt))
     steps = _steps(attempt, race)
-    best, swapped = _best(attempt, steps, race)
-    low, high = _of_highest(attempt, race)
-    first, step = sweeps.first_swap(steps, attempt.target), steps[best]
-    at = None if first is None else steps[first].at
-    return Moved(step.target, low, high, step.at, step.winner, swapped, attempt.n, step.share, at)
+    best = _best(steps, race)
+    return sweeps.moved_of(attempt, steps, best, _of_highest(attempt, race))
 
 
 def whole(attempt: Attempt) -> bool:
@@ -189,19 +187,14 @@ def _order(attempt: Attempt) -> np.ndarray:
     return attempt.generator("masked first").permutation(attempt.n)
 
 
-def _z(attempt: Attempt) -> np.ndarray:
-    """How far each cell (n, h, w) speaks for the target: the lowest are blanked first."""
-    if attempt.lean is not None:
-        return attempt.leaning
-    return signed_distance(attempt.activations, attempt.w, attempt.b)
+def _score(masked: Masked, z: np.ndarray) -> Score:
+    """Of images whose cells with the lowest ``z`` (n, h, w) are blanked first."""
+    masks = interventions.lowest(z, SHARES)
+    return lambda shares, rows: masked.scores(rows, masks[list(shares)][:, rows])
 
 
 def _own(attempt: Attempt, masked: Masked) -> Race:
-    masks = interventions.lowest(_z(attempt), SHARES)
-
-    def score(shares: Sequence[int], rows: np.ndarray) -> np.ndarray:
-        return masked.scores(rows, masks[list(shares)][:, rows])
-
+    score = _score(masked, sweeps.speaking(attempt))
     return raced(score, _order(attempt), _first(attempt), attempt.target)
 
 
@@ -215,14 +208,10 @@ def _steps(attempt: Attempt, race: Race) -> tuple[Step, ...]:
     return found
 
 
-def _best(attempt: Attempt, steps: Sequence[Step], race: Race) -> tuple[int, bool]:
-    """Number of the best step, and whether the target wins there and not from the start.
-
-    A race ends with the untouched images where no share raises the target.
-    """
+def _best(steps: Sequence[Step], race: Race) -> int:
+    """Number of the best step; a race ends with the untouched images where no share raises the target."""
     best = race.best or 0
-    best = best if steps[best].target > steps[0].target else 0
-    return best, steps[best].winner.index == attempt.target != steps[0].winner.index
+    return best if steps[best].target > steps[0].target else 0
 
 
 def _of_highest(attempt: Attempt, race: Race) -> tuple[float, float] | tuple[None, None]:
@@ -246,11 +235,7 @@ def _controls(
 
 def _opposite(attempt: Attempt, masked: Masked, reached: float | None) -> Directions:
     """The reversed normal, on the first images or on as many as leave no doubt that it falls short."""
-    masks, order, first = interventions.lowest(-_z(attempt), SHARES), _order(attempt), _first(attempt)
-
-    def score(shares: Sequence[int], rows: np.ndarray) -> np.ndarray:
-        return masked.scores(rows, masks[list(shares)][:, rows])
-
+    score, order, first = _score(masked, -sweeps.speaking(attempt)), _order(attempt), _first(attempt)
     if reached is None:
         means = score(COARSE, order[:first]).mean(1)
         return replace(sweeps.directions_of(attempt, means[None], first), at=COARSE)

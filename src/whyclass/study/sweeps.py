@@ -117,10 +117,17 @@ def _shifted(attempt: Attempt) -> _Test:
     return _Test("shifting", own, lambda at, rows, advance: along(-step, at, rows, advance), along, step)
 
 
+def speaking(attempt: Attempt) -> np.ndarray:
+    """How far each cell (n, h, w) speaks for the target: masking blanks the lowest first."""
+    if attempt.lean is not None:
+        return attempt.leaning
+    return signed_distance(attempt.activations, attempt.w, attempt.b)
+
+
 def _masked(attempt: Attempt) -> _Test:
     context, before = attempt.context, attempt.before
     activations, images, fill = attempt.activations, attempt.images, filling(context)
-    z = signed_distance(activations, attempt.w, attempt.b) if attempt.lean is None else attempt.leaning
+    z = speaking(attempt)
 
     def by(z: np.ndarray, rows: np.ndarray, advance: Advance) -> np.ndarray:
         found = [before[rows]]
@@ -143,21 +150,26 @@ def _masked(attempt: Attempt) -> _Test:
 
 def _moved(attempt: Attempt, at: At, scores: np.ndarray) -> Moved:
     steps = steps_of(attempt, at, scores)
-    best = max(steps, key=lambda step: step.target)  # of equal ones the first
-    swapped = best.winner.index == attempt.target != steps[0].winner.index
-    low, high = _of_highest(attempt, scores)
-    first = first_swap(steps, attempt.target)
-    return Moved(
-        best.target,
-        low,
-        high,
-        best.at,
-        best.winner,
-        swapped,
-        attempt.n,
-        best.share,
-        None if first is None else steps[first].at,
-    )
+    return moved_of(attempt, steps, _best(steps), _of_highest(attempt, scores))
+
+
+def moved_of(
+    attempt: Attempt, steps: Sequence[Step], best: int, ends: tuple[float, float] | tuple[None, None]
+) -> Moved:
+    """A test in few numbers, with the ``ends`` of the interval of its highest score."""
+    step, (low, high), first = steps[best], ends, first_swap(steps, attempt.target)
+    at, won = None if first is None else steps[first].at, swapped(attempt, steps, best)
+    return Moved(step.target, low, high, step.at, step.winner, won, attempt.n, step.share, at)
+
+
+def swapped(attempt: Attempt, steps: Sequence[Step], best: int) -> bool:
+    """Whether the target wins at the best step, and not from the start."""
+    return steps[best].winner.index == attempt.target != steps[0].winner.index
+
+
+def _best(steps: Sequence[Step]) -> int:
+    """Number of the step with the highest score, of equal ones the first."""
+    return int(np.argmax([step.target for step in steps]))
 
 
 def first_swap(steps: Sequence[Step], target: int) -> int | None:
@@ -174,7 +186,7 @@ def _sweep(attempt: Attempt, test: _Test, count: int) -> Sweep:
         steps = steps_of(attempt, at, found)
         opposite = test.turned(at, every, advance)
         random = _random(attempt, test, at, advance)
-    best = int(np.argmax([step.target for step in steps]))
+    best = _best(steps)
     low, high = _of_highest(attempt, found)
     return Sweep(
         target=attempt.context.prediction(target, steps[0].target),
@@ -182,7 +194,7 @@ def _sweep(attempt: Attempt, test: _Test, count: int) -> Sweep:
         n=attempt.n,
         steps=steps,
         best=best,
-        swapped=steps[best].winner.index == target != steps[0].winner.index,
+        swapped=swapped(attempt, steps, best),
         random=random,
         reversed=directions_of(attempt, opposite.mean(1)[None], attempt.n),
         low=low,
