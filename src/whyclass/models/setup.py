@@ -104,6 +104,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
+def decoders() -> dict[str, str]:
+    """The libraries that decoded pixels depend on, of `versions`."""
+    known = versions()
+    return {name: known[name] for name in ("pillow", "torchvision")}
+
+
 def _device(name: str) -> torch.device | None:
     """The device asked for; under ``auto`` a GPU where there is one, else None."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -16,7 +16,7 @@ import numpy as np
 from whyclass import files
 from whyclass.models import forward
 from whyclass.models.preprocessing import Preprocessing
-from whyclass.models.setup import versions
+from whyclass.models.setup import decoders
 from whyclass.pool import indexing_pass, nearest_crops, pixel_cache
 from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import Plan
@@ -199,9 +199,7 @@ def _write(store: Store, made: dict[str, bytes]) -> None:
 
 def _layer(study: OpenedModel, plan: Plan) -> Layer:
     """A layer as it is sent."""
-    decoded = (
-        None if plan.pool.kept is None else {name: versions()[name] for name in ("pillow", "torchvision")}
-    )
+    decoded = None if plan.pool.kept is None else decoders()
     bare: Any = replace(plan, trunk=None, pool=replace(plan.pool, kept=None))  # type: ignore[arg-type]
     wide = forward.is_widened(plan.split.model)
     return Layer(bare, study.store.folder.resolve(), study.fingerprint, decoded, wide)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from whyclass.models.setup import versions
+from whyclass.models.setup import decoders
 from whyclass.pool import pixel_cache
 from whyclass.progress import Logged
 from whyclass.records import Audit
@@ -71,7 +71,6 @@ def run(study: OpenedModel, classes: Iterable[int] | None, how: How) -> Audit:
 
 def decode(study: OpenedModel, makes: pixel_cache.Makes | None = None) -> None:
     """Let every image of a study's pool come from the store."""
-    facts = {name: versions()[name] for name in ("pillow", "torchvision")}
     study.pool = pixel_cache.decoded(
-        study.pool, study.loaded.preprocessing, study.store, study.progress, makes, **facts
+        study.pool, study.loaded.preprocessing, study.store, study.progress, makes, **decoders()
     )
