@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
+from whyclass.addresses import is_url
 from whyclass.cli.consoles import err
 from whyclass.cli.panels import option_of
 from whyclass.errors import SettingsError
@@ -165,7 +166,7 @@ def _read(key: str, kind: str, value: Any, folder: Path) -> Any:
         raise SettingsError(f"{key} is {shown(value)}; needed is {kind}")
     placed: dict[str, Any] = {
         NUMBERS: _listed,
-        PLACES: lambda _: [folder / one for one in several],
+        PLACES: lambda _: [one if is_url(one) else folder / one for one in several],
         PLACE: lambda one: folder / one,
         TEXT: lambda one: _with_place(one, folder.joinpath) if key in CODE else one,
     }
@@ -210,7 +211,7 @@ def _plain(name: str, value: Any) -> Any:
     if name == "change":
         return dict(pair.split("=", 1) for pair in value)
     if KEYS[name] == PLACES:
-        return [os.path.abspath(one) for one in value]
+        return [one if is_url(one) else os.path.abspath(one) for one in value]
     if KEYS[name] == PLACE:
         return os.path.abspath(value)
     return _with_place(value, os.path.abspath) if name in CODE else value

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from whyclass.addresses import is_url
 from whyclass.errors import DataError
 from whyclass.models.preprocessing import Preprocessing, Sample, sample_of, sample_of_pixels
 from whyclass.pool import dataset_rows, files_of, loaders, reading, sources
@@ -91,7 +92,8 @@ def pool(images: Any) -> Pool:
     Parameters
     ----------
     images
-        A folder or several, searched with their subfolders; a pattern of files such as ``photos/**/*.jpg``; a
+        A folder or several, searched with their subfolders, also by their addresses for fsspec, such as
+        ``s3://bucket/photos``; a pattern of files such as ``photos/**/*.jpg``; a
         table of files with labels (CSV, TSV, Parquet) or a tar file as WebDataset writes it, or several;
         or a sequence (a map-style dataset counts) of pictures, paths, uint8 arrays (H, W, C), or float
         tensors (C, S, T) that are already normalised. Of pairs, such as (image, label), the first part is
@@ -128,7 +130,12 @@ def pool(images: Any) -> Pool:
 
 
 def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
-    """Of folders, files, patterns, tables and archives."""
+    """Of folders, files, patterns, tables and archives; or of addresses."""
+    if urls := [one for one in given if is_url(one)]:
+        if len(urls) < len(given):
+            raise DataError(f"{urls[0]} is an address, and paths were given beside it; give one kind alone")
+        files = len(urls) > 1 and all(map(files_of.is_image, urls))
+        return _listed(f"{len(urls)} files" if files else ", ".join(urls), files_of.of_urls(urls))
     paths, single = sources.expanded(given)
     tables = [path for path in paths if sources.is_special(path)]
     if tables and len(tables) < len(paths):
