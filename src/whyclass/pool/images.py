@@ -131,11 +131,8 @@ def pool(images: Any) -> Pool:
 
 def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
     """Of folders, files, patterns, tables and archives; or of addresses."""
-    if urls := [one for one in given if is_url(one)]:
-        if len(urls) < len(given):
-            raise DataError(f"{urls[0]} is an address, and paths were given beside it; give one kind alone")
-        files = len(urls) > 1 and all(map(files_of.is_image, urls))
-        return _listed(f"{len(urls)} files" if files else ", ".join(urls), files_of.of_urls(urls))
+    if urls := list(filter(is_url, given)):
+        return _from_urls(urls, len(given))
     paths, single = sources.expanded(given)
     tables = [path for path in paths if sources.is_special(path)]
     if tables and len(tables) < len(paths):
@@ -147,6 +144,13 @@ def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
     if single or not all(path.is_file() for path in paths):
         return _listed(", ".join(map(str, paths)), files_of.of_folders(paths))
     return _listed(str(given[0]) if len(given) == 1 else f"{len(paths)} files", files_of.of_files(paths))
+
+
+def _from_urls(urls: Sequence[str], given: int) -> Pool:
+    if len(urls) < given:
+        raise DataError(f"{urls[0]} is an address, and paths were given beside it; give one kind alone")
+    files = len(urls) > 1 and all(map(files_of.is_image, urls))
+    return _listed(f"{len(urls)} files" if files else ", ".join(urls), files_of.of_urls(urls))
 
 
 def _listed(name: str, found: files_of.Listing) -> Pool:
