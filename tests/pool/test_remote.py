@@ -19,7 +19,7 @@ from helpers.planted_world import contents, model_arguments, quick, quick_argume
 from whyclass.cli import project
 from whyclass.errors import DataError
 from whyclass.planted import demo, world
-from whyclass.pool import images, remote
+from whyclass.pool import images, known_remote, remote
 from whyclass.pool.images import pool
 from whyclass.study.study import Study
 
@@ -226,6 +226,29 @@ def test_a_study_leaves_the_bytes_of_a_local_copy(folder, tmp_path):
     assert replace(other, pool=replace(other.pool, name=one.pool.name)) == one
 
 
+def test_what_is_known_by_its_mark_is_not_read_again(folder, local, tmp_path, monkeypatch):
+    url, store, asked = in_memory(folder, "marked"), tmp_path / "store", list[str]()
+    once = remote.RemoteFile._once
+    monkeypatch.setattr(remote, "_mark", lambda told: str(told.get("created", "")))
+    monkeypatch.setattr(remote.RemoteFile, "_once", lambda self: (asked.append(self.path), once(self))[1])
+    study = Study(demo.loaded(), "stage4", url, store, quick(), progress=False)
+    assert len(set(asked)) == len({item.path.partition("#")[0] for item in local.items})
+    assert len(pickle.dumps(study.pool)) > len(pickle.dumps(replace(study.pool, known={})))
+    asked.clear()
+    assert pool(url, store).items == local.items
+    assert asked == []
+    assert pool(url).items == local.items  # whoever has no store reads them all
+    assert len(asked) > len(local.items)
+    asked.clear()
+    fsspec.filesystem("memory").pipe("/marked/pool/owl/0000.png", (folder / "bee/0000.png").read_bytes())
+    changed = Study(demo.loaded(), "stage4", url, store, quick(), progress=False).pool
+    assert asked == ["/marked/pool/owl/0000.png"]
+    digests = {item.path: item.digest for item in changed.items}
+    assert digests["owl/0000.png"] == digests["bee/0000.png"]
+    (store / known_remote.FILE).write_text('{"x": 3}')  # damaged
+    assert pool(url, store).items == changed.items
+
+
 def test_options_keep_an_address_as_it_is(folder, local, tmp_path, monkeypatch):
     url = in_memory(folder, "options")
     told = ("--store", tmp_path / "store", "--json", "--quiet")
@@ -262,7 +285,7 @@ def bucket(monkeypatch):
         fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
-def test_a_bucket_is_read_by_workers_too(bucket, folder, local, tmp_path):
+def test_a_bucket_is_read_by_workers_too(bucket, folder, local, tmp_path, monkeypatch):
     """By a server of buckets, with the model from a file and workers that are processes of their own."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
     object_store.put(bucket, folder, "some/pool")
@@ -291,4 +314,6 @@ def test_a_bucket_is_read_by_workers_too(bucket, folder, local, tmp_path):
         ran = whyclass(*given, "--images", url, "--store", tmp_path / store, "--engine", engine)
         assert ran.code == 0, ran.err
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+    monkeypatch.setattr(remote.RemoteFile, "_once", None)  # nothing is read again
+    assert pool(url, tmp_path / "here").items == local.items
     assert os.environ["AWS_ENDPOINT_URL"] == bucket

@@ -7,14 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from whyclass import store
 from whyclass.errors import DataError
 from whyclass.models import dicom
-from whyclass.pool import pages, reading, remote
+from whyclass.pool import known_remote, pages, reading, remote
 from whyclass.pool.items import Item, printable
 
 _COMMON = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -31,6 +31,9 @@ OTHERS = (".csv", ".tsv", ".parquet", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zi
 
 TOGETHER, WAITING = 64, 64
 """Files that a thread hashes in turn, and how many such parcels wait: a million at once take gigabytes."""
+
+
+NOTHING: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Listing:
     items: tuple[Item, ...] = field(repr=False)
     read: Reader
     left_out: tuple[tuple[str, int], ...] = ()
+    known: known_remote.Known = field(default_factory=dict, repr=False)
 
 
 def of_folders(folders: Sequence[Path]) -> Listing:
@@ -108,11 +112,11 @@ def of_folders(folders: Sequence[Path]) -> Listing:
     endings = _endings(left_out)
     folder = LocalFolder(base)
     _check_some(found, ", ".join(map(str, folders)), endings)
-    return _hashed(folder, sorted(found, key=folder.plain), endings)
+    return replace(_hashed(folder, sorted(found, key=folder.plain)), left_out=endings)
 
 
-def of_urls(urls: Sequence[str]) -> Listing:
-    """Images below addresses, or those that several addresses or a pattern name.
+def of_urls(urls: Sequence[str], known: known_remote.Known) -> Listing:
+    """Images below addresses, or those that several addresses or a pattern name; what is known is not read.
 
     Raises
     ------
@@ -122,11 +126,9 @@ def of_urls(urls: Sequence[str]) -> Listing:
     if any(map(remote.is_pattern, urls)):
         if len(urls) > 1:
             raise DataError(f"{urls[0]} came with others; a pattern of addresses is given alone")
-        named = remote.matching(urls[0])
-        return _hashed(named.folder, named.places)
+        return _far(remote.matching(urls[0]), known)
     if len(urls) > 1 and all(map(is_image, urls)):
-        named = remote.of_files(urls)
-        return _hashed(named.folder, named.places)
+        return _far(remote.of_files(urls), known)
     if files := [url for url in urls if is_image(url) or url.lower().endswith(OTHERS)]:
         raise DataError(
             f"{files[0]} is a file; give the folder that holds the images, and copy a table or an archive to "
@@ -137,7 +139,29 @@ def of_urls(urls: Sequence[str]) -> Listing:
     places = list(_sifted(found, left_out))
     endings = _endings(left_out)
     _check_some(places, ", ".join(urls), endings)
-    return _hashed(found.folder, sorted(places, key=found.folder.plain), endings)
+    ordered = tuple(sorted(places, key=found.folder.plain))
+    return replace(_far(replace(found, places=ordered), known), left_out=endings)
+
+
+def _far(found: remote.Listed, known: known_remote.Known) -> Listing:
+    """Listed files, read where their content is not known."""
+    paths = {place: found.folder.file(place).path for place in found.places}
+    there = {
+        place: told[1:]
+        for place, path in paths.items()
+        if (told := known.get(path)) and told[0] == found.marks.get(place)
+    }
+    read = _hashed(found.folder, found.places, there)
+    digests = dict[str, tuple[str, ...]]()
+    for position, item in enumerate(read.items):
+        place = read.read.places[position]
+        digests[place] = (*digests.get(place, ()), item.digest)
+    now = {
+        paths[place]: (found.marks[place], *mine)
+        for place, mine in digests.items()
+        if place in found.marks and not any(map(reading.is_reason, mine))
+    }
+    return replace(read, known=now)
 
 
 def _sifted(found: remote.Listed, left_out: set[str]) -> Iterator[str]:
@@ -174,12 +198,12 @@ def of_files(paths: Sequence[Path]) -> Listing:
     return _hashed(LocalFolder(base), [path[start:] for path in resolved])
 
 
-def _hashed(folder: Folder, places: Sequence[str], left_out: tuple[tuple[str, int], ...] = ()) -> Listing:
+def _hashed(folder: Folder, places: Sequence[str], known: Mapping[str, tuple[str, ...]] = NOTHING) -> Listing:
     """The pictures in files, nearly always one in each, with the digests of their contents."""
     items, read, numbers = list[Item](), list[str](), dict[int, int]()
 
     def pictures(start: int) -> list[list[Item]]:
-        return [_pictures(folder, place) for place in places[start : start + together]]
+        return [_pictures(folder, place, known.get(place)) for place in places[start : start + together]]
 
     far = isinstance(folder, remote.RemoteFolder)
     together = 1 if far else TOGETHER  # where each takes its time, none waits for another
@@ -193,17 +217,23 @@ def _hashed(folder: Folder, places: Sequence[str], left_out: tuple[tuple[str, in
                 items += found
                 # one string for both, where it is one
                 read += [found[0].path if found[0].path == place else place] * len(found)
-    return Listing(tuple(items), Reader(folder, tuple(read), numbers), left_out)
+    return Listing(tuple(items), Reader(folder, tuple(read), numbers))
 
 
-def _pictures(folder: Folder, name: str) -> list[Item]:
-    place, label = folder.file(name), printable(folder.label(name)) or None
-    path, several = printable(folder.plain(name)), pages.count(place)
+def _pictures(folder: Folder, name: str, known: tuple[str, ...] | None) -> list[Item]:
+    path, label = printable(folder.plain(name)), printable(folder.label(name)) or None
     label = label and sys.intern(label)
-    if several == 1:
-        return [Item(path, reading.file_digest(place), label)]
-    digests = [reading.content_digest(lambda n=n: pages.page(place, n)) for n in range(several)]  # type: ignore[misc]
+    digests = known or _digests(folder.file(name))
+    if len(digests) == 1:
+        return [Item(path, digests[0], label)]
     return [Item(f"{path}#{number}", digest, label) for number, digest in enumerate(digests, 1)]
+
+
+def _digests(place: Path | remote.RemoteFile) -> Sequence[str]:
+    """Of a file's content, or of each page of one that holds several."""
+    if (several := pages.count(place)) == 1:
+        return [reading.file_digest(place)]
+    return [reading.content_digest(lambda n=n: pages.page(place, n)) for n in range(several)]  # type: ignore[misc]
 
 
 def _walk(folder: str, left_out: set[str]) -> Iterator[str]:

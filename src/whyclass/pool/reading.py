@@ -35,6 +35,10 @@ LASTING = frozenset(
 """Reasons of the system for which a file is skipped; any other, such as too many open files, may pass."""
 
 
+UNREADABLE = "unreadable-"
+"""Before a reason, where an image has no digest."""
+
+
 class _PassingError(DataError):
     """What may come out otherwise the next time, and so stops a pass: nothing is kept of it."""
 
@@ -194,8 +198,13 @@ def _rewound(file: BufferedReader) -> BufferedReader:
     return file
 
 
+def is_reason(digest: str) -> bool:
+    """Whether it stands for why an image cannot be read."""
+    return digest.startswith(UNREADABLE)
+
+
 def _unreadable(error: Exception) -> str:
-    return f"unreadable-{(error.errno if isinstance(error, OSError) else None) or type(error).__name__}"
+    return f"{UNREADABLE}{(error.errno if isinstance(error, OSError) else None) or type(error).__name__}"
 
 
 def _hashed(file: BufferedReader) -> str:
@@ -227,7 +236,7 @@ def _given_digest(image: Any) -> str:
             image = np.asarray(pictures.upright(image).picture.convert("RGB"))
     array = np.ascontiguousarray(image)
     if array.dtype == object:  # whose bytes are addresses
-        return f"unreadable-{type(image).__name__}"
+        return f"{UNREADABLE}{type(image).__name__}"
     found = _hash()
     found.update(f"{array.dtype} {array.shape} ".encode())
     found.update(array.reshape(-1).view(np.uint8))

@@ -11,7 +11,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -155,10 +155,14 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class Listed:
-    """Files of whatever kind, by their paths below the folder that all lie in."""
+    """Files of whatever kind, by their paths below the folder that all lie in.
+
+    ``marks`` are of contents: while one is the same, so is what the file holds. Not every store gives any.
+    """
 
     folder: RemoteFolder
     places: tuple[str, ...] = field(repr=False)
+    marks: Mapping[str, str] = field(repr=False)
 
 
 def of_folders(urls: Sequence[str]) -> Listed:
@@ -170,17 +174,17 @@ def of_folders(urls: Sequence[str]) -> Listed:
         If there is nothing, or it cannot be reached, or addresses are of several stores.
     """
     buckets = _of_one_store(urls)
-    sizes = {path: size for bucket in buckets for path, size in _below(bucket)}
-    if files := [bucket.url for bucket in buckets if bucket.path in sizes]:
+    every = {path: told for bucket in buckets for path, told in _below(bucket)}
+    if files := [bucket.url for bucket in buckets if bucket.path in every]:
         raise DataError(f"{files[0]} is a file; give the folder that holds the images")
-    return _listed(buckets[0], [bucket.path for bucket in buckets], sizes)
+    return _listed(buckets[0], [bucket.path for bucket in buckets], every)
 
 
 def of_files(urls: Sequence[str]) -> Listed:
     """Files that are addressed one by one, in their order; nobody asks whether they are there."""
     buckets = _of_one_store(urls)
     paths = [bucket.path for bucket in buckets]
-    return _listed(buckets[0], [_above(path) for path in paths], dict.fromkeys(paths, 0))
+    return _listed(buckets[0], [_above(path) for path in paths], {path: {} for path in paths})
 
 
 def matching(pattern: str) -> Listed:
@@ -194,14 +198,14 @@ def matching(pattern: str) -> Listed:
     bucket = Bucket(checked(pattern))
     every = _reached(pattern, lambda: bucket.system.glob(bucket.path, detail=True))
     hidden = "/." in bucket.path  # as for paths here, unless it is asked for
-    sizes = {
-        path: _size(told)
+    fitting = {
+        path: told
         for path, told in sorted(every.items())
         if told["type"] == "file" and (hidden or "/." not in path)
     }
-    if not sizes:
+    if not fitting:
         raise DataError(f"no file fits {pattern}; give a pattern such as s3://bucket/photos/**/*.jpg")
-    return _listed(bucket, [_above(path) for path in sizes], sizes)
+    return _listed(bucket, [_above(path) for path in fitting], fitting)
 
 
 def is_pattern(url: str) -> bool:
@@ -233,15 +237,16 @@ def _of_one_store(urls: Sequence[str]) -> list[Bucket]:
     return buckets
 
 
-def _listed(bucket: Bucket, above: Sequence[str], sizes: dict[str, int]) -> Listed:
+def _listed(bucket: Bucket, above: Sequence[str], every: dict[str, Any]) -> Listed:
     base = _common(above)
     start = len(base) + 1 if base else 0
-    long = frozenset(path[start:] for path, size in sizes.items() if size > LONGEST)
-    return Listed(RemoteFolder(bucket, base, long), tuple(path[start:] for path in sizes))
+    long = frozenset(path[start:] for path, told in every.items() if int(told.get("size") or 0) > LONGEST)
+    marks = {path[start:]: mark for path, told in every.items() if (mark := _mark(told))}
+    return Listed(RemoteFolder(bucket, base, long), tuple(path[start:] for path in every), marks)
 
 
-def _below(bucket: Bucket) -> Iterator[tuple[str, int]]:
-    """Paths and sizes of all files below an address."""
+def _below(bucket: Bucket) -> Iterator[tuple[str, Any]]:
+    """Paths of all files below an address, and what is told of each."""
     system, path = bucket.system, bucket.path
 
     def every() -> list[tuple[str, Any]]:
@@ -249,7 +254,7 @@ def _below(bucket: Bucket) -> Iterator[tuple[str, int]]:
 
     for name, told in _reached(bucket.url, every):
         if not name.endswith("/"):  # some stores hold folders as empty files
-            yield name, _size(told)
+            yield name, told
 
 
 def _walked(system: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -282,8 +287,10 @@ def _reached(url: str, ask: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _size(told: Any) -> int:
-    return int(told.get("size") or 0)
+def _mark(told: Any) -> str:
+    """What changes with a file's content, as the store has it; empty where it says nothing."""
+    given = next((told[name] for name in ("ETag", "etag", "md5Hash") if told.get(name)), None)
+    return "" if given is None else f"{given} {told.get('size')}"
 
 
 def _above(path: str) -> str:

@@ -220,7 +220,10 @@ def choose_layer(
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
-        what = opened(model, weights, class_names, preprocessing, device, task), pool_images.pool(images)
+        what = (
+            opened(model, weights, class_names, preprocessing, device, task),
+            pool_images.pool(images, store),
+        )
     with _folder(store) as folder, at_work.opened(engine, workers, progress) as made_by:
         return _chosen(_Opening(*what, Path(folder), settings, progress, made_by), asked)
 

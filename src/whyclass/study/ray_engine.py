@@ -59,7 +59,7 @@ class RayEngine(Engine):
         return self._pixels
 
     def _pixels(self, pool: Pool, preprocessing: Preprocessing, start: int) -> Iterator[pixel_cache.Made]:
-        begin = self._cluster.sent(Pixels(pool, preprocessing))
+        begin = self._cluster.sent(Pixels(replace(pool, known={}), preprocessing))
         cuts = self._cluster.cuts(start, len(pool.items), pixel_cache.BATCH)
         for shard in self._cluster.in_order(begin("shard", *cut) for cut in cuts):
             yield from shard
@@ -204,7 +204,7 @@ def _write(store: Store, made: dict[str, bytes]) -> None:
 def _layer(study: OpenedModel, plan: Plan) -> Layer:
     """A layer as it is sent."""
     decoded = None if plan.pool.kept is None else decoders()
-    bare: Any = replace(plan, trunk=None, pool=replace(plan.pool, kept=None))  # type: ignore[arg-type]
+    bare: Any = replace(plan, trunk=None, pool=replace(plan.pool, kept=None, known={}))  # type: ignore[arg-type]
     wide = forward.is_widened(plan.split.model)
     return Layer(bare, study.store.folder.resolve(), study.fingerprint, decoded, wide)
 

@@ -112,7 +112,7 @@ class Study(ImageQuestions):
             loaded = opened(model, weights, class_names, preprocessing, device, task)
             for note in loaded.notes:
                 progress.note(note)
-            pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
+            pool = replace(pool_images.pool(images, folder), meaning=dict(labels or {}))
             if layer != AUTO:
                 super().__init__(loaded, layer, pool, folder, settings, progress)
         if layer == AUTO:
