@@ -46,6 +46,7 @@ OTHERS = {
     "cd": "the shell's",
     "export": "the shell's",
     "sleep": "the shell's",
+    "aws": "the object store's own",
     "ray": "Ray's own, and of its release",
     "kubectl": "of a cluster",
     "scripts/check_gpu.sh": "needs a card; tests/gpu looks at it",
