@@ -179,7 +179,7 @@ def _from_once(images: Any) -> Pool:
 
 
 def samples(
-    source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = WORKERS
+    source: Pool, positions: Sequence[int], preprocessing: Preprocessing, workers: int = WORKERS
 ) -> Iterator[tuple[int, Sample | DataError]]:
     """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error.
 
@@ -199,6 +199,9 @@ def samples(
                 raise
             return error
 
+    if len(positions) == 1:  # a thread takes longer to begin than a decoded image to be read
+        yield positions[0], load(positions[0])
+        return
     queue: list[tuple[int, Future[Sample | DataError]]] = []
     rest = iter(positions)
     with ThreadPoolExecutor(workers) as threads:
