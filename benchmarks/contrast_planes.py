@@ -1,4 +1,4 @@
-"""Every way to lay a plane, on the same cells and steps: accuracy, stability over halves, shifting, controls."""
+"""Every way to lay a plane, on the same cells and steps: accuracy, stability, shifting and its controls."""
 
 from __future__ import annotations
 

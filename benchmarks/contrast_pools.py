@@ -132,7 +132,9 @@ def share(tried: Tried, number: int, of: int) -> Tried:
 
 
 def gather(tried: Tried, until: float, number: int = 0, of: int = 1) -> bool:
-    """Make the evidence that is missing, this process's share first, then what no other made; whether all is."""
+    """Make the evidence that is missing, this process's share first, then what no other made; whether all is
+    there.
+    """
     targets = sorted({k for pair in tried.pairs for k in pair})
     mine = targets[number::of]
     for target in mine + [k for k in targets if k not in mine]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def _shift(rows: Sequence[Row]) -> None:
     default = np.mean([own["paper"]["default"] for own in told.values()])
     print(f"{len(told)} ordered pairs, {first.get('n', 'some')} images of the first; from {default:.3f}\n")
     print(
-        "| plane | balanced accuracy, own cells | images not seen | shifted | swaps at 0.1 | 0.2 | 0.5 | "
-        "halves | first step that swaps: units | length | earlier than paper's | random swap | other pairs' | "
-        "reversed | not above random |\n" + "|---" * 15 + "|"
+        "| plane | balanced accuracy, own cells | images not seen | shifted | swaps at 0.1 | 0.2 | 0.5 "
+        "| halves | first step that swaps: units | length | earlier than paper's | random swap "
+        "| other pairs' | reversed | not above random |\n" + "|---" * 15 + "|"
     )
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [one[variant] for one in told.values()]
@@ -121,9 +122,7 @@ def _crops(rows: Sequence[Row]) -> None:
         print("\ndifference of the score to each class alone\n")
         for variant in variants:
             if variant != "alone":
-                cells = [
-                    paired(groups[cut], variant, "alone", lambda row: row[mask], bare=True) for cut in cuts
-                ]
+                cells = [paired(groups[cut], variant, "alone", itemgetter(mask), bare=True) for cut in cuts]
                 print(f"| {variant} | " + " | ".join(cells) + " |")
 
 

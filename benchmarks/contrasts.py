@@ -1,13 +1,13 @@
 """Contrasts of classes that are alike: every way to lay the plane and to score cells, on the same evidence.
 
     python benchmarks/contrasts.py pairs --layer layer3.5 --store runs/c --out rows.jsonl
-    python benchmarks/contrasts.py pairs --layer layer3.5 --store runs/c --out rows0.jsonl --device cuda --part 0/6
+    python benchmarks/contrasts.py pairs --store runs/c --out rows0.jsonl --device cuda --part 0/6
     python benchmarks/contrasts.py print --out rows*.jsonl
 
-``pairs`` tries planes (``--what shift``) and crops (``--what crops``) on breeds that are confused (``--which hard``)
-and on all pairs of ten unlike classes (``--which easy``). Evidence of each class is made once and kept in the store,
-which several processes share; each pair is written as it is done, and a run goes on where the last one stopped.
-``--minutes`` begins nothing later.
+``pairs`` tries planes (``--what shift``) and crops (``--what crops``) on breeds that are confused (``--which
+hard``) and on all pairs of ten unlike classes (``--which easy``). Evidence of each class is made once and kept
+in the store, which several processes share; each pair is written as it is done, and a run goes on where the last
+one stopped. ``--minutes`` begins nothing later.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WHAT: dict[str, Rows] = {
 
 def pairs(options: argparse.Namespace) -> None:
     """One process's share of all that is asked for, hard pairs first."""
-    until, (number, of), (out,) = time.time() + 60 * options.minutes, options.part, options.out
+    until, (number, of) = time.time() + 60 * options.minutes, options.part
     started = time.time()
     context = contrast_pools.resnet(options.layer, options.store, options.device, options.small)
     _tell(started, "ready")
