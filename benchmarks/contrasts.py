@@ -5,15 +5,16 @@
     python benchmarks/contrasts.py print --out rows*.jsonl
 
 ``pairs`` tries planes (``--what shift``) and crops (``--what crops``) on breeds that are confused (``--which
-hard``) and on all pairs of ten unlike classes (``--which easy``). Evidence of each class is made once and kept
-in the store, which several processes share; each pair is written as it is done, and a run goes on where the last
-one stopped. ``--minutes`` begins nothing later.
+hard``) and on all pairs of ten unlike classes (``--which easy``). Evidence of each class is made once and
+kept in the store, which several processes share; each pair is written as it is done, and a run goes on where
+the last one stopped. ``--minutes`` begins nothing later.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,10 @@ def pairs(options: argparse.Namespace) -> None:
         mine = contrast_pools.share(every, number, of).pairs
         for what in options.what:
             facts = {"part": what, "layer": options.layer, "pairs": which, "device": options.device}
-            _one(every, mine, facts, options, until)
+            try:
+                _one(every, mine, facts, options, until)
+            except Exception:  # what else was asked for is still tried
+                traceback.print_exc()
             _tell(started, f"{what} of {which} pairs")
 
 
@@ -66,6 +70,8 @@ def _one(tried: Tried, mine: Sequence[Pair], facts: Row, options: argparse.Names
         for pair, rows in WHAT[facts["part"]](tried, left[start : start + CHUNK], options):
             kept_rows.add(options.out[0], [facts | {"pair": pair} | row for row in rows])
         tried.pixels.clear()
+        if torch.cuda.is_available():  # other processes share the card
+            torch.cuda.empty_cache()
 
 
 def _tell(started: float, text: str) -> None:
