@@ -19,7 +19,7 @@ from whyclass import errors, records
 
 FLOORS = (
     "addresses errors plain_text progress progress_bars grid setting_checks settings intervals files rows "
-    "views",
+    "views exact_products",
     "records",
     "store merging naming",
     "concepts",
