@@ -44,6 +44,7 @@ NOT_EXECUTED = {
 
 OTHERS = {
     "cd": "the shell's",
+    ".": "the shell's",
     "export": "the shell's",
     "sleep": "the shell's",
     "ray": "Ray's own, and of its release",

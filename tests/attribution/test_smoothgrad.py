@@ -9,8 +9,8 @@ import torch
 from helpers import nets
 from whyclass.attribution import deeplift
 from whyclass.attribution import smoothgrad as smoothgrads
+from whyclass.attribution.methods import METHODS
 from whyclass.attribution.smoothgrad import (
-    METHODS,
     Question,
     completeness_error,
     noisy_copies,

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.attribution import deeplift, smoothgrad
-from whyclass.attribution.smoothgrad import BATCH, METHODS, Asked, Question, Scores
+from whyclass.attribution import deeplift, methods, smoothgrad
+from whyclass.attribution.smoothgrad import BATCH, Asked, Question, Scores
 from whyclass.errors import AttributionError
 from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
@@ -95,7 +95,9 @@ def _until_enough(
             for number in left:
                 one, image = asked[number], given[rows[0]][0]
                 against, target = smoothgrad.wanted_of(one.split, image, one.question, settings)
-                made = METHODS[settings.method](one.split, activations[number], copies, against, target)
+                made = methods.METHODS[settings.method](
+                    one.split, activations[number], copies, against, target
+                )
                 found[number].add(made, rows)
             if not pairs.start:
                 advance(len(rows))

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.attribution import deeplift
+from whyclass.attribution import deeplift, methods
+from whyclass.attribution.methods import Baseline
 from whyclass.errors import AttributionError
 from whyclass.models.exact_products import exact_products
 from whyclass.models.split import Split
@@ -72,23 +73,6 @@ def completeness_error(missed: np.ndarray, changes: np.ndarray) -> float:
     Of single copies whose logit is nearly the baseline's the ratio is large and says nothing.
     """
     return float(relative(np.asarray(missed.sum()), np.asarray(changes.sum())))
-
-
-class Method(Protocol):
-    """A row of ``METHODS``: from activations (n, c, h, w) to their attribution."""
-
-    def __call__(
-        self, split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-    ) -> deeplift.Attribution:
-        """Attribute the target, such as a class's logit, to the activations."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The layer's activations (1, c, h, w) of the reference image, and what a method keeps of them."""
-
-    activations: Tensor = field(repr=False)
-    tape: deeplift.Tape | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -206,7 +190,7 @@ def at_layers(
             with torch.no_grad():
                 activations = trunks(copies)
             for own, one, mine, (against, target) in zip(found, asked, activations, wanted, strict=True):
-                own.add(METHODS[settings.method](one.split, mine, copies, against, target))
+                own.add(methods.METHODS[settings.method](one.split, mine, copies, against, target))
         for own, one in zip(found, asked, strict=True):
             own.finish(one.question, settings)
         advance(1)
@@ -328,53 +312,3 @@ def _confident(split: Split, image: Tensor, target: int) -> Tensor:
     if not inside.any():  # another order of sums left its highest score at one half
         inside = output[0, target] == output[0, target].max()
     return inside
-
-
-def _deeplift(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> deeplift.Attribution:
-    def head(a: Tensor) -> Tensor:
-        return split.head(a, images)
-
-    tape = baseline.tape
-    if tape is None:  # what bypasses the layer comes from each image, for the baseline's rows too
-        rows = baseline.activations.expand_as(activations) if split.bypassed else baseline.activations
-        tape = deeplift.record(head, rows, target)
-    return deeplift.attribute(head, activations, tape, target)
-
-
-def _gradient(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target
-) -> deeplift.Attribution:
-    """Gradient times difference from the baseline: DeepLift's first-order stand-in, for comparison."""
-    with torch.enable_grad():
-        leaf = activations.detach().requires_grad_()
-        output = target(split.head(leaf, images))
-        (gradient,) = torch.autograd.grad(output.sum(), leaf, materialize_grads=True)
-    with torch.no_grad():
-        rows = baseline.activations.expand_as(activations)
-        reference = target(split.head(rows, images))
-        values = gradient * (activations - rows)
-        difference = (output - reference).double()
-        missed = (values.double().sum((1, 2, 3)) - difference).abs()
-    return deeplift.Attribution(values, output.detach(), difference, missed, (), multipliers=gradient)
-
-
-def multipliers(
-    split: Split, activations: Tensor, images: Tensor, baseline: Baseline, target: Target, method: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What one unit of each activation (n, c, h, w) counts for the target, by a row of ``METHODS``.
-
-    Returns
-    -------
-    tuple
-        Multipliers (n, c, h, w), whose product with ``activations - baseline`` is the attribution; the
-        target's values (n,) for the images, and for the baseline, (1,) or (n,).
-    """
-    found = METHODS[method](split, activations, images, baseline, target)
-    assert found.multipliers is not None
-    return found.multipliers, found.output, (found.output.double() - found.difference).float()
-
-
-METHODS: dict[str, Method] = {"deeplift": _deeplift, "gradient": _gradient}
-"""Attribution methods by name; each is complete up to what it says is missed."""
