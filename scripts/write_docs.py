@@ -81,7 +81,7 @@ def settings() -> Iterator[str]:
     """Every setting with its default, what it does, the paper's value, and where presets differ."""
     yield from ("# Settings", "")
     yield "Each with its default. Changed by `--set NAME=VALUE`, in `whyclass.toml` under `[settings]`, or"
-    yield "in Python by `whyclass.Settings(NAME=VALUE)`. `whyclass settings` prints this list; `--preset NAME`"
+    yield "in Python by `whyclass.Settings(NAME=VALUE)`. `whyclass settings` prints them; `--preset NAME`"
     yield f"takes all values of a preset ({', '.join(f'`{name}`' for name in PRESETS)}). Numbers in brackets"
     yield "are sections of the paper, which is silent where none of its values is told."
     rows = settings_table.rows(Settings())
