@@ -306,7 +306,7 @@ def _took(call: Callable[[], Any]) -> float:
 
 
 def _attributing(cut: Split, images: torch.Tensor, net: Net) -> float:
-    from whyclass.attribution import methods, smoothgrad
+    from whyclass.attribution import smoothgrad
 
     settings = Settings(precision="float32")
     baseline = smoothgrad.prepare(cut, torch.zeros_like(cut.example), logit(0))
