@@ -16,7 +16,7 @@ from torch import Tensor, nn
 KINDS = 8
 """Kinds of synthetic pictures, each a class of the model."""
 
-MANY = 600
+MANY = 256
 """The same where many classes are to be predicted."""
 
 LAYER = "layer4.2"

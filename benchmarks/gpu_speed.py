@@ -34,6 +34,9 @@ from whyclass.study.study import Study
 Found = dict[str, Any]
 NMF_OF = 6
 
+AUDITED = 104
+"""Classes that are audited: those predicted for the most pictures."""
+
 
 def _cut(bench: Bench) -> Split:
     found: Split = bench.once("cut", lambda: split(moved(bench).model, LAYER, example_of(moved(bench))))
@@ -239,7 +242,9 @@ def audit(bench: Bench) -> Found:
     paths = paths[:16] if bench.small else paths
     study = _study(bench, paths, settings)
     context = study.context()
-    classes = context.classes()[: 2 if bench.small else None]
+    counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
+    most = sorted(counts, key=lambda k: (-counts[k], k))[: 2 if bench.small else AUDITED]
+    classes = sorted(most)
     study = _study(bench, paths, settings)
     prepare = _prepared(bench, study)
     with _counted() as passed:

@@ -164,7 +164,7 @@ class Context:
         """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
         samples: list[Sample] = []
         try:
-            for _, sample in pool_images.samples(self.pool, positions, self.preprocessing):
+            for _, sample in pool_images.samples(self.pool, list(positions), self.preprocessing):
                 if isinstance(sample, DataError):
                     raise sample
                 samples.append(sample)
