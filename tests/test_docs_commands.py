@@ -118,7 +118,7 @@ def check_pip(words: list[str]) -> None:
         assert set(named.split(",")) <= set(extras), named
 
 
-CHECKS = {"python": check_python, "make": check_make, "pip": check_pip}
+CHECKS = {"python": check_python, "python3": check_python, "make": check_make, "pip": check_pip}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
