@@ -199,7 +199,7 @@ def _wanted(study: Study, classes: str, only: str) -> list[int]:
 
 def _compared(study: Study, classes: Sequence[int], methods: Sequence[str], rows: Rows, timed: bool) -> None:
     context = study.context()
-    controls, asked = Controls(context), compare.methods_of(context, methods)
+    controls, asked = Controls(context), compare.methods_of(context.split.shape[0], methods)
     for target in classes:
         facts: Row = {"class": target, "layer": study.layer}
         if not rows.lacks(**facts):
