@@ -83,7 +83,11 @@ def test_pages_are_made_of_each(asked, own, found):
     store = find_store(asked.store.folder)
     files = dict(site.files(store, audits_in_store.gathered(store)))
     assert sum(name.endswith("/index.html") for name in files) == 3
-    assert f"({CONCEPTS_BY} permuted)" in files["index.html"].decode()
+    front = files["index.html"].decode()
+    assert f"({CONCEPTS_BY} permuted)" in front
+    assert f"{world.LAYER}, concepts by permuted</a>" in front
+    assert f"{world.LAYER}-permuted/index.html" in files
+    assert "concepts by" not in files[f"{world.LAYER}/index.html"].decode()
 
 
 def test_what_is_in_the_store_is_not_made_again(asked, found, monkeypatch):
