@@ -29,9 +29,9 @@ NOT_EXECUTED = {
     "docs/architectures.md": "a benchmark: minutes to hours",
     "docs/benchmarks.md": "benchmarks: minutes to hours, and real weights",
     "docs/calibration.md": "a benchmark of hours",
-    "docs/cluster.md": "other machines; tests run audits on a cluster of this one",
+    "docs/cluster.md": "other machines; what this one can is run by tests/study/test_ray_engine.py",
     "docs/comparison.md": "README's command of the same kind is executed",
-    "docs/explorer.md": "a server, which tests/serve starts; a store of real weights",
+    "docs/explorer.md": "run by tests/serve/test_explorer_document.py",
     "docs/models.md": "weights of a reader; its recipes are run by tests/models",
     "docs/paper.md": "50,000 images and real weights; README's audit is executed",
     "docs/reliability.md": "tests/campaign, longer",
@@ -44,6 +44,7 @@ NOT_EXECUTED = {
 
 OTHERS = {
     "cd": "the shell's",
+    ".": "the shell's",
     "export": "the shell's",
     "sleep": "the shell's",
     "ray": "Ray's own, and of its release",
@@ -114,7 +115,7 @@ def check_pip(words: list[str]) -> None:
         assert set(named.split(",")) <= set(extras), named
 
 
-CHECKS = {"python": check_python, "make": check_make, "pip": check_pip}
+CHECKS = {"python": check_python, "python3": check_python, "make": check_make, "pip": check_pip}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

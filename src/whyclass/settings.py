@@ -111,7 +111,8 @@ class Settings:
         Where negative attribution is cut: ``"after"`` the mean over channels (4.1), or ``"before"``
         it (the authors' code).
     method
-        Attribution method, a row of ``whyclass.attribution.smoothgrad.METHODS``.
+        Attribution method: ``"deeplift"`` (4.1), or ``"gradient"``, the gradient times the difference from
+        the baseline, for comparison.
     concepts
         Components of the NMF (4.1).
     starts
