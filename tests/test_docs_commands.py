@@ -54,9 +54,6 @@ OTHERS = {
 }
 """Programs that are not ours, and why nothing but the name is looked at."""
 
-UNFINISHED = ("docs/comparison.md",)
-"""Documents in which a command still leaves something out."""
-
 
 @pytest.fixture(scope="module")
 def commands() -> dict[str, Any]:
@@ -126,8 +123,6 @@ CHECKS = {"python": check_python, "python3": check_python, "make": check_make, "
 def test_every_command_can_be_given(document, commands):
     text = (ROOT / document).read_text(encoding="utf-8")
     for words in words_of(command_lines(text)):
-        if document in UNFINISHED and any("…" in word for word in words):
-            continue
         program = words[0].rpartition("bin/")[2]
         if (own := ours(words)) is not None:
             parse(own, commands)
@@ -173,7 +168,7 @@ def test_no_command_leaves_something_out(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     lines = [*command_lines(text), *inline_commands(text)]
     left = [line for line in lines if "…" in line or "..." in line]
-    assert bool(left) == (document in UNFINISHED), left
+    assert not left
 
 
 def test_what_is_not_executed_has_commands():

@@ -25,6 +25,9 @@ STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 AUDIT_TESTS = ("prediction", "shift", "mask")
 COMPARED_METHODS = ("whyclass", "ice", "craft", "ace", "kmeans", "pca", "random-cells", "permuted")
+CONCEPTS_BY = "concepts_by"
+"""What an audit's settings say beside, where its concepts are another method's."""
+
 TABLE_FILES = (".parquet", ".csv")
 TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
 CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
@@ -316,10 +319,12 @@ PRESETS = {
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
     "fast": Settings(copies=AUTO),
+    "four": Settings(concepts=4),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.
-``fast`` is the default with as many noisy copies as it takes."""
+``fast`` is the default with as many noisy copies as it takes; ``four`` has the four crops of the paper's
+second version (https://arxiv.org/abs/2502.03422v2), of which `docs/comparison.md` tells what is known."""
 
 
 OF_STEPS = ("shifts", "shift_unit", "finer")
