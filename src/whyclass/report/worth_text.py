@@ -62,7 +62,8 @@ def set_line(explanation: Explanation) -> str:
 
 def null_line(null: Null) -> str:
     """What explanations of nothing of one kind reach."""
-    compared, own = "score" if null.kind == "random crops" else "backing", len(null.reached) or null.n
+    own = len(null.reached) or null.n
+    compared = "score" if null.kind == "random crops" else "backing" if own != null.n else "damped backing"
     among = f", among {count(null.n)} of all classes" if own != null.n else ""
     return (
         f"{null.kind}: predicted in {percent(null.predicted)} of {count(own)}, mean score "
