@@ -44,6 +44,7 @@ def nulls(
         mine = [(one, theirs) for one, theirs in zip(sets, places, strict=True) if one.kind == kind]
         fill.expect([nearest for _, theirs in mine for nearest in theirs])
         backed = [backing(fill, theirs, one.shares) for one, theirs in mine]
+        plain, compared = zip(*((one.plain, one.damped) for one in backed), strict=True)
         together = [tuple(nearest[0] for nearest in theirs) for _, theirs in mine]
         found.append(
             Null(
@@ -51,9 +52,9 @@ def nulls(
                 n=len(mine),
                 mean=float(fill.scores(together).mean()),
                 predicted=fill.predicted(together),
-                highest=max(one.plain for one in backed),
-                p=rank_p(real.damped, np.array([one.damped for one in backed])),
-                reached=tuple(one.plain for one in backed),
+                highest=max(plain),
+                p=rank_p(real.damped, np.array(compared)),
+                reached=plain,
             )
         )
     return tuple(found)
