@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from real_data import SHARED, folders, imagenette, resnet50
+from torch import Tensor
 
-from whyclass import Settings, Study
-from whyclass.study.class_evidence import evidence_of
+from whyclass import Settings, Study, store
+from whyclass.concepts.hyperplanes import Cells
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.pair_evidence import evidence_against
 
@@ -24,49 +29,130 @@ HARD = (
 FOLDERS = {"breeds": 50, "imagenet_sample/val": 1, "imagenette/val": 60}
 """Images taken of each class's folder."""
 
+SMALL = {"breeds": 6, "imagenette/val": 6}
+
 SETTINGS = Settings(
-    images=50, copies=5, starts=2, null_crops=0, null_cells=0, null_scores=0, fillings=0, refits=0
+    images=50,
+    copies=5,
+    starts=2,
+    iterations=500,
+    null_crops=0,
+    null_cells=0,
+    null_scores=0,
+    fillings=0,
+    refits=0,
 )
+
+Pair = tuple[int, int]
+"""Ordered: A and B."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A context with the ordered pairs (A, B) that are tried on it."""
+    """A context with the ordered pairs (A, B) that are tried on it, and what was read of it."""
 
     context: Context
-    pairs: tuple[tuple[int, int], ...]
+    pairs: tuple[Pair, ...]
+    held: dict[int, ClassEvidence] = field(default_factory=dict, repr=False)
+    pixels: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.context.split.example.device
+
+    def own(self, target: int) -> ClassEvidence:
+        """A class, whose images and activations are read once."""
+        if target not in self.held:
+            self.held[target] = evidence_of(self.context, target)
+        return self.held[target]
+
+    @property
+    def cells(self) -> Mapping[int, Cells]:
+        return _Cells(self)
 
     def rivals(self, target: int) -> list[int]:
         return sorted({b for a, b in self.pairs if a == target})
 
+    def read(self, positions: Sequence[int]) -> None:
+        """Have the pixels of images of the pool, (3, S, T) each, in ``pixels``."""
+        missing = sorted(set(positions) - set(self.pixels))
+        for position, sample in zip(missing, self.context.read(missing), strict=True):
+            self.pixels[position] = sample.tensor
 
-def resnet(layer: str, which: str, store: Path) -> Tried:
-    """ResNet-50 with the ``hard`` pairs of breeds or all pairs of the ten ``easy`` classes."""
-    loaded = resnet50()
+
+@dataclass(frozen=True)
+class _Cells(Mapping[int, Cells]):
+    tried: Tried
+
+    def __getitem__(self, target: int) -> Cells:
+        return self.tried.own(target).cells
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted({k for pair in self.tried.pairs for k in pair}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def resnet(layer: str, folder: Path, device: str, small: bool = False) -> Context:
+    """ResNet-50 with breeds, Imagenette and one image of each class; or few of them, to see that it runs."""
+    settings = replace(SETTINGS, images=6, copies=2, iterations=100) if small else SETTINGS
     files = [
         image
-        for folder, count in FOLDERS.items()
-        for own in sorted((SHARED / folder).iterdir())
+        for part, count in (SMALL if small else FOLDERS).items()
+        for own in sorted((SHARED / part).iterdir())
         for image in sorted(own.iterdir())[:count]
     ]
-    context = Study(loaded, layer, files, store, SETTINGS).context()
-    if which == "hard":
-        every = folders()
-        two = [tuple(every.index(one) for one in pair.split("/")) for pair in HARD.split()]
-        return Tried(context, tuple(pair for a, b in two for pair in ((a, b), (b, a))))
-    return Tried(context, tuple(itertools.permutations(imagenette(), 2)))
+    return Study(resnet50(), layer, files, folder, settings, device=device).context()
 
 
-def gather(tried: Tried, until: float, pairs: bool = True) -> bool:
-    """Make the evidence that is missing; whether all is there."""
-    for target in sorted({k for pair in tried.pairs for k in pair}):
+def hard() -> list[Pair]:
+    every = folders()
+    two = [tuple(every.index(one) for one in pair.split("/")) for pair in HARD.split()]
+    return [pair for a, b in two for pair in ((a, b), (b, a))]
+
+
+PAIRS = {"hard": hard, "easy": lambda: list(itertools.permutations(imagenette(), 2))}
+"""Breeds that are confused, and all 90 ordered pairs of ten unlike classes."""
+
+
+def tried_on(context: Context, which: str, limit: int | None = None) -> Tried:
+    """Pairs in a fixed drawn order, both directions of a pair side by side; at most ``limit`` such twos."""
+    together: dict[Pair, list[Pair]] = {}
+    for a, b in PAIRS[which]():
+        together.setdefault((min(a, b), max(a, b)), []).append((a, b))
+    drawn = sorted(together, key=lambda pair: hashlib.blake2b(str(pair).encode()).digest())
+    return Tried(context, tuple(pair for two in drawn[:limit] for pair in together[two]))
+
+
+def share(tried: Tried, number: int, of: int) -> Tried:
+    """The pairs of one of several processes; both directions of a pair are one's."""
+    twos = [tried.pairs[start : start + 2] for start in range(0, len(tried.pairs), 2)]
+    return replace(tried, pairs=tuple(pair for two in twos[number::of] for pair in two))
+
+
+def gather(tried: Tried, until: float, number: int = 0, of: int = 1) -> bool:
+    """Make the evidence that is missing, this process's share first, then what no other made; whether all is
+    there.
+    """
+    targets = sorted({k for pair in tried.pairs for k in pair})
+    mine = targets[number::of]
+    for target in mine + [k for k in targets if k not in mine]:
         if time.time() > until:
             return False
-        own, at = evidence_of(tried.context, target), time.time()
-        found = evidence_against(own, tried.rivals(target) if pairs else [])
-        n = len(own.evidence.images)
-        print(
-            f"{tried.context.name(target)}: {n} images, {len(found)} rivals, {time.time() - at:.1f} s",
-            flush=True,
-        )
+        own, rivals = evidence_of(tried.context, target), tried.rivals(target)
+        if _whole(own, rivals):
+            continue
+        with store.locked(tried.context.store, str(target), "making"):
+            started, missing = time.time(), not _whole(own, rivals)
+            if missing:
+                evidence_against(own, rivals)
+        if missing:
+            told = f"{len(own.chosen)} images, {len(rivals)} rivals, {time.time() - started:.1f} s"
+            print(f"{tried.context.name(target)}: {told}", flush=True)
     return True
+
+
+def _whole(own: ClassEvidence, rivals: Sequence[int]) -> bool:
+    files = [own.evidence_file, *(own.evidence_against(other) for other in rivals)]
+    return all(file.exists() for file in files)

@@ -31,6 +31,7 @@ class Backing:
 
 def backing(fill: Fillings, places: Sequence[Sequence[Place]], shares: np.ndarray) -> Backing:
     """What the nearest crops of concepts with these shares (k,) do one by one."""
+    fill.expect(places)
     gains, weights = np.array([fill.gain(nearest) for nearest in places]), shares / shares.sum()
     return Backing(float(gains @ weights), float(damped(gains) @ weights))
 
