@@ -67,17 +67,14 @@ def _run(options: argparse.Namespace, run: str, threads: str) -> dict[str, Any]:
 def one(options: argparse.Namespace) -> None:
     """One audit, in a process of its own."""
     import torch
-    from explain import SHARED
+    from real_data import SHARED, resnet50
 
-    import whyclass
     from whyclass.settings import Settings
     from whyclass.study.study import Study
 
     engine, *numbers = options.one.split(":")
     torch.set_num_threads(int(numbers[-1]))
-    loaded = whyclass.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
-    )
+    loaded = resnet50()
     pool = sorted((SHARED / POOL).rglob("*.*"))[: options.images]
     store = options.folder / options.one.replace(":", "-")
     settings = Settings(images=4, null_crops=20, starts=4)
@@ -124,16 +121,13 @@ def _warm(ray: Any, workers: int, threads: int) -> None:
 def _classes(options: argparse.Namespace) -> list[int]:
     """The first so many that are predicted, from a file that the first run makes."""
     import torch
-    from explain import SHARED
+    from real_data import SHARED, resnet50
 
-    import whyclass
     from whyclass.pool import images as pool_images
 
     kept = options.folder / f"classes-{options.images}.json"
     if not kept.exists():
-        loaded = whyclass.load(
-            "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
-        )
+        loaded = resnet50()
         pool = pool_images.pool(sorted((SHARED / POOL).rglob("*.*"))[: options.images])
         found: set[int] = set()
         with torch.no_grad():

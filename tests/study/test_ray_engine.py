@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.commands import command_lines
 from helpers.interrupted import started
 from helpers.planted_world import contents, leftovers, model_arguments, quick, quick_arguments, whyclass
 from helpers.ray_cluster import below, title, workers
 from whyclass import choose_layer
 from whyclass.errors import DataError, SettingsError
 from whyclass.planted import demo, world
+from whyclass.planted.project import write_project
 from whyclass.progress import Progress
 from whyclass.records import codec
 from whyclass.study import ray_tasks
@@ -62,6 +65,19 @@ def local(pool, tmp_path_factory) -> dict[str, bytes]:
     for study in studies:
         study.audit(CLASSES, TESTS)
     return contents(store)
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_documents_first_command_audits(tmp_path, monkeypatch):
+    lines = command_lines((Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8"))
+    words = next(shlex.split(line, comments=True) for line in lines if line.startswith("whyclass audit"))
+    assert words[-2:] == ["--engine", "ray"]
+    monkeypatch.chdir(write_project(tmp_path / "planted", 3))
+    assert whyclass("init", "--layer", "stage3").code == 0
+    given = [{"layer4.2": "stage3"}.get(word, word) for word in words[1:]]
+    ran = whyclass(*given, *quick_arguments(), "--classes", "hawk,owl", "--json", "--quiet")
+    assert ran.code == 0, ran.err
+    assert {one["target"]["name"] for one in ran.json["audits"][0]["classes"]} == {"hawk", "owl"}
 
 
 class Reaper(Progress):

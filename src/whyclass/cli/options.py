@@ -143,7 +143,7 @@ def print_record(found: Record, more: dict[str, Any], progress: Progress, as_jso
     for label, value in summary.rows(found):
         table.add_row(f"[bold]{escape(label)}[/]", escape(value))
     told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
-    table.add_row("[bold]time[/]", told)
+    table.add_row("[bold]time[/]", told or "less than 0.1 s a step")
     out.print(table, soft_wrap=False)
     if "page" in more:
         out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)

@@ -176,7 +176,8 @@ def _missing(values: dict[str, Any], given: dict[str, Any], line: frozenset[str]
     """Values of options that a command has and that were not given; settings go before the line's."""
     without = OF_MODEL if line & {"model", "net"} else ()
     taken = {name: value for name, value in values.items() if name in given and name not in {*line, *without}}
-    if "change" in values and "change" in given:
+    taken.pop("change", None)
+    if values.get("change") and "change" in given:  # an empty table changes nothing, and is not told
         taken["change"] = [*values["change"], *(given["change"] or [])]
     return taken
 
