@@ -39,9 +39,10 @@ from whyclass.planted import world
 from whyclass.records import Hyperplane
 from whyclass.report import contrast_verdict
 from whyclass.report.verdict import verdict
+from whyclass.report.verdict_checks import FEWEST_IMAGES
 from whyclass.study import contrast as study_contrast
 from whyclass.study import explain, plane_trust
-from whyclass.study.class_evidence import evidence_of
+from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.prediction_test_and_control import Controls
 
@@ -51,6 +52,9 @@ SETTINGS: dict[str, Any] = {"precision": "float32", "examples": 0}
 BARE: dict[str, Any] = {"null_cells": 0, "null_scores": 0, "fillings": 0, "refits": 0}
 
 LEVELS = ("trust", "careful", "distrust")
+
+Alone = dict[int, Explanation]
+"""Of a world and seed, the classes that contrasts have explained alone already."""
 
 
 def run(
@@ -72,13 +76,14 @@ def run(
         context = Study(loaded, layer, pool, Path(scratch) / "store", settings, progress=False).context()
         if name == "doubled":
             cases.halve(context, seed)
-        shared = Controls(context)
-        setattr(explain, "Controls", lambda _: shared)  # noqa: B010 - each test image passes the model once
+        shared: dict[str, Controls] = {}  # each test image passes the model once, and contrasts cut others
+        setattr(explain, "Controls", lambda own: shared.setdefault(own.settings.crop_at, Controls(own)))  # noqa: B010
+        alone: Alone = {}
         made = 0
         for case, label in missing:
             if time.time() > given.until:
                 break
-            for row in _rows(context, case, seed, label):
+            for row in _rows(context, case, seed, label, alone):
                 kept_rows.add(given.out, [row | {"case": case, "seed": seed}])
                 made += 1
         return made
@@ -88,14 +93,14 @@ def _key(case: str, seed: int, label: str) -> str:
     return f"{case} {seed} {label}"
 
 
-def _rows(context: Context, case: str, seed: int, label: str) -> Iterator[dict[str, Any]]:
+def _rows(context: Context, case: str, seed: int, label: str, alone: Alone) -> Iterator[dict[str, Any]]:
     """What came of a case: one row, or of a network of random weights one for each of its classes."""
     names = [label] if label else [context.name(k) for k in context.classes()]
     for name in names:
         started = time.perf_counter()
         k = world.class_index(name)
         made = (
-            _contrasted(context, case, seed, k)
+            _contrasted(context, case, seed, k, alone)
             if CASES[case].contrast
             else _explained(context, case, seed, k)
         )
@@ -112,30 +117,38 @@ def _explained(context: Context, case: str, seed: int, k: int) -> dict[str, Any]
     return told(found, which, seed) | {"by": by}
 
 
-def _contrasted(context: Context, case: str, seed: int, k: int) -> dict[str, Any]:
+def _contrasted(context: Context, case: str, seed: int, k: int, alone: Alone) -> dict[str, Any]:
     """The level of a contrast, or that something rules the highest out."""
     if CASES[case].world == "one image":
         return {"level": "below", "by": "ten images"}
     halves = CASES[case].contrast == "halves"
     against = k + len(world.CLASSES) if halves else cases.other_of(k, seed)
+    if min(context.index.counting(one).sum() for one in (k, against)) < FEWEST_IMAGES:
+        return {"level": "none", "by": "ten images of each class"}
     bare = replace(context, settings=replace(context.settings, **BARE))
     two = evidence_of(bare, k), evidence_of(bare, against)
-    if halves:
-        cells = {own.target: own.cells for own in two}
-        planes = study_contrast.fit(bare, cells, [(k, against)])
-        w, bias = planes.weights[0], float(planes.biases[0])
-        trust, _ = plane_trust.examined(two, planes, study_contrast.fitting_of(bare))
-        plane = Hyperplane(
-            w, bias, study_contrast.separation(planes.training, 0), study_contrast.held_out(planes, 0), trust
-        )
-        if contrast_verdict.plane_outcome(plane) != "passed":
-            p = trust.permutations.p if trust.permutations else None
-            return {"level": "below", "by": "hyperplane on images not seen", "p": p}
-    alone = tuple(explain.explanation(bare, own) for own in two)
-    found = study_contrast.contrast_of(bare, two, (alone[0], alone[1]))
-    judged = contrast_verdict.verdict(found)
-    tests = contrast_verdict.outcomes(found)
-    return {"level": judged.level, "sentence": judged.sentence, "tests": tests, "by": "all checks"}
+    if halves and (plane := _plane(bare, two)) is not None:
+        return plane
+    for own in two:
+        if own.target not in alone:
+            alone[own.target] = explain.explanation(bare, own)
+    found = study_contrast.contrast_of(bare, two, (alone[k], alone[against]))
+    judged, raised = contrast_verdict.verdict(found), contrast_verdict.raised(found.a)
+    row = {"level": judged.level, "sentence": judged.sentence, "tests": contrast_verdict.outcomes(found)}
+    return row | {"raised": raised is not None, "against": context.name(against), "by": "all checks"}
+
+
+def _plane(context: Context, two: tuple[ClassEvidence, ClassEvidence]) -> dict[str, Any] | None:
+    """What is known where the hyperplane between two classes keeps the highest level away."""
+    cells = {own.target: own.cells for own in two}
+    planes = study_contrast.fit(context, cells, [(two[0].target, two[1].target)])
+    w, bias = planes.weights[0], float(planes.biases[0])
+    trust, _ = plane_trust.examined(two, planes, study_contrast.fitting_of(context))
+    training, held_out = study_contrast.separation(planes.training, 0), study_contrast.held_out(planes, 0)
+    if contrast_verdict.plane_outcome(Hyperplane(w, bias, training, held_out, trust)) == "passed":
+        return None
+    p = trust.permutations.p if trust.permutations else None
+    return {"level": "below", "by": "hyperplane on images not seen", "p": p}
 
 
 def told(found: Explanation, spoilt: list[int], seed: int) -> dict[str, Any]:

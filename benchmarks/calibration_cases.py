@@ -122,6 +122,7 @@ CASES: dict[str, Case] = {
     "random weights": Case("random weights"),
     "one image": Case("one image"),
     "contrast of real pairs": Case("planted", contrast="pairs"),
+    "contrast of random weights": Case("random weights", contrast="pairs"),
     "contrast of halves": Case("doubled", contrast="halves"),
     "contrast of one image": Case("one image", contrast="pairs"),
 }

@@ -58,7 +58,10 @@ def test_the_sentence_names_every_test_that_failed_or_was_not_run():
     made = small()
     assert "All 8 tests passed." in contrast_verdict.verdict(made).sentence
     low = replace(made.a.masking, swapped=False)
-    lost = tuple(replace(one, swapped=False) for one in made.a.insertions)
+    lost = tuple(
+        replace(one, swapped=False, pasted=replace(one.pasted, target=one.third.high))
+        for one in made.a.insertions
+    )
     one = replace(made, a=replace(made.a, masking=low))
     assert contrast_verdict.verdict(one).level == "trust"
     assert "1 of 8 tests failed: masking." in contrast_verdict.verdict(one).sentence
@@ -71,6 +74,34 @@ def test_the_sentence_names_every_test_that_failed_or_was_not_run():
     assert judged.level == "careful"
     said = "1 of 8 tests failed: masking; not run or without enough controls: shifting of images not seen."
     assert said in judged.sentence
+
+
+def test_a_crop_that_raises_the_class_above_all_controls_need_not_win():
+    """A class of several parts is not made by one; what no picture of B bears out stays below."""
+    made = small()
+    low = replace(made.a.masking, swapped=False)
+
+    def of(target: float, **change: object) -> contrast_verdict.Verdict:
+        crops = tuple(
+            replace(one, swapped=False, pasted=replace(one.pasted, target=target), **change)
+            for one in made.a.insertions
+        )
+        return contrast_verdict.verdict(replace(made, a=replace(made.a, masking=low, insertions=crops)))
+
+    first = made.a.insertions[0]
+    most = max(first.third.high, first.blank.target, first.theirs.target if first.theirs else 0.0)
+    judged = of(most * 1.1)
+    assert judged.level == "trust"
+    assert "2 of 8 tests failed: masking, insertion of single crops." in judged.sentence
+    assert "No single crop turns images of “cornet”; the best raises “French horn” from" in judged.sentence
+    for small_or_unsure in (
+        of(most),
+        of(most * (1 + 1e-9)),
+        of(most * 1.1, third=None),
+        of(most * 1.1, third=replace(first.third, n=18)),
+        of(most * 1.1, original=replace(first.original, target=most * 1.2)),
+    ):
+        assert small_or_unsure.level == "careful"
 
 
 def test_a_class_of_few_images_on_either_side_keeps_the_highest_level_away():

@@ -22,6 +22,15 @@ def rank_p(value: float, nulls: np.ndarray) -> float:
     return float(1 + (nulls >= value - TIE).sum()) / (len(nulls) + 1)
 
 
+def damped(gains: np.ndarray) -> np.ndarray:
+    """Gains of log-odds on a scale on which the first counts most: ``sign(g) log(1 + |g|)``.
+
+    A class that is told already is not told more by another ten of log-odds, and of explanations of nothing
+    some find one crop of very large gain.
+    """
+    return np.asarray(np.sign(gains) * np.log1p(np.abs(gains)))
+
+
 def nonsense(concepts: np.ndarray, seed: int, count: int) -> np.ndarray:
     """``count`` directions (count, c) as sparse and as large as the concepts (k, c), and none of them.
 

@@ -69,7 +69,8 @@ class Null(Part):
         Of what is compared: the score of random crops, the ``backing`` of the others.
     p
         Share of them, with the explanation itself among them, that reach the explanation: rank p-value
-        ``(1 + reached) / (n + 1)``.
+        ``(1 + reached) / (n + 1)``. Random cells and shuffled scores are compared by damped gains (a gain of
+        ``g`` counts as ``log(1 + g)``), over the classes of an audit by ``reached``.
     q
         The same over the classes of an audit, by Benjamini and Hochberg; None elsewhere.
     reached

@@ -40,7 +40,8 @@ def verdict(found: Contrast) -> Verdict:
     Returns
     -------
     Verdict
-        ``"trust"`` when all tests of ``NEEDED`` and one of ``ONE_OF`` pass, and none was left out;
+        ``"trust"`` when all tests of ``NEEDED`` pass and a picture of B bears it out: one of ``ONE_OF``
+        passes, or a crop raises A in it above every control. None may have been left out.
         ``"distrust"`` when there is no concept, neither shifting nor crops
         speak for them, or the hyperplane does not tell the classes apart and shifting along it does no
         better; else ``"careful"``. Classes that differ in one part share most of their cells, and few
@@ -51,6 +52,7 @@ def verdict(found: Contrast) -> Verdict:
     parts = [
         f"{_opening(level, own, other)}: {shifted_line(found.a, found.b)}; {shown_line(found.a)}.",
         tally(found),
+        _raised_line(found) if level == "trust" else "",
         _controls(found.a),
         _separates(found),
         "" if level == "trust" else "The contrast should not be trusted by itself.",
@@ -118,6 +120,18 @@ def inserted_best(side: Side) -> Outcome:
     return inserted_outcome(best) if best else "unchecked"
 
 
+def raised(side: Side) -> Insertion | None:
+    """The insertion that raises the class most, if above all its controls; it need not win.
+
+    A class that is several parts together is not made by one of them.
+    """
+    best = max(side.insertions, key=lambda inserted: inserted.pasted.target, default=None)
+    if best is None or best.third is None or best.third.n < FEWEST_DRAWS:
+        return None
+    least = max(best.original.target, _others(best))
+    return best if best.pasted.target > least * (1 + TIE) else None
+
+
 def plane_outcome(plane: Hyperplane) -> Outcome:
     """Whether the hyperplane tells images that it has not seen apart, and better than permuted labels do."""
     permutations = plane.trust.permutations if plane.trust else None
@@ -165,10 +179,11 @@ NEEDED = (
 )
 
 ONE_OF = ("masking", "insertion of single crops")
-"""Of the pictures themselves: blanking puts nothing into B that only A has, one crop may be too little."""
+"""Of the pictures themselves: blanking puts nothing into B that only A has, one crop may be too little to
+win. So a crop that raises A above all controls (`raised`) does as well."""
 
 TIE = 1e-6
-"""Scores that differ by less are equal."""
+"""Scores that differ by less are equal; where they may be small, by less than this part of them."""
 
 SURE = 0.05
 """Larger p are chance."""
@@ -180,8 +195,18 @@ def inserted_outcome(found: Insertion) -> Outcome:
         return "failed"
     if found.third is None or found.third.n < FEWEST_DRAWS:
         return "unchecked"
-    others = max(found.third.high, found.blank.target, found.theirs.target if found.theirs else 0.0)
-    return "passed" if found.pasted.target - others > TIE else "chance"
+    return "passed" if found.pasted.target - _others(found) > TIE else "chance"
+
+
+def _others(found: Insertion) -> float:
+    """The highest score of what is not the patch."""
+    third = found.third.high if found.third else 0.0
+    return max(third, found.blank.target, found.theirs.target if found.theirs else 0.0)
+
+
+def _fine(value: float) -> str:
+    """Scores that may be far below a hundredth."""
+    return f"{value:.2g}"
 
 
 def insertion_verdict(found: InsertionTest) -> Verdict:
@@ -231,8 +256,9 @@ def _level(found: Contrast) -> Level:
     if _speaks_against(found, by_test["shifting"]):
         return "distrust"
     agree = all(by_test[test] == "passed" for test in NEEDED)
-    shown = any(by_test[test] == "passed" for test in ONE_OF) and "unchecked" not in by_test.values()
-    return "trust" if agree and shown else "careful"
+    shown = any(by_test[test] == "passed" for test in ONE_OF) or raised(found.a) is not None
+    whole = "unchecked" not in by_test.values()
+    return "trust" if agree and shown and whole else "careful"
 
 
 def _speaks_against(found: Contrast, shifted: Outcome) -> bool:
@@ -281,6 +307,19 @@ def _says(test: PredictionTest, own: Side) -> str:
     if test.predicted:
         return f"says {name(own)} with {words.score(test.score)}"
     return f"says “{test.top[0].name}” and gives {name(own)} {words.score(test.score)}"
+
+
+def _raised_line(found: Contrast) -> str:
+    """What bears a contrast out in pictures of B where no single crop and no mask turns them."""
+    best, by_test = raised(found.a), outcomes(found)
+    if best is None or best.third is None or any(by_test[test] == "passed" for test in ONE_OF):
+        return ""
+    own, other = name(found.a), name(found.b)
+    return (
+        f"No single crop turns images of {other}; the best raises {own} from "
+        f"{_fine(best.original.target)} to {_fine(best.pasted.target)}, crops of other classes "
+        f"at most to {_fine(best.third.high)} (n = {words.count(best.third.n)})."
+    )
 
 
 def _controls(own: Side) -> str:

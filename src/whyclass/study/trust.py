@@ -140,7 +140,7 @@ def _measured(
         return replace(test, nulls=tuple(made))
     real = backing(fill, places, own.factors.shares)
     theirs = [one[decisive_of(found.masks)] for one in found.others[: len(checked.nulls)]]
-    return replace(test, backing=real, nulls=(*made, *nulls(fill, real, checked.nulls, theirs)))
+    return replace(test, backing=real.plain, nulls=(*made, *nulls(fill, real, checked.nulls, theirs)))
 
 
 def _refitted(
