@@ -4,40 +4,62 @@ A row for each class and method, written as they come and continued where there 
 made in pieces. ``print`` tells the tables with 95 % intervals over classes (of the planted world: over cases,
 those of one seed drawn together), and paired differences from whyclass.
 
-    python benchmarks/comparison.py planted --seeds 10 --minutes 9 --out planted.json
-    python benchmarks/comparison.py resnet50 --layer layer4.2 --classes 50 --store S --out real.json
-    python benchmarks/comparison.py print planted.json
+The ResNet-50's pool is decoded and passed once, by ``--prepare``. After that any number of processes make
+parts of the same classes from the same store, each into a file of its own, also several on one card.
+
+    python benchmarks/comparison.py planted --seeds 10 --minutes 9 --out planted.jsonl
+    python benchmarks/comparison.py resnet50 --store S --prepare
+    python benchmarks/comparison.py resnet50 --store S --part 1/2 --out real1.jsonl
+    python benchmarks/comparison.py resnet50 --store S --part 2/2 --out real2.jsonl
+    python benchmarks/comparison.py print real1.jsonl real2.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import kept_rows
 import numpy as np
+import real_data
 import torch
-from real_data import POOL, resnet50
+from kept_rows import Row
 
 from whyclass import Settings, Study
 from whyclass.intervals import interval_of_clusters
+from whyclass.models.class_names import resolve
 from whyclass.planted import demo, world
 from whyclass.planted.comparison import recalled
 from whyclass.report.comparison_measures import MEASURES
 from whyclass.settings import COMPARED_METHODS
+from whyclass.study import compare
+from whyclass.study.class_evidence import evidence_of
+from whyclass.study.prediction_test_and_control import Controls
 
 PLANTED = Settings(
     precision="float32", examples=12, null_crops=99, null_cells=9, null_scores=5, fillings=4, refits=1
 )
 REAL = Settings(
+    images=30,
+    starts=4,
+    examples=1,
+    crops=4,
+    null_crops=99,
+    null_cells=9,
+    null_scores=5,
+    fillings=4,
+    refits=1,
+)
+SMALL = Settings(
     images=8,
     copies=3,
     starts=2,
-    examples=2,
+    examples=1,
     crops=4,
     null_crops=19,
     null_cells=0,
@@ -45,12 +67,15 @@ REAL = Settings(
     fillings=2,
     refits=1,
 )
-"""What differs from the defaults: the real ones are sized to two cores."""
+"""What differs from the defaults: ``REAL`` is sized to a card, ``SMALL`` to two cores."""
+
+SIZES = {"real": REAL, "small": SMALL, "default": Settings()}
+
+ASKED = "layer3.5:imagenette,layer4.2:50"
+"""Layers, each with how many classes: those predicted most, or the ten of Imagenette."""
 
 CLASSES = tuple(planted.name for planted in world.CLASSES[:-1])
 IMAGES = 30
-
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -60,7 +85,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("planted", "resnet50"):
         one = commands.add_parser(name)
-        one.add_argument("--out", type=Path, required=True)
+        one.add_argument("--out", type=Path, required=name == "planted")
         one.add_argument("--minutes", type=float, default=9, help="no class is begun later")
         one.add_argument("--methods", default=",".join(COMPARED_METHODS))
         one.add_argument("--threads", type=int, default=2)
@@ -68,22 +93,30 @@ def main() -> None:
             one.add_argument("--seeds", type=int, default=10)
             one.add_argument("--first", type=int, default=0, help="seed to begin with")
         else:
-            one.add_argument("--layer", default="layer4.2")
-            one.add_argument("--classes", type=int, default=50, help="those predicted most")
-            one.add_argument(
-                "--timed", action="store_true", help="explain each class first, and tell how long"
-            )
-            one.add_argument("--only", default="", help="indexes or names of classes, with commas")
-            one.add_argument("--store", type=Path, required=True)
+            _asked_of_resnet50(one)
     told = commands.add_parser("print")
     told.add_argument("rows", type=Path, nargs="+")
     told.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     if options.command == "print":
-        _print([row for file in options.rows for row in json.loads(file.read_text())], options.markdown)
+        _print(kept_rows.read(*options.rows), options.markdown)
         return
+    if options.out is None and not options.prepare:
+        parser.error("--out is missing")
     torch.set_num_threads(options.threads)
     {"planted": _planted, "resnet50": _resnet50}[options.command](options)
+
+
+def _asked_of_resnet50(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--store", type=Path, required=True)
+    one.add_argument("--asked", default=ASKED, help="LAYER:CLASSES with commas; imagenette are its ten")
+    one.add_argument("--only", default="", help="indexes or names of classes instead, with commas")
+    one.add_argument("--size", choices=SIZES, default="real", help="settings")
+    one.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
+    one.add_argument("--device", default="auto")
+    one.add_argument("--part", default="1/1", help="i/n: every n-th class from the i-th on")
+    one.add_argument("--prepare", action="store_true", help="only pass the pool, for parts that follow")
+    one.add_argument("--timed", action="store_true", help="explain each class first, and tell how long")
 
 
 class Rows:
@@ -91,7 +124,7 @@ class Rows:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._file, self._ends = options.out, time.perf_counter() + 60 * options.minutes
-        self.rows: list[Row] = json.loads(self._file.read_text()) if self._file.exists() else []
+        self.rows: list[Row] = kept_rows.read(options.out)
 
     def lacks(self, **wanted: Any) -> bool:
         """Whether there is time, and no row of this case yet."""
@@ -100,7 +133,7 @@ class Rows:
 
     def add(self, rows: Sequence[Row]) -> None:
         self.rows += rows
-        self._file.write_text(json.dumps(self.rows))
+        kept_rows.add(self._file, rows)
 
 
 def _planted(options: argparse.Namespace) -> None:
@@ -129,7 +162,7 @@ def _case(study: Study, name: str, methods: Sequence[str], truth: dict[str, Any]
     seconds = time.perf_counter() - started
     print(f"seed {seed}, {name}: {seconds:.1f} s", flush=True)
     parts = {one.method: one for one in recalled(found, truth, seed)}
-    rows = _of(found, seed, {"seed": seed, "class": name})
+    rows = _of(found.classes[0], seed, {"seed": seed, "class": name})
     for row in rows:
         if (judged := parts.get(row["method"])) is not None:
             row["recall"] = judged.found / judged.planted
@@ -137,8 +170,7 @@ def _case(study: Study, name: str, methods: Sequence[str], truth: dict[str, Any]
     return rows
 
 
-def _of(found: Any, cluster: int, facts: Row) -> list[Row]:
-    (one,) = found.classes
+def _of(one: Any, cluster: int, facts: Row) -> list[Row]:
     return [
         {**facts, "cluster": cluster, "images": one.n_images, "method": result.method, **result.measures}
         for result in one.results
@@ -147,25 +179,47 @@ def _of(found: Any, cluster: int, facts: Row) -> list[Row]:
 
 
 def _resnet50(options: argparse.Namespace) -> None:
-    loaded = resnet50()
-    images = list(POOL)
-    study = Study(loaded, options.layer, images, options.store, REAL, progress=False)
-    context, rows, methods = study.context(), Rows(options), options.methods.split(",")
-    counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
-    wanted: list[Any] = sorted(counts, key=lambda k: (-counts[k], k))[: options.classes]
-    if options.only:
-        wanted = [study._resolved(name) for name in options.only.split(",")]
-    for target in wanted:
-        if not rows.lacks(**{"class": target, "layer": options.layer}):
+    methods = options.methods.split(",")
+    rows = None if options.prepare else Rows(options)
+    for asked in options.asked.split(","):
+        layer, _, classes = asked.partition(":")
+        study = real_data.prepared(
+            layer, options.pool, options.store, SIZES[options.size], device=options.device
+        )
+        if rows is not None:
+            wanted = real_data.part_of(_wanted(study, classes, options.only), options.part)
+            _compared(study, wanted, methods, rows, options.timed)
+
+
+def _wanted(study: Study, classes: str, only: str) -> list[int]:
+    if not only:
+        return real_data.most_predicted(study, classes)
+    return [resolve(name, study.loaded.class_names, study.task.classes) for name in only.split(",")]
+
+
+def _compared(study: Study, classes: Sequence[int], methods: Sequence[str], rows: Rows, timed: bool) -> None:
+    context = study.context()
+    controls, asked = Controls(context), compare.methods_of(context, methods)
+    for target in classes:
+        facts: Row = {"class": target, "layer": study.layer}
+        if not rows.lacks(**facts):
             continue
-        if options.timed:
-            started = time.perf_counter()
-            study.explain(target)
-            print(f"{context.name(target)}, explained: {time.perf_counter() - started:.1f} s", flush=True)
-        started = time.perf_counter()
-        found = study.compare([target], methods)
-        print(f"{context.name(target)}: {time.perf_counter() - started:.1f} s", flush=True)
-        rows.add(_of(found, target, {"class": target, "layer": options.layer}))
+        if timed:
+            with _clocked(facts, "explained"):
+                study.explain(target)
+        with _clocked(facts, "compared"):
+            found = compare.compared(evidence_of(context, target), asked, controls)
+        print(f"{study.layer} {context.name(target)}: {facts}", flush=True)
+        rows.add(_of(found, target, facts))
+
+
+@contextmanager
+def _clocked(facts: Row, name: str) -> Iterator[None]:
+    """Write down how long a block takes, and how long processors work on it."""
+    started, worked = time.perf_counter(), time.process_time()
+    yield
+    facts[f"{name}_s"] = round(time.perf_counter() - started, 1)
+    facts[f"{name}_cpu_s"] = round(time.process_time() - worked, 1)
 
 
 EXTRA = {"recall": "parts found", "invented": "invented"}

@@ -4,44 +4,57 @@ A later preprint of the paper (arXiv 2502.03422v2, abstract) tells of four crops
 classes of ResNet-50 without the class's images; the first version's six name 710. How is not said. Here a
 class's attribution and the search for crops are done once, and only what follows differs: how many concepts,
 the layout of the test image and its crops' size. ``grid`` is a near-square grid of crops at their own size,
-``wide`` crops of one and a half times the size around the same middle.
+``wider`` crops of one and a half times the size around the same middle. Beside it stand what random crops
+reach in the same form, and crops nearest to random cells of the class's own images, which explain nothing.
 
-    python benchmarks/four_crops.py --store S --minutes 9 --out four.json
-    python benchmarks/four_crops.py --out four.json --print
+    python benchmarks/four_crops.py make --store S --minutes 9 --part 1/1 --out four.jsonl
+    python benchmarks/four_crops.py print four.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kept_rows
 import numpy as np
+import real_data
 import torch
-from real_data import POOL, resnet50
+from kept_rows import Row
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from whyclass import Settings, Study
+from whyclass import Settings
 from whyclass.checks import stitching
 from whyclass.concepts.nmf import factorise
+from whyclass.concepts.other_dictionaries import random_cells
 from whyclass.grid import CROPS, Box, Crops, mosaic_shape
-from whyclass.pool import nearest_crops
-from whyclass.pool.nearest_crops import Place
-from whyclass.study import explain
+from whyclass.pool.nearest_crops import Place, Query
+from whyclass.study import searching
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.prediction_test_and_control import Controls, asked, masks_of
 
-SETTINGS = Settings(images=8, copies=3, starts=2, crops=1, examples=0)
+SIZES = {
+    "real": Settings(images=30, starts=2, crops=1, examples=0),
+    "small": Settings(images=8, copies=3, starts=1, crops=1, examples=0),
+}
+"""Sized to a card, and to two cores."""
+
 NUMBERS = (3, 4, 5, 6, 7, 8)
 MASKS = ("including", "excluding")
+RANDOM, NONSENSE = 3, 2
+"""Draws of random crops, and sets of random cells."""
+
 DRAWS = 10_000
 """Of the bootstrap over classes."""
+
+STABLE = (4, 6)
+"""Numbers of concepts whose stability is measured."""
 
 BASE = "6 stacked centred"
 """What the others are compared with: the default."""
@@ -70,7 +83,8 @@ CUTS: dict[str, Cut] = {
     "centred": CROPS["centred"][1],
     "paper": CROPS["paper"][1],
     "cell": CROPS["cell"][1],
-    "wide": _wide,
+    "wider": _wide,
+    "wide": CROPS["wide"][1],
 }
 
 
@@ -88,55 +102,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--layer", default="layer4.2")
-    parser.add_argument("--classes", type=int, default=200, help="those predicted most")
-    parser.add_argument("--store", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=9, help="no class is begun later")
-    parser.add_argument("--print", action="store_true", help="only tell what the file holds")
+    commands = parser.add_subparsers(dest="command", required=True)
+    made = commands.add_parser("make")
+    made.add_argument("--layer", default="layer4.2")
+    made.add_argument("--classes", default="200", help="those predicted most")
+    made.add_argument("--store", type=Path, required=True)
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--minutes", type=float, default=9, help="no class is begun later")
+    made.add_argument("--size", choices=SIZES, default="real", help="settings")
+    made.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
+    made.add_argument("--device", default="auto")
+    made.add_argument("--part", default="1/1", help="i/n: every n-th class from the i-th on")
+    made.add_argument("--threads", type=int, default=2)
+    told = commands.add_parser("print")
+    told.add_argument("rows", type=Path, nargs="+")
+    told.add_argument("--layer", default="layer4.2")
     options = parser.parse_args()
-    rows = json.loads(options.out.read_text()) if options.out.exists() else []
-    if not options.print:
-        torch.set_num_threads(2)
-        _run(options, rows)
-    _print(rows)
+    if options.command == "print":
+        _print([row for row in kept_rows.read(*options.rows) if row["layer"] == options.layer])
+        return
+    torch.set_num_threads(options.threads)
+    _run(options)
 
 
-def _run(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    loaded = resnet50()
-    study = Study(loaded, options.layer, list(POOL), options.store, SETTINGS, progress=False)
-    context = study.context()
-    counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
-    done, ends = {row["class"] for row in rows}, time.perf_counter() + 60 * options.minutes
-    for target in sorted(counts, key=lambda k: (-counts[k], k))[: options.classes]:
+def _run(options: argparse.Namespace) -> None:
+    study = real_data.prepared(
+        options.layer, options.pool, options.store, SIZES[options.size], device=options.device
+    )
+    context, ends = study.context(), time.perf_counter() + 60 * options.minutes
+    done = {row["class"] for row in kept_rows.read(options.out) if row["layer"] == options.layer}
+    controls = Controls(context)
+    for target in real_data.part_of(real_data.most_predicted(study, options.classes), options.part):
         if target in done or time.perf_counter() > ends:
             continue
-        started = time.perf_counter()
-        rows.append({"class": target, "images": counts[target], **_row(context, target)})
-        options.out.write_text(json.dumps(rows))
+        started, images = time.perf_counter(), int(context.index.counting(target).sum())
+        row = {"class": target, "layer": options.layer, "images": images, **_row(context, target, controls)}
+        kept_rows.add(options.out, [row])
         print(f"{context.name(target)}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
-def _row(context: Context, target: int) -> dict[str, Any]:
+def _row(context: Context, target: int, controls: Controls) -> Row:
     own, masks = evidence_of(context, target), masks_of(context, target)
     concepts = {k: _concepts(own, slice(None), k) for k in NUMBERS}
-    queries = [
-        replace(explain.query(context, own.factors, masks), concepts=found) for found in concepts.values()
-    ]
-    found = nearest_crops.nearest(context.index, queries, 1)
-    row: dict[str, Any] = {"stability": {str(k): _stability(own, k, concepts[k]) for k in (4, 6)}}
-    drawn = {name: Controls(context).draws(2, max(NUMBERS), masks[name]) for name in MASKS}
+    nonsense = _random_cells(own)
+    asked_for = [Query(found, masks, context.clipped) for found in [*concepts.values(), *nonsense]]
+    found = searching.nearest(context, asked_for, 1)
+    places, theirs = found[: len(NUMBERS)], found[len(NUMBERS) :]
+    row: Row = {"stability": {str(k): _stability(own, k, concepts[k]) for k in STABLE}}
+    drawn = {name: controls.draws(RANDOM, max(NUMBERS), masks[name]) for name in MASKS}
     for name in MASKS:
-        tests: dict[str, Any] = {}
-        for k, places in zip(NUMBERS, found, strict=True):
-            sets = [[best[0] for best in places[name]], *(list(one[:k]) for one in drawn[name])]
-            tests.update(_scores(context, sets, k, target))
+        tests: Row = {}
+        for k, mine in zip(NUMBERS, places, strict=True):
+            nothing = [[best[0] for best in one[name][:k]] for one in theirs]
+            random = [list(one[:k]) for one in drawn[name]]
+            tests.update(_scores(context, [[best[0] for best in mine[name]], *random, *nothing], k, target))
         row[name] = tests
     return row
 
 
+def _random_cells(own: ClassEvidence) -> list[np.ndarray]:
+    """Directions of random cells of the class's images, as many as the most concepts."""
+    settings = replace(own.context.settings, concepts=max(NUMBERS))
+    found = (random_cells(own.activations, settings, f"{own.target} {draw}") for draw in range(NONSENSE))
+    return [one.concepts[np.random.default_rng(0).permutation(len(one.concepts))] for one in found]
+
+
 def _concepts(own: ClassEvidence, rows: Any, k: int) -> np.ndarray:
-    settings = replace(own.context.settings, concepts=k, starts=1)
+    settings = replace(own.context.settings, concepts=k)
     return factorise(own.activations[rows], own.evidence.scores[rows], settings, 1).concepts
 
 
@@ -152,9 +184,9 @@ def _stability(own: ClassEvidence, k: int, whole: np.ndarray) -> float:
 
 
 def _scores(context: Context, sets: Sequence[Sequence[Place]], k: int, target: int) -> list[tuple[str, Any]]:
-    """By layout and cut, the class's score, whether it is predicted, and how often random crops are."""
-    tensors = {place.position: None for places in sets for place in places}
-    images = {position: context.read([position])[0].tensor for position in tensors}
+    """By layout and cut: the class's score, whether it is predicted, and how often nothing is."""
+    needed = {place.position for places in sets for place in places}
+    images = {position: context.read([position])[0].tensor for position in needed}
     told = []
     for cut_name, cut in CUTS.items():
         layouts = LAYOUTS if cut_name == "centred" else {"stacked": LAYOUTS["stacked"], "grid": _grid}
@@ -165,7 +197,8 @@ def _scores(context: Context, sets: Sequence[Sequence[Place]], k: int, target: i
             stacked = torch.stack([make(crops, context.preprocessing.crop) for crops in pieces])
             scores = stitching.scores_of_images(asked(context), stacked, context.split.link)
             counts = context.task.counts(scores, target)
-            value = [float(scores[0, target]), float(counts[0]), float(counts[1:].mean())]
+            beside = counts[1 : 1 + RANDOM], counts[1 + RANDOM :]
+            value = [float(scores[0, target]), *(float(part.mean()) for part in (counts[:1], *beside))]
             told.append((f"{k} {layout} {cut_name}", value))
     return told
 
@@ -175,26 +208,33 @@ def _piece(context: Context, place: Place, image: Tensor, cut: Cut) -> Tensor:
     return image[:, top:bottom, left:right]
 
 
-def _print(rows: Sequence[dict[str, Any]]) -> None:
+def _print(rows: Sequence[Row]) -> None:
     if not rows:
         return
     print(f"{len(rows)} classes, {sum(row['images'] >= 10 for row in rows)} of ten images or more")
     steady = [row["stability"] for row in rows if row["images"] >= 4]
-    for k in ("4", "6"):
-        print(f"stability of {k} concepts: {np.mean([one[k] for one in steady]):.3f}")
-    draws = np.random.default_rng(0).integers(len(rows), size=(DRAWS, len(rows)))
+    for k in map(str, STABLE):
+        apart = np.array([one[k] - one[str(STABLE[-1])] for one in steady])
+        print(f"stability of {k} concepts: {np.mean([one[k] for one in steady]):.3f}, {_difference(apart)}")
     for mask in MASKS:
         labels = sorted(rows[0][mask], key=lambda label: -np.mean([row[mask][label][1] for row in rows]))
-        print(f"\n{mask}: score, predicted, random crops predicted; difference of predicted from {BASE}")
+        print(f"\n{mask}: score, predicted, random crops, random cells; differences from {BASE}")
+        base = np.array([row[mask][BASE] for row in rows])
         for label in labels:
             own = np.array([row[mask][label] for row in rows])
-            apart = own[:, 1] - np.array([row[mask][BASE][1] for row in rows])
-            low, high = np.quantile(apart[draws].mean(1), (0.025, 0.975))
-            score, predicted, random = own.mean(0)
+            score, predicted, random, cells = own.mean(0)
+            lead = own[:, 1] - own[:, 3] - base[:, 1] + base[:, 3]
             print(
-                f"  {label:20} {score:.3f} {predicted:6.1%} {random:5.1%}   "
-                f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+                f"  {label:20} {score:.3f} {predicted:6.1%} {random:6.1%} {cells:6.1%}   predicted "
+                f"{_difference(own[:, 1] - base[:, 1])}, beyond random cells {_difference(lead)}"
             )
+
+
+def _difference(apart: np.ndarray) -> str:
+    """Mean over classes with its 95 % interval."""
+    draws = np.random.default_rng(0).integers(len(apart), size=(DRAWS, len(apart)))
+    low, high = np.quantile(apart[draws].mean(1), (0.025, 0.975))
+    return f"{apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 if __name__ == "__main__":

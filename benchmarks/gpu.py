@@ -101,11 +101,11 @@ def _stages() -> dict[str, tuple[Callable[[Bench], Found], int, int]]:
 
     return {
         "facts": (facts, 40, 20),
-        "planted": (late("gpu_parity", "planted"), 90, 60),
-        "resnet50": (late("gpu_parity", "resnet50_stage"), 90, 60),
+        "planted": (late("gpu_parity", "planted"), 110, 60),
+        "resnet50": (late("gpu_parity", "resnet50_stage"), 80, 60),
         "host": (late("gpu_speed", "host"), 30, 20),
         "explain": (late("gpu_speed", "explain"), 75, 60),
-        "audit": (late("gpu_speed", "audit"), 75, 60),
+        "audit": (late("gpu_speed", "audit"), 120, 60),
         "hyperplanes": (late("gpu_speed", "all_pairs"), 60, 30),
         "drawing": (late("gpu_speed", "drawing"), 45, 30),
     }
@@ -119,10 +119,10 @@ FORMULA = (
     "prepare + N (decode + index) + E (images + attribution + activations) + C factorisation / F "
     "+ N C crops k / P + C tests, with E = min(60 C, N). Seconds are of this run's audit: decode and index "
     "by image of the pool, images, attribution and activations by explained image, factorisation and tests "
-    "(whose controls classes share: at most so much) by class, crops by image and class. "
-    "k = min(classes of the sample, P) queries were searched at once, of P processors. F is 1 in one "
-    "process, where a class's starts run side by side, and P / starts with P processes of one thread, if "
-    "they disturb each other no more than the starts do."
+    "(whose controls classes share: at most so much) by class, crops by image and class. On a processor "
+    "k = min(classes of the sample, P) queries were searched at once, of P processors; on a card k = P = 1. "
+    "F is 1 in one process, where a class's starts run side by side, and on a card, and P / starts with P "
+    "processes of one thread, if they disturb each other no more than the starts do."
 )
 
 
@@ -131,7 +131,8 @@ def extrapolated(stages: Found, images: int = 50_000, classes: int = 1_000) -> F
     audit = stages["audit"]["result"]
     steps, n, k, e = audit["seconds by step"], audit["images"], audit["classes"], audit["explained"]
     explained = min(60 * classes, images)
-    processors = os.cpu_count() or 1
+    on_card = stages.get("facts", {}).get("result", {}).get("device") == "cuda"
+    processors = 1 if on_card else os.cpu_count() or 1
     each = {
         "prepare": audit["prepare seconds"],
         "decode": steps.get("decode", 0.0) / n * images,
@@ -257,7 +258,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--weights", type=Path, help="safetensors of an ImageNet ResNet-50")
     parser.add_argument("--stages", help=f"of {','.join(STAGES)}; the default is all")
-    parser.add_argument("--seconds", type=float, default=340, help="for all stages together")
+    parser.add_argument("--seconds", type=float, default=360, help="for all stages together")
     options = parser.parse_args()
     if options.stages and (unknown := set(options.stages.split(",")) - set(STAGES)):
         parser.error(f"unknown stages {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")

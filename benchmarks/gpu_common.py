@@ -16,6 +16,9 @@ from torch import Tensor, nn
 KINDS = 8
 """Kinds of synthetic pictures, each a class of the model."""
 
+MANY = 256
+"""The same where many classes are to be predicted."""
+
 LAYER = "layer4.2"
 
 
@@ -84,25 +87,31 @@ def timed(bench: Bench, call: Callable[[], Any]) -> tuple[float, Any]:
 # ---------------------------------------------------------------- pictures
 
 
-def photographs(bench: Bench) -> list[Path]:
-    """Smoothed noise as JPEG, 300 x 256, of ``KINDS`` kinds in turn, each of one scale, colours, grain."""
-    count = 64 if bench.small else 512
+def photographs(bench: Bench, many: bool = False) -> list[Path]:
+    """Smoothed noise as JPEG, 300 x 256, of some kinds in turn, each of one scale, colours, grain.
+
+    ``many`` of many kinds, so that more classes are predicted.
+    """
+    count, kinds = (64 if bench.small else 512), KINDS
+    if many:
+        count, kinds = (64, MANY) if bench.small else (4 * MANY, MANY)
+    name = "many photographs" if many else "photographs"
 
     def make() -> list[Path]:
-        folder = bench.folder / "photographs"
+        folder = bench.folder / name
         folder.mkdir()
         with ThreadPoolExecutor() as threads:
-            return list(threads.map(lambda number: _photograph(folder, number), range(count)))
+            return list(threads.map(lambda number: _photograph(folder, number, kinds), range(count)))
 
-    found: list[Path] = bench.once("photographs", make)
+    found: list[Path] = bench.once(name, make)
     return found
 
 
-def _photograph(folder: Path, number: int) -> Path:
+def _photograph(folder: Path, number: int, kinds: int) -> Path:
     import numpy as np
     from PIL import Image
 
-    kind = np.random.default_rng(number % KINDS)
+    kind = np.random.default_rng(number % kinds)
     rng = np.random.default_rng((number, 7))
     side = int(kind.integers(4, 24))
     ground, colours = kind.uniform(60, 190, 3), kind.normal(0, 28, (3, 3))

@@ -26,13 +26,25 @@ from whyclass.study.study import Study
 
 Found = dict[str, Any]
 
-WAYS = {"tf32 off": (False, "float32"), "tf32 on": (True, "float32"), "auto": (False, "auto")}
-"""By name, whether TF32 is allowed, and the precision asked for. The first must agree, others are told."""
+WAYS = {
+    "tf32 off": (False, "float32", "processor"),
+    "tf32 on": (True, "float32", "processor"),
+    "auto": (False, "auto", "processor"),
+    "its own noise": (False, "auto", "device"),
+}
+"""By name, whether TF32 is allowed, the precision asked for, and what draws the noise. The first must agree,
+others are told: other noise gives what another seed gives."""
+
+ALIKE: dict[str, Any] = {"precision": "float32", "noise_on": "processor"}
+"""Settings under which a card is to find what the processor finds."""
 
 COMPLETENESS, COSINE = 1e-4, 0.99
 
 
-SMALL = Settings(images=6, copies=2, starts=1, iterations=50, controls=2, crops=4)
+SMALL = Settings(
+    images=6, copies=2, starts=1, iterations=50, controls=2, crops=4, null_crops=9, null_cells=1,
+    null_scores=1, audit_nulls=1, fillings=2, refits=1,
+)  # fmt: skip
 
 
 def planted(bench: Bench) -> Found:
@@ -57,18 +69,19 @@ def _compared(
 ) -> Found:
     """Explanations of some classes on the processor, and on the device in each of ``WAYS``."""
 
-    def explained(device: str, precision: str) -> tuple[float, list[Explanation]]:
-        study = Study(loaded, layer, pool, settings=replace(settings, precision=precision), device=device)
+    def explained(device: str, precision: str, noise_on: str) -> tuple[float, list[Explanation]]:
+        mine = replace(settings, precision=precision, noise_on=noise_on)
+        study = Study(loaded, layer, pool, settings=mine, device=device)
         return timed(bench, lambda: [study.explain(target) for target in classes])
 
-    seconds, wanted = explained("cpu", "float32")
+    seconds, wanted = explained("cpu", "float32", "processor")
     bench.tell(f"{name}: the processor took {seconds:.1f} s for {len(wanted)} classes")
     found: Found = {"seconds of the processor": seconds, "completeness of the processor": _complete(wanted)}
-    for way, (allowed, precision) in WAYS.items():
-        if allowed and not bench.cuda:
+    for way, (allowed, precision, noise_on) in WAYS.items():
+        if (allowed or noise_on == "device") and not bench.cuda:
             continue
         with tf32(allowed, allowed):
-            seconds, got = explained(bench.device, precision)
+            seconds, got = explained(bench.device, precision, noise_on)
         one = found[way] = {"seconds": seconds, "completeness": _complete(got), **_apart(wanted, got)}
         bench.tell(
             f"{name}, {way}: {seconds:.1f} s; completeness {one['completeness']['mean']:.1e}; "
@@ -136,7 +149,7 @@ def _shared(a: Sequence[Any], b: Sequence[Any]) -> float:
 
 def _audited(bench: Bench, pool: Path, settings: Settings) -> Found:
     """The audit of all planted classes, its tests' outcomes on both devices."""
-    settings = replace(settings, images=min(10, settings.images), copies=4, precision="float32")
+    settings = replace(settings, images=min(10, settings.images), copies=4, **ALIKE)
     told = []
     with tf32(False, False):
         for device in ("cpu", bench.device):
@@ -158,7 +171,7 @@ def _trials(x: Any, y: Any) -> list[tuple[Any, Any]]:
 def _contrasted(bench: Bench, pool: Path, settings: Settings) -> Found:
     """The twins against each other, on both devices."""
     tests = ("shifting",) if bench.small else ("shifting", "masking")
-    settings = replace(settings, precision="float32", controls=min(4, settings.controls), tests=tests)
+    settings = replace(settings, **ALIKE, controls=min(4, settings.controls), tests=tests)
     with tf32(False, False):
         wanted, got = (
             Study(demo.loaded(), world.LAYER, pool, settings=settings, device=device).contrast(*world.TWINS)
@@ -217,7 +230,7 @@ def _deeper(bench: Bench, target: int) -> Found:
     cut = split(loaded.model, "layer3.5", example_of(loaded))
     trunk, reference = fast_trunk(cut, torch.float32), loaded.preprocessing.constant("ones")
     found: Found = {}
-    for way, (allowed, precision) in WAYS.items():
+    for way, (allowed, precision, _) in WAYS.items():
         if precision == "auto" or (allowed and not bench.cuda):
             continue
         # what turns TF32 off is left out where it is to be on

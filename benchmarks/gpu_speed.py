@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from gpu_common import LAYER, Bench, inputs, moved, operations, photographs, tim
 from gpu_parity import SMALL, named
 from torch import Tensor, nn
 
-from whyclass.attribution.smoothgrad import noisy_copies
+from whyclass.attribution.noise import drawn_on, noisy_copies
+from whyclass.checks import stitching
 from whyclass.concepts.hyperplane_training import Fitting, hyperplanes
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision, smooth_trunk
 from whyclass.models.setup import example_of
@@ -31,6 +33,9 @@ from whyclass.study.study import Study
 
 Found = dict[str, Any]
 NMF_OF = 6
+
+AUDITED = 104
+"""Classes that are audited: those predicted for the most pictures."""
 
 
 def _cut(bench: Bench) -> Split:
@@ -49,11 +54,15 @@ def host(bench: Bench) -> Found:
     seconds, images = timed(bench, lambda: inputs(bench, loaded.preprocessing, 32))
     block = images[:20].clone()
     noise = timed(bench, lambda: [noisy_copies(images[0], str(n), settings) for n in range(3)])[0] / 3
+    on = drawn_on(torch.device(bench.device), settings)
+    noisy_copies(images[0], "", settings, on)
+    itself = timed(bench, lambda: [noisy_copies(images[0], str(n), settings, on) for n in range(9)])[0] / 9
     upload = timed(bench, lambda: [block.to(bench.device) for _ in range(5)])[0] / 5
     found: Found = {
         "pictures": len(paths),
         "decoded images/s, all threads": 32 / seconds,
         "noise of 20 copies, s": noise,
+        "the same by what computes, s": itself,
         "upload of 20 images, s": upload,
         "upload GB/s": block.nbytes / upload / 1e9,
         "trunk": {},
@@ -228,22 +237,25 @@ def _factorised(X: np.ndarray) -> None:
 
 
 def audit(bench: Bench) -> Found:
-    """Every class that is predicted, prediction tests with controls; the plain way from a sample."""
-    settings, paths = _settings(bench), photographs(bench)
+    """Every class that is predicted, prediction tests with all nulls; the plain way from a sample."""
+    settings, paths = _settings(bench), photographs(bench, many=True)
     paths = paths[:16] if bench.small else paths
     study = _study(bench, paths, settings)
     context = study.context()
-    classes = context.classes()[: 2 if bench.small else None]
+    counts = {k: int(context.index.counting(k).sum()) for k in context.classes()}
+    most = sorted(counts, key=lambda k: (-counts[k], k))[: 2 if bench.small else AUDITED]
+    classes = sorted(most)
     study = _study(bench, paths, settings)
     prepare = _prepared(bench, study)
-    seconds, found = timed(bench, lambda: study.audit(classes))
+    with _counted() as passed:
+        seconds, found = timed(bench, lambda: study.audit(classes))
     steps = dict(study.progress.seconds)
     explained = sum(one.n_images for one in found.classes)
     inside = sum(steps.get(name, 0.0) for name in ("images", "attribution", "activations"))
     nmf = steps["attribution and concepts"] - inside
     bench.tell(f"audit: {seconds:.1f} s, " + ", ".join(f"{k} {v:.2f}" for k, v in steps.items()))
     plain = _plain_audit(bench, context, len(paths), explained, len(classes))
-    plain["prediction tests"] = steps["prediction tests"]
+    plain["prediction tests"] = sum(passed) * _plain_test(bench)
     return {
         "images": len(paths),
         "classes": len(found.classes),
@@ -254,6 +266,7 @@ def audit(bench: Bench) -> Found:
         "seconds": seconds,
         "seconds by step": steps,
         "factorisation seconds": nmf,
+        "test images": sum(passed),
         "images/s": {
             "index": len(paths) / steps["index"],
             "attribution": explained / steps["attribution"],
@@ -263,8 +276,43 @@ def audit(bench: Bench) -> Found:
     }
 
 
+@contextmanager
+def _counted() -> Iterator[list[int]]:
+    """How many test images of crops pass the model meanwhile."""
+    plain, found = stitching.scores_of_sets, list[int]()
+
+    def counted(model: Any, sets: Sequence[Any], *others: Any, **more: Any) -> np.ndarray:
+        found.append(len(sets))
+        return plain(model, sets, *others, **more)
+
+    stitching.scores_of_sets = counted
+    try:
+        yield found
+    finally:
+        stitching.scores_of_sets = plain
+
+
+def _plain_test(bench: Bench) -> float:
+    """Seconds of one test image by itself: crops cut and stacked, the model, and its answer."""
+    model, images = moved(bench).model, inputs(bench, moved(bench).preprocessing, 6)
+    half = bench.side // 2
+
+    def one() -> None:
+        stacked = torch.cat([image[:, :half, :half] for image in images], 1)
+        with torch.no_grad():
+            model(stacked[None].to(bench.device)).softmax(1).cpu()
+
+    def several(count: int) -> None:
+        for _ in range(count):
+            one()
+
+    count = 2 if bench.small else 32
+    several(1)
+    return timed(bench, lambda: several(count))[0] / count
+
+
 def _plain_audit(bench: Bench, context: Any, pool: int, explained: int, classes: int) -> Found:
-    """Seconds of the plain way; the prediction tests are the same both ways."""
+    """Seconds of the plain way, but for the tests."""
     per_class = max(1, explained // max(1, classes))
     plain = _plain(bench, int(context.classes()[0]), per_class, context.settings)
     model = moved(bench).model

@@ -18,7 +18,8 @@ import whyclass
 from whyclass import errors, records
 
 FLOORS = (
-    "errors plain_text progress progress_bars grid setting_checks settings intervals files rows views",
+    "errors plain_text progress progress_bars grid setting_checks settings intervals files rows views "
+    "exact_products",
     "records",
     "store merging naming",
     "concepts",

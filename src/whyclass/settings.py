@@ -13,6 +13,7 @@ from whyclass.setting_checks import SHORT, check, check_steps, told
 BASELINES = ("ones", "white")
 RELU = ("after", "before")
 PRECISIONS = ("auto", "float32", "bfloat16")
+NOISE = ("device", "processor")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
@@ -58,6 +59,7 @@ CHOICES = {
     "method": METHODS,
     "layout": LAYOUTS,
     "precision": PRECISIONS,
+    "noise_on": NOISE,
     "fill": FILLS,
     "crop_at": CROPS,
     "signed": SIGNED,
@@ -154,6 +156,9 @@ class Settings:
     precision
         Of the trunk: ``"auto"`` takes bfloat16 for noisy copies and drawn pictures where the processor is
         made for it and float32 for all else; ``"bfloat16"`` takes it for the pass over the pool too.
+    noise_on
+        What draws the noise of copies where a card computes: the ``"device"`` itself, or the ``"processor"``,
+        which is slower and gives the copies that a run without a card has.
     cut
         A cell speaks for its class, and hyperplanes are fitted to it, where its score exceeds this part
         of its image's largest (5.1.1).
@@ -230,6 +235,7 @@ class Settings:
     refits: int = 3
     examples: int = 6
     precision: str = "auto"
+    noise_on: str = "device"
     seed: int = 0
     control_images: int = 4
     cut: float = 0.25

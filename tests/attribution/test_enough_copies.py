@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from helpers import nets
 from whyclass.attribution import enough_copies
-from whyclass.attribution.enough_copies import FEWEST, MOST, opposite_copies, standard_error
+from whyclass.attribution.enough_copies import FEWEST, MOST, standard_error
+from whyclass.attribution.noise import opposite_copies
 from whyclass.attribution.smoothgrad import METHODS, Asked, Question, prepare, score_cells
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
@@ -140,12 +143,12 @@ def test_pairs_are_opposite_as_wide_as_set_and_each_its_own():
 
 
 def test_copies_drawn_ahead_are_the_same_in_the_same_order():
-    own, images = cut(), given(9)
+    own, images, drawn_here = cut(), given(9), replace(AUTO, noise_on="processor")
     asked = Asked(own, question(own))
-    plain = list(enough_copies._drawn(asked, images, range(3), AUTO))
+    plain = list(enough_copies._drawn(asked, images, range(3), drawn_here))
     elsewhere = type("E", (), {"device": torch.device("cuda")})()  # no card is touched: copies are only drawn
     moved = type("S", (), {"example": elsewhere, "together": lambda self, most: most})()
-    ahead = list(enough_copies._drawn(Asked(moved, asked.question), images, range(3), AUTO))
+    ahead = list(enough_copies._drawn(Asked(moved, asked.question), images, range(3), drawn_here))
     assert [rows for rows, _ in plain] == [rows for rows, _ in ahead]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(plain, ahead, strict=True))
 

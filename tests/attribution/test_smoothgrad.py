@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from helpers import nets
-from whyclass.attribution import deeplift
+from whyclass.attribution import copies_together, deeplift, noise
 from whyclass.attribution import smoothgrad as smoothgrads
+from whyclass.attribution.noise import noisy_copies
 from whyclass.attribution.smoothgrad import (
     METHODS,
     Question,
     completeness_error,
-    noisy_copies,
     prepare,
     relative,
     score_cells,
@@ -104,10 +104,10 @@ def test_the_two_orders_of_mean_and_relu():
 
 def test_noise_is_as_wide_as_set_and_around_the_image():
     image = nets.images(1)[0]
-    noise = noisy_copies(image, "x", Settings(copies=50, noise=0.25)) - image
-    assert noise.shape == (50, 3, nets.SIDE, nets.SIDE)
-    assert noise.std() == pytest.approx(0.25, rel=0.01)
-    assert abs(float(noise.mean())) < 0.01
+    added = noisy_copies(image, "x", Settings(copies=50, noise=0.25)) - image
+    assert added.shape == (50, 3, nets.SIDE, nets.SIDE)
+    assert added.std() == pytest.approx(0.25, rel=0.01)
+    assert abs(float(added.mean())) < 0.01
 
 
 def test_noise_belongs_to_the_image_and_the_seed():
@@ -120,11 +120,12 @@ def test_noise_belongs_to_the_image_and_the_seed():
     assert torch.equal(image, nets.images(1)[0])
 
 
-@pytest.mark.parametrize("count", [0, 1, smoothgrads.AHEAD, 2 * smoothgrads.AHEAD + 3])
+@pytest.mark.parametrize("count", [0, 1, noise.AHEAD, 2 * noise.AHEAD + 3])
 def test_copies_drawn_ahead_are_the_same_in_the_same_order(count):
     images = [(torch.full((3, 4, 4), float(n)), str(n)) for n in range(count)]
+    drawn_here = Settings(copies=5, noise_on="processor")
     plain, ahead = (
-        list(smoothgrads.with_copies(iter(images), SETTINGS, torch.device(device)))
+        list(noise.with_copies(iter(images), drawn_here, torch.device(device)))
         for device in ("cpu", "cuda")  # no card is touched: only copies are drawn
     )
     assert len(plain) == len(ahead) == count
@@ -151,7 +152,7 @@ def test_copies_in_small_batches_give_the_same(model, monkeypatch):
     own = cut(model, "mid" if isinstance(model, nets.Bypassed) else "stem")
     images = [(nets.images(1)[0], "x")]
     whole = scored(own, images)
-    monkeypatch.setattr(smoothgrads, "BATCH", 2)
+    monkeypatch.setattr(copies_together, "BATCH", 2)
     parts = scored(own, images)
     assert np.allclose(parts.cells, whole.cells, atol=1e-6)
     assert parts.errors.shape == whole.errors.shape == (1, 5)
@@ -231,3 +232,37 @@ def test_what_is_missed_adds_up_over_the_copies():
     assert np.allclose(found.errors, found.missed / found.changes)
     wanted = np.average(found.errors, weights=found.changes)
     assert completeness_error(found.missed, found.changes) == pytest.approx(wanted)
+
+
+def test_only_a_card_draws_by_itself_and_only_where_it_is_let():
+    card, processor = torch.device("cuda"), torch.device("cpu")
+    assert noise.drawn_on(card, Settings()) == card
+    assert noise.drawn_on(card, Settings(noise_on="processor")) == processor
+    assert noise.drawn_on(processor, Settings()) == processor
+
+
+# ---------------------------------------------------------------- several images at once
+
+
+@pytest.mark.parametrize("together", [2, 4, 7])
+def test_images_that_pass_together_get_the_scores_that_they_have_alone(together, monkeypatch):
+    """As on a card; the last of them pass in a smaller block."""
+    own = cut(nets.Plain(), "stem")
+    images = [(image, str(i)) for i, image in enumerate(nets.images(7))]
+    alone = scored(own, images)
+    passed = []
+
+    class Together(copies_together.Passing):
+        def through(self, copies, make):
+            passed.append(len(copies))
+            found = super().through(copies, make)
+            self.images = together
+            return found
+
+    monkeypatch.setattr(smoothgrads, "Passing", Together)
+    found = scored(own, images)
+    assert passed[0] == 5
+    assert max(passed) == 5 * min(together, 6)
+    assert sum(passed) == 35
+    for name in ("cells", "signed", "missed", "changes"):
+        np.testing.assert_allclose(getattr(found, name), getattr(alone, name), atol=2e-5)

@@ -22,7 +22,7 @@ from whyclass.visualise import optimise, parametrisations
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
-SETTINGS = Settings(images=12, copies=5, starts=4, controls=4, precision="float32")
+SETTINGS = Settings(images=12, copies=5, starts=4, controls=4, precision="float32", noise_on="processor")
 
 
 @pytest.fixture(scope="module", autouse=True)

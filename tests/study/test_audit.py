@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers.planted_world import NAMES, contents, leftovers, nth, quick
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import noise, smoothgrad
 from whyclass.attribution import smoothgrad as attribution
 from whyclass.checks import interventions as checks
 from whyclass.checks import stitching
@@ -216,9 +216,9 @@ def test_a_class_that_nothing_speaks_for_is_told_and_the_others_are_found(pictur
 
 def test_each_image_is_decoded_once_and_has_so_many_noisy_copies(pictures, tmp_path, monkeypatch):
     decoded, noisy = [], []
-    sample, copies = data.sample_of, smoothgrad.noisy_copies
+    sample, copies = data.sample_of, noise.noisy_copies
     monkeypatch.setattr(data, "sample_of", lambda *a: decoded.append(1) or sample(*a))
-    monkeypatch.setattr(smoothgrad, "noisy_copies", lambda *a: noisy.append(a[1]) or copies(*a))
+    monkeypatch.setattr(noise, "noisy_copies", lambda *a: noisy.append(a[1]) or copies(*a))
     asked = study(pictures, tmp_path / "store")
     asked.audit(tests=TESTS)
     assert len(decoded) == len(asked.pool.items)

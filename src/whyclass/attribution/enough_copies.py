@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from whyclass.attribution import deeplift, smoothgrad
-from whyclass.attribution.smoothgrad import BATCH, METHODS, Asked, Question, Scores
-from whyclass.errors import AttributionError
-from whyclass.models.exact_products import exact_products
+from whyclass.attribution.copies_together import BATCH
+from whyclass.attribution.noise import drawn_ahead, drawn_on, opposite_copies
+from whyclass.attribution.smoothgrad import METHODS, Asked, OfImage, Question, Scores
+from whyclass.exact_products import exact_products
 from whyclass.models.split import Split
 from whyclass.pool.indexing_pass import Trunk
-from whyclass.settings import AUTO, Settings, seed_of
+from whyclass.settings import AUTO, Settings
 
 FEWEST, MOST = 3, 10
 """Pairs of copies: no standard error is told from fewer, and as many copies as the paper has end it."""
@@ -134,16 +135,10 @@ class _Pairs:
 
     def scores(self, asked: Asked, settings: Settings) -> Scores:
         """Of all images, from the mean over their copies."""
-        missed, changes = torch.stack([torch.cat(own, 1) for own in self._sums], 1).double().numpy()
-        means = [total / missed.shape[1] for total in self._totals if total is not None]
-        if not all(bool(one.isfinite().all()) for one in means):
-            raise AttributionError(
-                f"the attribution of class {asked.question.target} is not finite; does the model hold NaN?"
-            )
-        cells = torch.stack([smoothgrad.score_cells(one, settings.relu) for one in means]).cpu().numpy()
-        signed = torch.stack([one.mean(0) for one in means]).cpu().numpy()
-        made = Scores(cells, signed, missed, changes)
-        return smoothgrad.told(made, settings.method, self._last, asked.split.layer)
+        totals = [total for total in self._totals if total is not None]
+        of_each = zip(totals, self._sums, strict=True)
+        images = [OfImage.of(total, torch.cat(told, 1), settings.relu) for total, told in of_each]
+        return smoothgrad.gathered(images, self._last, asked, settings)
 
 
 def standard_error(maps: np.ndarray) -> float:
@@ -161,20 +156,6 @@ def standard_error(maps: np.ndarray) -> float:
     return float(error / np.linalg.norm(mean[kept]) / np.sqrt(n))
 
 
-def opposite_copies(image: Tensor, digest: str, pairs: Iterable[int], settings: Settings) -> Tensor:
-    """Copies (2 P, C, S, T) of an image, each pair with noise and the same noise taken off.
-
-    A pair's noise depends on its number and the image's content alone.
-    """
-    made = []
-    for pair in pairs:
-        seed = seed_of("opposite noise", settings.seed, f"{digest} {pair}")
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(image.shape, generator=generator).mul_(settings.noise)
-        made += [image.cpu() + noise, image.cpu() - noise]
-    return torch.stack(made)
-
-
 def _drawn(
     asked: Asked, given: Sequence[tuple[Tensor, str]], pairs: Sequence[int], settings: Settings
 ) -> Iterator[tuple[list[int], Tensor]]:
@@ -182,10 +163,11 @@ def _drawn(
     alone = asked.question.dense and settings.target == "confident"  # each image has its own target
     each = 1 if alone else max(1, asked.split.together(BATCH) // (2 * len(pairs)))
     blocks = [list(range(start, min(start + each, len(given)))) for start in range(0, len(given), each)]
+    device = asked.split.example.device
+    on = drawn_on(device, settings)
 
     def draw(rows: list[int]) -> Tensor:
-        return torch.cat([opposite_copies(*given[row], pairs, settings) for row in rows])
+        return torch.cat([opposite_copies(*given[row], pairs, settings, on) for row in rows])
 
-    return smoothgrad.drawn_ahead(
-        ((rows, partial(draw, rows)) for rows in blocks), asked.split.example.device
-    )
+    ahead = device.type != "cpu" and on.type == "cpu"
+    return drawn_ahead(((rows, partial(draw, rows)) for rows in blocks), ahead)

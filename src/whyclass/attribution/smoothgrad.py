@@ -10,32 +10,25 @@ Notation
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from whyclass.attribution import deeplift
+from whyclass.attribution.copies_together import Passing
+from whyclass.attribution.noise import with_copies
 from whyclass.errors import AttributionError
-from whyclass.models.exact_products import exact_products
+from whyclass.exact_products import exact_products
 from whyclass.models.split import Split
 from whyclass.models.tasks import Target, class_map, difference, logit, logit_within
 from whyclass.pool.indexing_pass import Trunk
 from whyclass.records import COMPLETENESS_BOUND
-from whyclass.settings import Settings, seed_of
-
-T = TypeVar("T")
-
-BATCH = 32
-
-AHEAD = 8
-"""Images whose noise is drawn at a time while a device other than the processor computes."""
+from whyclass.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -198,54 +191,89 @@ def at_layers(
 
     ``trunks`` gives copies' activations for each that is asked.
     """
-    found, example = [_Found() for _ in asked], asked[0].split.example
-    for image, drawn in with_copies(images, settings, example.device):
-        wanted = [wanted_of(one.split, image, one.question, settings) for one in asked]
-        for copies in drawn.split(asked[0].split.together(BATCH)):
-            copies = copies.to(example)
-            with torch.no_grad():
-                activations = trunks(copies)
-            for own, one, mine, (against, target) in zip(found, asked, activations, wanted, strict=True):
-                own.add(METHODS[settings.method](one.split, mine, copies, against, target))
-        for own, one in zip(found, asked, strict=True):
-            own.finish(one.question, settings)
-        advance(1)
-    return [own.scores(settings.method, one.split.layer) for own, one in zip(found, asked, strict=True)]
+    dense = any(one.question.dense and settings.target == "confident" for one in asked)
+    found, passing = [_Found() for _ in asked], Passing(asked[0].split, alone=dense)
+    for given in passing.blocks(with_copies(images, settings, passing.device)):
+        attribute = partial(_attribute, asked, trunks, given[0][0], settings)
+        copies = torch.cat([copies for _, copies in given]) if len(given) > 1 else given[0][1]
+        parts = passing.through(copies, attribute)
+        for own, mine in zip(found, zip(*parts, strict=True), strict=True):
+            own.take(mine, len(given), settings.relu)
+        advance(len(given))
+    return [own.scores(one, settings) for own, one in zip(found, asked, strict=True)]
+
+
+def _attribute(
+    asked: Sequence[Asked],
+    trunks: Callable[[Tensor], Sequence[Tensor]],
+    image: Tensor,
+    settings: Settings,
+    copies: Tensor,
+) -> list[deeplift.Attribution]:
+    """Attributions of noisy copies for each that is asked; ``image`` is one whose copies they are."""
+    with torch.no_grad():
+        activations, found = trunks(copies), []
+    for one, mine in zip(asked, activations, strict=True):
+        against, target = wanted_of(one.split, image, one.question, settings)
+        found.append(METHODS[settings.method](one.split, mine, copies, against, target))
+    return found
 
 
 class _Found:
-    """Scores of the images that have been, for one question, and of the image that is being attributed."""
+    """Scores of the images that have been, for one question."""
 
     def __init__(self) -> None:
-        self._parts: tuple[list[np.ndarray], ...] = ([], [], [], [])
-        self._total: Tensor | None = None
-        self._sums: list[Tensor] = []
+        self._images: list[OfImage] = []
 
-    def add(self, one: deeplift.Attribution) -> None:
-        """Take more copies of the image."""
-        if self._total is None:  # in the plain layout, which decides the rounding
-            self._total = one.values.new_zeros(one.values.shape[1:])
-        self._total += one.values.sum(0)
-        self._sums.append(torch.stack([one.missed, one.difference.abs()]).cpu())
-        self._last = one
+    def take(self, made: Sequence[deeplift.Attribution], images: int, relu: str) -> None:
+        """Take the copies of some images, equally many of each: in several parts of one image, or in one."""
+        # in the plain layout, which decides the rounding
+        totals = made[0].values.new_zeros(images, *made[0].values.shape[1:])
+        for one in made:
+            totals += one.values.sum(0) if images == 1 else one.values.unflatten(0, (images, -1)).sum(1)
+        sums = torch.cat([torch.stack([one.missed, one.difference.abs()]) for one in made], 1)
+        of_each = zip(totals, sums.chunk(images, 1), strict=True)
+        self._images += [OfImage.of(total, told, relu) for total, told in of_each]
+        self._last = made[-1]
 
-    def finish(self, question: Question, settings: Settings) -> None:
-        """Take the image's mean over its copies."""
-        assert self._total is not None
-        attribution, (missed, changes) = self._total / int(settings.copies), torch.cat(self._sums, 1).double()
-        self._total, self._sums = None, []
-        if not attribution.isfinite().all():
-            raise AttributionError(
-                f"the attribution of class {question.target} is not finite; does the model hold NaN?"
-            )
-        own = score_cells(attribution, settings.relu), attribution.mean(0), missed, changes
-        for part, values in zip(self._parts, own, strict=True):
-            part.append(values.cpu().numpy())
+    def scores(self, asked: Asked, settings: Settings) -> Scores:
+        """Of all images."""
+        return gathered(self._images, self._last, asked, settings)
 
-    def scores(self, method: str, layer: str) -> Scores:
-        """Of all of them; where much is missed, with what may be why."""
-        cells, signed, missed, changes = map(np.stack, self._parts)
-        return told(Scores(cells, signed, missed, changes), method, self._last, layer)
+
+@dataclass(frozen=True)
+class OfImage:
+    """One image's scores (h, w), the signed ones, what was missed of how much (2, m), and if all is finite.
+
+    Wherever they were computed: a card is not waited for.
+    """
+
+    cells: Tensor = field(repr=False)
+    signed: Tensor = field(repr=False)
+    sums: Tensor = field(repr=False)
+    finite: Tensor
+
+    @classmethod
+    def of(cls, total: Tensor, sums: Tensor, relu: str) -> OfImage:
+        """Of an attribution's sum (c, h, w) over copies."""
+        mean = total / sums.shape[1]
+        return cls(score_cells(mean, relu), mean.mean(0), sums, mean.isfinite().all())
+
+
+def gathered(
+    images: Sequence[OfImage], last: deeplift.Attribution, asked: Asked, settings: Settings
+) -> Scores:
+    """Scores of some images; ``last`` is an attribution of copies of one of them."""
+    if not bool(torch.stack([one.finite for one in images]).all()):
+        raise AttributionError(
+            f"the attribution of class {asked.question.target} is not finite; does the model hold NaN?"
+        )
+    cells, signed, sums = (
+        torch.stack([getattr(one, name) for one in images]).cpu() for name in ("cells", "signed", "sums")
+    )
+    missed, changes = sums.double().unbind(1)
+    made = Scores(cells.numpy(), signed.numpy(), missed.numpy(), changes.numpy())
+    return told(made, settings.method, last, asked.split.layer)
 
 
 def wanted_of(split: Split, image: Tensor, question: Question, settings: Settings) -> tuple[Baseline, Target]:
@@ -270,46 +298,6 @@ def _with_suspects(found: Scores, last: deeplift.Attribution, layer: str) -> Sco
             f"operations that pass none: {', '.join(last.lost or last.unruled) or 'unknown'}"
         )
     return replace(found, unruled=tuple(sorted({*last.unruled, *last.lost})))
-
-
-def noisy_copies(image: Tensor, digest: str, settings: Settings) -> Tensor:
-    """``m`` copies (m, C, S, T) of an image with normal noise in normalised space (SmoothGrad)."""
-    m = int(settings.copies)
-    if settings.noise == 0:
-        return image.expand(m, *image.shape)
-    generator = torch.Generator().manual_seed(seed_of("noise", settings.seed, digest))
-    noise = torch.randn(m, *image.shape, generator=generator)
-    return noise.mul_(settings.noise).add_(image.cpu())
-
-
-def with_copies(
-    images: Iterable[tuple[Tensor, str]], settings: Settings, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each image with its noisy copies; the same ones whether they are drawn ahead or not.
-
-    Noise comes from the processor whatever computes, and takes it longer than a card takes for the copies.
-    """
-    copies = ((image, partial(noisy_copies, image, digest, settings)) for image, digest in images)
-    return drawn_ahead(copies, device)
-
-
-def drawn_ahead(
-    draws: Iterable[tuple[T, Callable[[], Tensor]]], device: torch.device
-) -> Iterator[tuple[T, Tensor]]:
-    """Each thing with what is drawn for it, drawn by threads meanwhile where another device computes."""
-    if device.type == "cpu":
-        for one, draw in draws:
-            yield one, draw()
-        return
-    waiting = deque[tuple[T, Future[Tensor]]]()
-    with ThreadPoolExecutor(AHEAD) as threads:
-        for one, draw in draws:
-            waiting.append((one, threads.submit(draw)))
-            if len(waiting) > AHEAD:
-                first, drawn = waiting.popleft()
-                yield first, drawn.result()
-        for first, drawn in waiting:
-            yield first, drawn.result()
 
 
 def score_cells(attribution: Tensor, relu: str) -> Tensor:

@@ -55,6 +55,19 @@ class Asked:
                 found.append(class_logits(output).double().cpu().numpy())
         return np.concatenate(found)
 
+    def logits_rebuilt(self, W: np.ndarray, D: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Logits (m, C) of what embeddings (m, h, w, k) rebuild for ``rows``: put together on its device."""
+        found, step, device = [], self.split.together(BATCH), self.split.example.device
+        directions, shape = torch.from_numpy(np.ascontiguousarray(D)).to(device).double(), W.shape[1:3]
+        with torch.no_grad():
+            for start in range(0, len(W), step):
+                block = torch.from_numpy(np.ascontiguousarray(W[start : start + step])).to(device).double()
+                cells = (directions.T @ block.flatten(1, 2).mT).unflatten(2, shape)
+                theirs = self.images[rows[start : start + step]].to(self.split.example)
+                output = self.split.head(cells.to(self.split.example), theirs)
+                found.append(class_logits(output).double().cpu().numpy())
+        return np.concatenate(found)
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """What logits (m, C) say as scores."""
         return 1 / (1 + np.exp(-logits)) if self.split.link == "sigmoid" else softmax(logits)
@@ -126,8 +139,8 @@ def importances(asked: Asked, W: np.ndarray, D: np.ndarray) -> np.ndarray:
     masks = design(len(D))
     found = []
     for image, own in enumerate(W):
-        changed = rebuilt(own[None] * masks[:, None, None, :], D)
-        logits = asked.logits(changed, np.full(len(masks), image))[:, asked.target]
+        varied = own[None] * masks[:, None, None, :]
+        logits = asked.logits_rebuilt(varied, D, np.full(len(masks), image))[:, asked.target]
         found.append(total_indices(logits, len(D)))
     return np.asarray(np.mean(found, 0))
 
@@ -153,15 +166,16 @@ def curves(asked: Asked, W: np.ndarray, D: np.ndarray, order: Sequence[int]) -> 
     Ghorbani et al. 2019, https://arxiv.org/abs/1902.03129, section 4.2 (smallest sufficient and smallest
     destroying concepts); with Sobol's indices as the order: Fel et al. 2023, section 4.1.
     """
+    n, k = len(W), len(D)
     rest = asked.activations - rebuilt(W, D)
-    found: list[list[float]] = [[], [], []]
-    for j in range(len(D) + 1):
-        first = np.isin(np.arange(len(D)), order[:j])
-        without = rebuilt(W * ~first, D)
-        for curve, changed in zip(found, (rebuilt(W * first, D), without, without + rest), strict=True):
-            scores = asked.probabilities(asked.logits(changed))
-            curve.append(float(scores[:, asked.target].mean()))
-    return Curves(*(np.array(curve) for curve in found))
+    first = [np.isin(np.arange(k), order[:j]) for j in range(k + 1)]
+    rows = np.tile(np.arange(n), k + 1)
+    inserted = asked.logits_rebuilt(np.concatenate([W * one for one in first]), D, rows)
+    deleted = asked.logits_rebuilt(np.concatenate([W * ~one for one in first]), D, rows)
+    beside = [asked.logits(rebuilt(W * ~one, D) + rest) for one in first]
+    curves = (inserted, deleted, np.concatenate(beside))
+    found = [asked.probabilities(one)[:, asked.target].reshape(k + 1, n).mean(1) for one in curves]
+    return Curves(*found)
 
 
 @dataclass(frozen=True)

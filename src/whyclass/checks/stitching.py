@@ -89,16 +89,24 @@ TOGETHER = 8
 """Test images that pass the model together, always so many: what an image gives may depend on how many there
 are, to its last bit, but not on which others."""
 
+ON_CARD = 32
+"""The same on a card, which fewer leave waiting."""
+
 
 def scores_of_sets(
-    model: Model, sets: Sequence[Sequence[Tensor]], size: tuple[int, int], layout: str, link: str = ""
+    model: Model,
+    sets: Sequence[Sequence[Tensor]],
+    size: tuple[int, int],
+    layout: str,
+    link: str = "",
+    together: int = TOGETHER,
 ) -> np.ndarray:
     """Scores (n, C) of the test images of many sets of crops, all of one number and size, in one layout."""
     images = [LAYOUTS[layout](crops, size) for crops in sets]
     found = []
-    for start in range(0, len(images), TOGETHER):
-        block = images[start : start + TOGETHER]
-        padded = torch.stack([*block, *[block[-1]] * (TOGETHER - len(block))])
+    for start in range(0, len(images), together):
+        block = images[start : start + together]
+        padded = torch.stack([*block, *[block[-1]] * (together - len(block))])
         found.append(scores_of_images(model, padded, link)[: len(block)])
     return np.concatenate(found)
 

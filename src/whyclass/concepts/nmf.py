@@ -34,6 +34,8 @@ from whyclass.settings import Settings, seed_of
 SWEEPS = 5
 """Of the embeddings' coordinates, for each time that semi-NMF solves for the concepts."""
 
+NOTHING_SPEAKS = "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
+
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -54,13 +56,10 @@ def factorise(
     AttributionError
         If no cell has a score above zero: nothing in the images speaks for the class.
     """
-    n, c, h, w = activations.shape
     weights = scores.reshape(-1)
     kept = np.flatnonzero(weights > 0)
     if kept.size == 0:
-        raise AttributionError(
-            "no cell has a positive attribution: nothing at this layer speaks for the class; try another"
-        )
+        raise AttributionError(NOTHING_SPEAKS)
     X = _scored(activations, weights)
     X = SIGNED[settings.signed](X) if X.min() < 0 else X
     largest = max(X.max(), -X.min())
@@ -71,10 +70,28 @@ def factorise(
     left = W @ H
     np.subtract(X, left, out=left)
     residual = float(np.linalg.norm(left) / max(np.linalg.norm(X), np.finfo(float).tiny))
-    W, H, shares = _ordered(W, H, c)
+    return as_factors((W, H), kept, activations.shape, residual, converged)
+
+
+def as_factors(
+    found: tuple[np.ndarray, np.ndarray],
+    kept: np.ndarray,
+    shape: tuple[int, ...],
+    residual: float,
+    converged: bool,
+) -> Factors:
+    """The record of a W and an H, for the ``kept`` cells of activations of a shape (n, c, h, w).
+
+    Raises
+    ------
+    AttributionError
+        If no concept is left of them.
+    """
+    n, c, h, w = shape
+    W, H, shares = _ordered(*found, c)
     if not len(H):
         raise AttributionError("the cells with a positive attribution are all zero; try another layer")
-    embeddings = np.zeros((weights.size, len(H)), np.float32)
+    embeddings = np.zeros((n * h * w, len(H)), np.float32)
     embeddings[kept] = W
     return Factors(H, embeddings.reshape(n, h, w, -1), shares, residual, converged)
 

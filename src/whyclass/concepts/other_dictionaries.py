@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
@@ -66,9 +67,9 @@ def principal_axes(activations: np.ndarray, settings: Settings) -> Factors:
     it leaves least of the cells. Embeddings have any sign.
     """
     X = cells_of(activations).astype(np.float64)
-    values, vectors = np.linalg.eigh(X.T @ X)
-    best = np.argsort(-values)[: settings.concepts]
-    axes = vectors[:, best[values[best] > values.max() * 1e-12]].T
+    c = X.shape[1]
+    values, vectors = eigh(X.T @ X, subset_by_index=(max(0, c - settings.concepts), c - 1))
+    axes = vectors[:, values > values.max() * 1e-12].T[::-1]
     held = X @ axes.T
     signs = np.where(np.maximum(held, 0).sum(0) >= np.maximum(-held, 0).sum(0), 1, -1)
     return dictionary(axes * signs[:, None], activations, unrestricted)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse as fold_batch_norms
 
-from whyclass.models.exact_products import exact_products
+from whyclass.exact_products import exact_products
 from whyclass.models.split import Split
 
 Trunk = Callable[[Tensor], Tensor]

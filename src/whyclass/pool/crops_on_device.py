@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whyclass.models.exact_products import exact_products
+from whyclass.exact_products import exact_products
 from whyclass.pool import nearest_crops
 from whyclass.pool.indexing_pass import Index
 from whyclass.pool.nearest_crops import Best, Place, Query

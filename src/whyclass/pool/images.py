@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,7 +179,7 @@ def _from_once(images: Any) -> Pool:
 
 
 def samples(
-    source: Pool, positions: Iterable[int], preprocessing: Preprocessing, workers: int = WORKERS
+    source: Pool, positions: Sequence[int], preprocessing: Preprocessing, workers: int = WORKERS
 ) -> Iterator[tuple[int, Sample | DataError]]:
     """Each image with its position, in order, decoded ahead by ``workers`` threads; a broken one as error.
 
@@ -199,6 +199,9 @@ def samples(
                 raise
             return error
 
+    if len(positions) == 1:  # a thread takes longer to begin than a decoded image to be read
+        yield positions[0], load(positions[0])
+        return
     queue: list[tuple[int, Future[Sample | DataError]]] = []
     rest = iter(positions)
     with ThreadPoolExecutor(workers) as threads:

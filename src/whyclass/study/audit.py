@@ -215,7 +215,7 @@ def _speak(
     total, beside = sum(len(own.chosen) for own in classes_left), Beside(context, asked.beside)
     with (
         context.progress.step("attribution and concepts", total) as advance,
-        factorising(asked.workers) as submit,
+        factorising(asked.workers, context.split.example.device) as submit,
     ):
         for done, own in enumerate(classes_left, 1):
             work = _work(own)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from whyclass.attribution import enough_copies, smoothgrad
 from whyclass.concepts.hyperplanes import Cells, select_cells
-from whyclass.concepts.nmf import factorise
+from whyclass.concepts.nmf_on_device import Given, factorise_on
 from whyclass.errors import ClassError, LayerError
 from whyclass.models.class_names import rivals
 from whyclass.models.fast_trunk import noisy_precision
@@ -110,11 +110,17 @@ class ClassEvidence:
         """The class's concepts: kept, or made and kept."""
         if (kept := self.context.kept(Factors, self.factors_file)) is not None:
             return kept
-        activations, scores = self.activations, self.evidence.scores
+        scored = self.scored_cells
         with self.context.progress.step("concepts"):
-            made = factorise(activations, scores, self.context.settings)
+            made = factorise_on(self.context.split.example.device, scored)
         self.context.store.keep(made, self.factors_file)
         return made
+
+    @property
+    def scored_cells(self) -> Given:
+        """What is factorised."""
+        context = self.context
+        return Given(self.activations, self.evidence.scores, context.settings, context.split.signed)
 
     @property
     def factors_file(self) -> Path:

@@ -93,7 +93,8 @@ def methods_of(context: Context, names: Sequence[str] | None) -> list[Method]:
 def comparison(context: Context, targets: Sequence[int], methods: Sequence[Method]) -> Comparison:
     """Every method on every class; what is in the store is not made again."""
     owns = [evidence_of(context, target) for target in targets]  # a class without images is refused first
-    classes = tuple(compared(own, methods) for own in owns)
+    controls = Controls(context)
+    classes = tuple(compared(own, methods, controls) for own in owns)
     warnings = dict.fromkeys(line for own in owns for line in explain.warnings_of(own, own.factors))
     return Comparison(
         model=context.model_info(),
@@ -107,12 +108,14 @@ def comparison(context: Context, targets: Sequence[int], methods: Sequence[Metho
     )
 
 
-def compared(own: ClassEvidence, methods: Sequence[Method]) -> ComparedClass:
-    """What each method found of a class, and how it does."""
+def compared(
+    own: ClassEvidence, methods: Sequence[Method], controls: Controls | None = None
+) -> ComparedClass:
+    """What each method found of a class, and how it does; all classes can share the controls."""
     context = own.context
     kept = {one.name: context.kept(MethodResult, _file(own, one)) for one in methods}
     todo = [one for one in methods if kept[one.name] is None]
-    made = make(own, todo) if todo else {}
+    made = make(own, todo, controls) if todo else {}
     results = tuple(kept[one.name] or made[one.name] for one in methods)
     pictures = Pictures(context, [own.target])
     examples = tuple(pictures.small(int(own.chosen[row]), SMALL) for row in _examples(own))

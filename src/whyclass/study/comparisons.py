@@ -7,12 +7,17 @@ class's own are. *Halves*: the class's own scores of a half of its images.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from whyclass.concepts.nmf import factorise, side_by_side
+from whyclass.concepts.nmf_on_device import Given, factorise_all
 from whyclass.errors import AttributionError
 from whyclass.records import Comparisons, Factors, HalfConcepts, NullSet
 from whyclass.settings import Settings, seed_of
@@ -84,13 +89,15 @@ class Material:
     scores: np.ndarray = field(repr=False)
     digests: tuple[str, ...] = field(repr=False)
     settings: Settings = field(repr=False)
+    signed: bool = False
 
 
 def material(own: ClassEvidence) -> Material:
     """Of a class."""
     items = own.context.index.items
     digests = tuple(items[int(position)].digest for position in own.chosen)
-    return Material(own.target, own.activations, own.evidence.scores, digests, own.context.settings)
+    settings, signed = own.context.settings, own.context.split.signed
+    return Material(own.target, own.activations, own.evidence.scores, digests, settings, signed)
 
 
 def comparisons(own: ClassEvidence, counts: Counts) -> Comparisons:
@@ -98,9 +105,9 @@ def comparisons(own: ClassEvidence, counts: Counts) -> Comparisons:
     file = comparisons_file(own, counts)
     if (kept := own.context.kept(Comparisons, file)) is not None:
         return kept
-    given = material(own)
+    given, device = material(own), own.context.split.example.device
     with own.context.progress.step("null concepts"):
-        found = made(given, counts)
+        found = made(given, counts) if device.type != "cuda" else made_together([given], counts, device)[0]
     own.context.store.keep(found, file)
     return found
 
@@ -113,12 +120,70 @@ def comparisons_file(own: ClassEvidence, counts: Counts) -> Path:
 
 def made(given: Material, counts: Counts, threads: int | None = None) -> Comparisons:
     """Make them, each factorisation on one thread."""
+    fits = list(_fits(given, counts))
+    return _of_fits(given, counts, fits, side_by_side(lambda one: _tried(one.given), fits, threads))
+
+
+def made_together(every: Sequence[Material], counts: Counts, device: torch.device) -> list[Comparisons]:
+    """Those of some classes, all at once on a card."""
+    fits = [list(_fits(given, counts)) for given in every]
+    found = iter(factorise_all([one.given for mine in fits for one in mine], device))
+    return [
+        _of_fits(given, counts, mine, list(islice(found, len(mine))))
+        for given, mine in zip(every, fits, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A factorisation that is asked for, and the record that its concepts make."""
+
+    given: Given
+    record: Callable[[Factors], NullSet | HalfConcepts]
+
+
+def _fits(given: Material, counts: Counts) -> Iterator[_Fit]:
+    """Of scores shuffled within each image, and of halves of the images."""
+    for draw in range(counts.scores):
+        seed = seed_of("shuffled scores", given.settings.seed, f"{given.target} {draw}")
+        yield _Fit(_fit(given, _shuffled(given.scores, seed), seed), _null_set)
+    for half in _halves(given, counts.refits):
+        scores = np.zeros_like(given.scores)
+        scores[half.rows] = given.scores[half.rows]
+        seed = seed_of("refit", given.settings.seed, half.name)
+        yield _Fit(_fit(given, scores, seed), partial(_half_concepts, images=len(half.rows)))
+
+
+def _null_set(found: Factors) -> NullSet:
+    return NullSet("shuffled scores", found.concepts, found.shares)
+
+
+def _half_concepts(found: Factors, images: int) -> HalfConcepts:
+    return HalfConcepts(found.concepts, images)
+
+
+def _fit(given: Material, scores: np.ndarray, seed: int) -> Given:
+    rounds = min(given.settings.iterations, ROUNDS)
+    settings = replace(given.settings, starts=1, iterations=rounds, seed=seed % 2**31)
+    return Given(given.activations, scores, settings, given.signed)
+
+
+def _tried(given: Given) -> Factors | AttributionError:
+    try:
+        return factorise(given.activations, given.scores, given.settings, 1)
+    except AttributionError as error:
+        return error
+
+
+def _of_fits(
+    given: Material, counts: Counts, fits: Sequence[_Fit], found: Sequence[Factors | AttributionError]
+) -> Comparisons:
+    """The record; without those in which nothing speaks for the class."""
     cells = [_of_cells(given, draw) for draw in range(counts.cells)]
-    halves = _halves(given, counts.refits)
-    asked = [*range(counts.scores), *halves]
-    found = side_by_side(lambda one: _factorised(given, one), asked, threads)
-    sets = [one for one in found if isinstance(one, NullSet)]
-    return Comparisons((*cells, *sets), tuple(one for one in found if isinstance(one, HalfConcepts)))
+    made_of = zip(fits, found, strict=True)
+    every = [fit.record(one) for fit, one in made_of if not isinstance(one, AttributionError)]
+    sets = [one for one in every if isinstance(one, NullSet)]
+    return Comparisons((*cells, *sets), tuple(one for one in every if isinstance(one, HalfConcepts)))
 
 
 def _of_cells(given: Material, draw: int) -> NullSet:
@@ -153,26 +218,6 @@ def _halves(given: Material, refits: int) -> list[_Half]:
         parts = (order[: n // 2], order[n // 2 :])
         found += [_Half(np.sort(rows), f"{refit} {part}") for part, rows in enumerate(parts)]
     return found
-
-
-def _factorised(given: Material, one: int | _Half) -> NullSet | HalfConcepts | None:
-    """A draw of shuffled scores, or a half; None where nothing in it speaks for the class."""
-    try:
-        if isinstance(one, _Half):
-            seed = seed_of("refit", given.settings.seed, one.name)
-            concepts = _fit(given, given.activations[one.rows], given.scores[one.rows], seed).concepts
-            return HalfConcepts(concepts, len(one.rows))
-        seed = seed_of("shuffled scores", given.settings.seed, f"{given.target} {one}")
-        found = _fit(given, given.activations, _shuffled(given.scores, seed), seed)
-        return NullSet("shuffled scores", found.concepts, found.shares)
-    except AttributionError:
-        return None
-
-
-def _fit(given: Material, activations: np.ndarray, scores: np.ndarray, seed: int) -> Factors:
-    rounds = min(given.settings.iterations, ROUNDS)
-    settings: Settings = replace(given.settings, starts=1, iterations=rounds, seed=seed % 2**31)
-    return factorise(activations, scores, settings, 1)
 
 
 def _shuffled(scores: np.ndarray, seed: int) -> np.ndarray:

@@ -62,7 +62,8 @@ class Fillings:
     def expect(self, places: Sequence[Sequence[Place]]) -> None:
         """Ask the model at once for what `gain` will need of each concept's nearest crops."""
         crops = [crop for nearest in places for crop in nearest[:TRIED]]
-        self.scores([(crop, *self.sets[i][1:]) for crop in crops for i in self.own(crop)])
+        sets = [(crop, *self.sets[i][1:]) for crop in crops for i in self.own(crop)]
+        self.controls.expect([*self.sets, *sets], self.read)
 
     def own(self, crop: Place) -> list[int]:
         """The numbers of the fillings that a crop is shown in, whichever concept it is shown for.
@@ -124,15 +125,20 @@ def contributions(
     passed = fill.predicted([best]) == 1
     fill.expect([*places, *nothing])
     null = np.array([fill.gain(nearest) for nearest in nothing if nearest])
-    found = []
-    for i, nearest in enumerate(places):
-        without = [tuple(drawn[i] if j == i else crop for j, crop in enumerate(best)) for drawn in fill.sets]
+    found, replaced = [], [_without(best, i, fill) for i in range(len(best))]
+    fill.controls.expect([one for without in replaced for one in without], fill.read)
+    for nearest, without in zip(places, replaced, strict=True):
         kept, necessity = fill.predicted(without), score - float(fill.scores(without).mean())
         sufficiency = fill.gain(nearest)
         p = rank_p(sufficiency, null)
         needed = (passed and kept < 0.5) or p <= NEEDED
         found.append(Contribution(necessity, kept, sufficiency, p, needed, len(null)))
     return tuple(found), _smallest(fill, best, [one.sufficiency for one in found])
+
+
+def _without(best: tuple[Place, ...], i: int, fill: Fillings) -> list[tuple[Place, ...]]:
+    """The best crops with the one of concept ``i`` replaced by each of the random ones."""
+    return [(*best[:i], drawn[i], *best[i + 1 :]) for drawn in fill.sets]
 
 
 def _smallest(

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from whyclass.attribution.noise import drawn_on
 from whyclass.errors import DataError, RecordError, StoreError
 from whyclass.grid import Crops
 from whyclass.models import preprocessing as models_preprocessing
@@ -163,7 +164,7 @@ class Context:
         """Images of the pool; one that the index could read and that is now broken is a ``DataError``."""
         samples: list[Sample] = []
         try:
-            for _, sample in pool_images.samples(self.pool, positions, self.preprocessing):
+            for _, sample in pool_images.samples(self.pool, list(positions), self.preprocessing):
                 if isinstance(sample, DataError):
                     raise sample
                 samples.append(sample)
@@ -360,8 +361,9 @@ class OpenedModel:
 
     def versions(self) -> dict[str, str]:
         """Libraries with their versions, and what the settings' precision comes to on this machine."""
-        noisy = str(noisy_precision(self.settings.precision, self.split)).removeprefix("torch.")
-        return versions() | {"noisy copies": f"{noisy} on {self.split.example.device.type}"}
+        noisy, device = noisy_precision(self.settings.precision, self.split), self.split.example.device
+        own = ", its own noise" if drawn_on(device, self.settings).type != "cpu" else ""
+        return versions() | {"noisy copies": f"{str(noisy).removeprefix('torch.')} on {device.type}{own}"}
 
     def context(self) -> Context:
         """What a question is asked of; indexes the pool at the first call."""

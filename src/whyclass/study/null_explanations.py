@@ -20,6 +20,7 @@ from whyclass.study.concept_contributions import Fillings
 
 def backing(fill: Fillings, places: Sequence[Sequence[Place]], shares: np.ndarray) -> float:
     """Mean gain of each concept's nearest crops, weighted with the concepts' shares (k,)."""
+    fill.expect(places)
     gains = [fill.gain(nearest) for nearest in places]
     return float(np.array(gains) @ (shares / shares.sum()))
 

@@ -101,6 +101,11 @@ class Controls:
 
     def scores(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> np.ndarray:
         """Scores (n, C) of sets of places, each stitched to a test image that passes the model once."""
+        self.expect(sets, read)
+        return np.stack([self._scores[cells_of(places)] for places in sets])
+
+    def expect(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> None:
+        """Ask the model at once for the scores of sets of places that will be asked for."""
         context = self._context
         asked_for = {cells_of(places): places for places in sets}
         missing = {cells: places for cells, places in asked_for.items() if cells not in self._scores}
@@ -109,7 +114,6 @@ class Controls:
         for length in sorted({len(cells) for cells in missing}):  # of other concepts there may be fewer
             mine = {cells: places for cells, places in missing.items() if len(cells) == length}
             self._scores |= zip(mine, self._made(list(mine.values()), read), strict=True)
-        return np.stack([self._scores[cells_of(places)] for places in sets])
 
     def _made(self, sets: Sequence[tuple[Place, ...]], read: Reader) -> Iterator[np.ndarray]:
         """Their scores, some sets at a time, so that few pieces are in memory."""
@@ -119,8 +123,12 @@ class Controls:
                 [piece(context, place, read(place.position).tensor) for place in places]
                 for places in sets[start : start + BLOCK]
             ]
+            size, split = context.preprocessing.crop, context.split
+            together = stitching.TOGETHER
+            if split.example.device.type == "cuda":
+                together = max(together, split.together(stitching.ON_CARD))
             yield from stitching.scores_of_sets(
-                asked(context), pieces, context.preprocessing.crop, self._layout, context.split.link
+                asked(context), pieces, size, self._layout, split.link, together
             )
 
 

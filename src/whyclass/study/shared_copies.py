@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from whyclass.attribution import enough_copies, smoothgrad
+from whyclass.attribution import copies_together, enough_copies, smoothgrad
 from whyclass.errors import AttributionError, LayerError
 from whyclass.models.fast_trunk import noisy_precision, shared_trunk
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
@@ -66,7 +66,7 @@ class Beside:
         dtype = noisy_precision(settings.precision, splits[0])
         if dtype not in self._trunks:
             own = [one.trunk(dtype) for one in (self._first, *self._others)]
-            images = enough_copies.together(settings, splits[0].together(smoothgrad.BATCH))
+            images = enough_copies.together(settings, splits[0].together(copies_together.BATCH))
             self._trunks[dtype] = shared_trunk(splits, own, dtype, images)
         return self._trunks[dtype]
 

@@ -107,13 +107,17 @@ def judged(
 
 def _with_next_crops(own: ClassEvidence, tests: PredictionTests, found: Searched) -> PredictionTests:
     """The tests with the class's scores for what lies next nearest to the concepts."""
-    read, again = found.tester.pictures.sample, {}
+    read, controls = found.tester.pictures.sample, found.tester.controls
+    asked: dict[str, list[tuple[Place, ...]]] = {}
     for name, test in (("including", tests.including), ("excluding", tests.excluding)):
         if test is not None:
             ranks = min(RANKS, *map(len, found.places[name]))
-            sets = [tuple(nearest[rank] for nearest in found.places[name]) for rank in range(1, ranks)]
-            scores = found.tester.controls.scores(sets, read)[:, own.target] if sets else np.empty(0)
-            again[name] = replace(test, again=tuple(scores.tolist()))
+            asked[name] = [tuple(nearest[rank] for nearest in found.places[name]) for rank in range(1, ranks)]
+    controls.expect([one for sets in asked.values() for one in sets], read)
+    again = {}
+    for name, sets in asked.items():
+        scores = controls.scores(sets, read)[:, own.target] if sets else np.empty(0)
+        again[name] = replace(getattr(tests, name), again=tuple(scores.tolist()))
     return replace(tests, **again)
 
 
@@ -151,6 +155,8 @@ def _refitted(
     best = [[nearest[0] for nearest in one[name]] for one in others]
     steady = stabilities(checked.halves, best, [nearest[0] for nearest in found.places[name]])
     concepts = tuple(replace(one, stability=mine) for one, mine in zip(concepts, steady, strict=True))
+    asked = [one for half in others for one in _best_of(found, half)]
+    found.tester.controls.expect(asked, found.tester.pictures.sample)
     whole = [test.predicted for test in (tests.including, tests.excluding, tests.unlabelled) if test]
     same = [_ends(own, found, one) == whole for one in others]
     return Judged(concepts, tests, agreement(checked.halves, same))
@@ -158,8 +164,11 @@ def _refitted(
 
 def _ends(own: ClassEvidence, found: Searched, places: Places) -> list[bool]:
     """Whether the best crops of a half are predicted as the class, in each test."""
-    controls, read = found.tester.controls, found.tester.pictures.sample
+    scores = found.tester.controls.scores(_best_of(found, places), found.tester.pictures.sample)
+    return [bool(one) for one in own.context.task.counts(scores, own.target)]
+
+
+def _best_of(found: Searched, places: Places) -> list[tuple[Place, ...]]:
+    """The best crops of a half within each mask that holds an image."""
     asked = [name for name, mask in found.masks.items() if mask.any()]
-    sets = [tuple(nearest[0] for nearest in places[name]) for name in asked]
-    counts = own.context.task.counts(controls.scores(sets, read), own.target)
-    return [bool(one) for one in counts]
+    return [tuple(nearest[0] for nearest in places[name]) for name in asked]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from whyclass.attribution import deeplift, smoothgrad
+from whyclass.exact_products import exact_products
 from whyclass.models import fast_trunk as fast
-from whyclass.models.exact_products import exact_products
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
 from whyclass.planted import nets, world

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from whyclass.models import exact_products as products
+from whyclass import exact_products as products
 
 
 @pytest.fixture
