@@ -208,11 +208,12 @@ def _segmenter(options: argparse.Namespace) -> Context:
     net.load_state_dict(load_file(str(SHARED / "models/deeplabv3_mnv2_voc.safetensors")))
     half = (128 / 255,) * 3
     loaded = Loaded("DeepLabV3", net, Preprocessing(257, (257, 257), mean=half, std=half), VOC)
-    settings = replace(LEAST, target="confident", pool=4, copies=options.copies, images=options.pictures)
+    least = replace(LEAST, controls=options.controls, copies=options.copies, images=options.pictures)
+    settings = replace(least, target="confident", pool=4)
     return Study(
         loaded,
         "concat_projection",
-        [str(one) for one in POOL],
+        [str(one) for one in POOL[options.sample :]],
         options.store,
         settings,
         device=options.device,
@@ -278,6 +279,8 @@ def main() -> None:
     parser.add_argument("--turned", action="store_true", help="cat against dog alone")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="of each class")
     parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--controls", type=int, default=20, help="random directions of dog and cat")
+    parser.add_argument("--sample", action="store_true", help="one photograph of each class for dog and cat")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
