@@ -217,7 +217,9 @@ def _stage(bench: Bench, name: str, work: Callable[[Bench], Found], budget: floa
             result = work(bench)
     except (Exception, OutOfTimeError) as error:  # whatever breaks one stage must not cost the others
         bench.tell(f"{name}: FAILED: {type(error).__name__}: {error}")
-        return {"seconds": time.perf_counter() - began, "error": traceback.format_exc()}
+        steps = dict(bench.made["progress"].seconds) if "progress" in bench.made else {}
+        told = {"error": traceback.format_exc(), "seconds of the steps that ended": steps}
+        return {"seconds": time.perf_counter() - began} | told
     seconds = time.perf_counter() - began
     bench.tell(f"{name}: done after {seconds:.1f} s")
     return {"seconds": seconds, "result": result}

@@ -115,7 +115,9 @@ def _settings(bench: Bench) -> Settings:
 
 def _study(bench: Bench, paths: list[Path], settings: Settings) -> Study:
     """Opened anew, with an empty store."""
-    return Study(moved(bench), LAYER, paths, settings=settings)
+    study = Study(moved(bench), LAYER, paths, settings=settings)
+    bench.made["progress"] = study.progress  # what is told where time runs out
+    return study
 
 
 def _prepared(bench: Bench, study: Study) -> float:

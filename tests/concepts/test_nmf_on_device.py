@@ -112,7 +112,8 @@ def test_signed_activations_as_on_the_processor(signed):
 
 
 def test_kinds_are_taken_apart_and_come_back_in_order():
-    every = [given(0), given(1, c=10), given(2), given(3, n=3)]
+    every = [given(0), given(1, c=10), given(2), given(3, n=3), given(4, n=7)]
+    assert len({nmf_on_device._kind(one) for one in every}) == 3  # of 5 and of 7 images stand side by side
     for found, one in zip(factorise_all(every, HERE), every, strict=True):
         assert_same(found, plain(one))
 

@@ -103,8 +103,13 @@ def _here(one: Given) -> Factors | AttributionError:
 
 def _kind(one: Given) -> tuple[object, ...]:
     """What matrices that are taken side by side have in common."""
-    s = one.settings
-    return (one.activations.shape, one.halved, s.concepts, s.starts, s.iterations, s.tolerance)
+    s, (_, c, h, w) = one.settings, one.activations.shape
+    return (_images(one), c, h, w, one.halved, s.concepts, s.starts, s.iterations, s.tolerance)
+
+
+def _images(one: Given) -> int:
+    """For how many images there are rows: classes of fewer are filled up, so that they stand side by side."""
+    return 1 << (len(one.activations) - 1).bit_length()
 
 
 def _blocks(numbers: Sequence[int], every: Sequence[Given], device: torch.device) -> Iterator[Sequence[int]]:
@@ -118,7 +123,7 @@ def _size(one: Given, device: torch.device) -> int:
     size = max(1, TOGETHER // one.settings.starts)
     if device.type != "cuda":
         return size
-    each = 4 * one.activations.size * (2 if one.halved else 1)
+    each = 4 * _images(one) * one.activations[0].size * (2 if one.halved else 1)
     memory = torch.cuda.get_device_properties(device).total_memory // SHARE
     return int(max(1, min(size, memory // each)))
 
@@ -140,12 +145,13 @@ def _together(some: Sequence[Given], device: torch.device) -> list[Factors | Att
 def _matrices(some: Sequence[Given], size: int, device: torch.device) -> Tensor:
     """Cells times their scores, the largest number of each matrix 1; filled up to ``size`` matrices."""
     there: dict[int, Tensor] = {}  # several matrices are of the same activations
-    n, c, h, w = some[0].activations.shape
-    X = torch.zeros(size, n * h * w, c * (2 if some[0].halved else 1), device=device)
-    for row, one in zip(X, some, strict=False):
+    _, c, h, w = some[0].activations.shape
+    X = torch.zeros(size, _images(some[0]) * h * w, c * (2 if some[0].halved else 1), device=device)
+    for whole, one in zip(X, some, strict=False):
+        row = whole[: one.scores.size]
         if id(one.activations) not in there:
             found = torch.from_numpy(np.ascontiguousarray(one.activations)).to(device)
-            there[id(one.activations)] = found.flatten(2).transpose(1, 2).reshape(n * h * w, c)
+            there[id(one.activations)] = found.flatten(2).transpose(1, 2).reshape(-1, c)
         weights = torch.from_numpy(np.maximum(one.scores, 0).reshape(-1, 1)).to(device)
         scored = there[id(one.activations)] * weights
         if one.halved:
