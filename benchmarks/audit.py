@@ -37,11 +37,11 @@ from typing import Any
 import numpy as np
 import torch
 from captum.attr import LayerDeepLift, NoiseTunnel
-from explain import SHARED, _floor, _separate_relus
+from explain import _floor, _separate_relus
+from real_data import POOL, resnet50
 from sklearn.decomposition import NMF
 from torch import Tensor, nn
 
-import whyclass
 from whyclass.attribution import smoothgrad
 from whyclass.concepts import nmf
 from whyclass.models.described import Loaded
@@ -55,8 +55,6 @@ from whyclass.settings import Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
-
-POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
 
 
 def main() -> None:
@@ -77,10 +75,8 @@ def main() -> None:
 
 
 def plain(options: argparse.Namespace) -> None:
-    loaded = whyclass.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
-    )
-    study = Study(loaded, options.layer, POOL, options.store)
+    loaded = resnet50()
+    study = Study(loaded, options.layer, list(POOL), options.store)
     decode(study)
     scene = study.context()
     every = [evidence_of(scene, target) for target in scene.classes()]
@@ -311,12 +307,10 @@ def _one(folder: str, images: int, classes: int) -> dict[str, Any]:
 
 def nulls(options: argparse.Namespace) -> None:
     """Seconds of an audit without and with nulls."""
-    resnet = whyclass.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
-    )
+    resnet = resnet50()
     with tempfile.TemporaryDirectory() as scratch:
         kept = options.store or Path(scratch) / "kept"
-        _with_nulls(resnet, options.layer, POOL, kept, options.classes)
+        _with_nulls(resnet, options.layer, list(POOL), kept, options.classes)
         pool = world.write_pool(Path(scratch) / "pool", 60)
         _with_nulls(demo.loaded(), world.LAYER, pool, Path(scratch) / "planted", options.classes)
 

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from real_data import SHARED, resnet50
 from torch import Tensor
 
 from whyclass import Settings, Study
 from whyclass.grid import CROPS, Box, Crops
-from whyclass.models import loading
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.study import explain
@@ -39,7 +39,6 @@ from whyclass.study.class_evidence import evidence_of
 from whyclass.study.context import Context
 from whyclass.study.prediction_test_and_control import masks_of, stitched_pieces
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FOLDERS = {"imagenet_sample/val": 1, "imagenette/val": 100, "breeds": 50}
 """Images taken of each class's folder."""
 
@@ -72,8 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = Settings(copies=3, starts=1, images=options.images, crops=1, examples=0, controls=0)
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = loading.load("torchvision:resnet50", weights, resize=224, crop=224)
+    loaded = resnet50()
     context = Study(loaded, options.layer, _pool(), options.store, settings).context()
     print(f"{len(context.index.items)} images, {len(context.classes())} classes predicted", flush=True)
     if _same(context.crops, context.preprocessing.crop):

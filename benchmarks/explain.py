@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from captum.attr import LayerDeepLift, NoiseTunnel
+from real_data import POOL, SHARED, resnet50
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import NMF
 from torch import Tensor, nn
@@ -37,14 +38,13 @@ from torchvision.models.resnet import Bottleneck
 import whyclass
 from whyclass.attribution import smoothgrad
 from whyclass.concepts import nmf as concepts_nmf
-from whyclass.models import described, loading
+from whyclass.models import described
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
 from whyclass.pool import images as pool_images
 from whyclass.report.verdict import verdict
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGET = 217  # English springer
 
 
@@ -58,9 +58,7 @@ def main() -> None:
     parser.add_argument("--worth", action="store_true")
     parser.add_argument("--store", type=Path, help="with --worth: a store that may hold the pass already")
     options = parser.parse_args()
-    loaded = loading.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
-    )
+    loaded = resnet50()
     if options.worth:
         for layer in options.layer or ["layer4.2"]:
             _worth(loaded, layer, options)
@@ -83,7 +81,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def _worth(loaded: described.Loaded, layer: str, options: argparse.Namespace) -> None:
     """Seconds of an explanation without and with nulls, each from the pass over the pool alone."""
-    folders = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
+    folders = list(POOL)
     with tempfile.TemporaryDirectory() as scratch:
         indexed = options.store or Path(scratch) / "indexed"
         clock = _Clock()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,6 @@ SIZES = {
 }
 """Sized to a card, and to two cores."""
 
-NUMBERS = (3, 4, 5, 6, 7, 8)
 MASKS = ("including", "excluding")
 RANDOM, NONSENSE = 3, 2
 """Draws of random crops, and sets of random cells."""
@@ -98,6 +97,17 @@ def _grid(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 LAYOUTS = {**stitching.LAYOUTS, "grid": _grid}
 
 
+@dataclass(frozen=True)
+class Tried:
+    """How many concepts, and which cuts."""
+
+    numbers: tuple[int, ...]
+    cuts: tuple[str, ...]
+
+
+TRIED = {"all": Tried((3, 4, 5, 6, 7, 8), tuple(CUTS)), "few": Tried((4, 6), ("centred", "wide"))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -110,6 +120,7 @@ def main() -> None:
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--minutes", type=float, default=9, help="no class is begun later")
     made.add_argument("--size", choices=SIZES, default="real", help="settings")
+    made.add_argument("--tried", choices=TRIED, default="all", help="numbers of concepts and cuts")
     made.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
     made.add_argument("--device", default="auto")
     made.add_argument("--part", default="1/1", help="i/n: every n-th class from the i-th on")
@@ -131,38 +142,39 @@ def _run(options: argparse.Namespace) -> None:
     )
     context, ends = study.context(), time.perf_counter() + 60 * options.minutes
     done = {row["class"] for row in kept_rows.read(options.out) if row["layer"] == options.layer}
-    controls = Controls(context)
+    controls, tried = Controls(context), TRIED[options.tried]
     for target in real_data.part_of(real_data.most_predicted(study, options.classes), options.part):
         if target in done or time.perf_counter() > ends:
             continue
         started, images = time.perf_counter(), int(context.index.counting(target).sum())
-        row = {"class": target, "layer": options.layer, "images": images, **_row(context, target, controls)}
-        kept_rows.add(options.out, [row])
+        facts = {"class": target, "layer": options.layer, "images": images}
+        kept_rows.add(options.out, [facts | _row(context, target, controls, tried)])
         print(f"{context.name(target)}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
-def _row(context: Context, target: int, controls: Controls) -> Row:
+def _row(context: Context, target: int, controls: Controls, tried: Tried) -> Row:
     own, masks = evidence_of(context, target), masks_of(context, target)
-    concepts = {k: _concepts(own, slice(None), k) for k in NUMBERS}
-    nonsense = _random_cells(own)
+    concepts = {k: _concepts(own, slice(None), k) for k in tried.numbers}
+    nonsense = _random_cells(own, max(tried.numbers))
     asked_for = [Query(found, masks, context.clipped) for found in [*concepts.values(), *nonsense]]
     found = searching.nearest(context, asked_for, 1)
-    places, theirs = found[: len(NUMBERS)], found[len(NUMBERS) :]
+    places, theirs = found[: len(concepts)], found[len(concepts) :]
     row: Row = {"stability": {str(k): _stability(own, k, concepts[k]) for k in STABLE}}
-    drawn = {name: controls.draws(RANDOM, max(NUMBERS), masks[name]) for name in MASKS}
+    drawn = {name: controls.draws(RANDOM, max(tried.numbers), masks[name]) for name in MASKS}
     for name in MASKS:
         tests: Row = {}
-        for k, mine in zip(NUMBERS, places, strict=True):
+        for k, mine in zip(concepts, places, strict=True):
             nothing = [[best[0] for best in one[name][:k]] for one in theirs]
             random = [list(one[:k]) for one in drawn[name]]
-            tests.update(_scores(context, [[best[0] for best in mine[name]], *random, *nothing], k, target))
+            sets = [[best[0] for best in mine[name]], *random, *nothing]
+            tests.update(_scores(context, sets, (k, target), tried.cuts))
         row[name] = tests
     return row
 
 
-def _random_cells(own: ClassEvidence) -> list[np.ndarray]:
+def _random_cells(own: ClassEvidence, count: int) -> list[np.ndarray]:
     """Directions of random cells of the class's images, as many as the most concepts."""
-    settings = replace(own.context.settings, concepts=max(NUMBERS))
+    settings = replace(own.context.settings, concepts=count)
     found = (random_cells(own.activations, settings, f"{own.target} {draw}") for draw in range(NONSENSE))
     return [one.concepts[np.random.default_rng(0).permutation(len(one.concepts))] for one in found]
 
@@ -183,12 +195,14 @@ def _stability(own: ClassEvidence, k: int, whole: np.ndarray) -> float:
     return float(np.mean(found))
 
 
-def _scores(context: Context, sets: Sequence[Sequence[Place]], k: int, target: int) -> list[tuple[str, Any]]:
+def _scores(
+    context: Context, sets: Sequence[Sequence[Place]], of: tuple[int, int], cuts: Sequence[str]
+) -> list[tuple[str, Any]]:
     """By layout and cut: the class's score, whether it is predicted, and how often nothing is."""
     needed = {place.position for places in sets for place in places}
     images = {position: context.read([position])[0].tensor for position in needed}
-    told = []
-    for cut_name, cut in CUTS.items():
+    told, (k, target) = [], of
+    for cut_name, cut in ((name, CUTS[name]) for name in cuts):
         layouts = LAYOUTS if cut_name == "centred" else {"stacked": LAYOUTS["stacked"], "grid": _grid}
         pieces = [
             [_piece(context, place, images[place.position], cut) for place in places] for places in sets

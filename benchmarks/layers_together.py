@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from explain import SHARED
 from gpu_common import operations
+from real_data import SHARED, resnet50
 
-import whyclass
 from whyclass.attribution import smoothgrad
 from whyclass.models.fast_trunk import fast_trunk, noisy_precision, shared_trunk
 from whyclass.models.setup import example_of
@@ -36,9 +35,7 @@ def main() -> None:
     parser.add_argument("--layers", default="layer3.5,layer4.2")
     parser.add_argument("--images", type=int, default=4)
     options = parser.parse_args()
-    loaded = whyclass.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
-    )
+    loaded = resnet50()
     pool = pool_images.pool(sorted((SHARED / "imagenette/val/n02102040").iterdir())[: options.images])
     given = [
         (pool.sample(at, loaded.preprocessing).tensor, item.digest) for at, item in enumerate(pool.items)

@@ -16,13 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from audit import POOL
-from explain import SHARED
+from real_data import POOL, resnet50
 from torch import Tensor
 
 from whyclass import intervals
 from whyclass.checks import stitching
-from whyclass.models import loading
 from whyclass.models.forward import run
 from whyclass.pool import images as pool_images
 from whyclass.records import Finding
@@ -42,14 +40,12 @@ def main() -> None:
     parser.add_argument("--layer", default="layer4.2")
     parser.add_argument("--classes", type=int, help="so many classes, evenly; default all")
     options = parser.parse_args()
-    loaded = loading.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224, crop=224
-    )
+    loaded = resnet50()
     findings = [f for f in _findings(options.store) if f.model.layer == options.layer and f.prediction_test]
     if options.classes:
         findings = findings[:: max(1, len(findings) // options.classes)][: options.classes]
     print(f"{len(findings)} classes at {options.layer}, torch {torch.__version__}")
-    pool = pool_images.pool(POOL)
+    pool = pool_images.pool(list(POOL))
     places = {item.path: position for position, item in enumerate(pool.items)}
 
     def model(images: Tensor) -> Tensor:

@@ -22,12 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from real_data import POOL, SHARED, resnet50
 
 import whyclass
 from whyclass.planted import demo, image_trial, world
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-POOL = [SHARED / "imagenette/val", SHARED / "imagenet_sample/val"]
 LEAST = 5
 """A photograph is taken whose predicted class is predicted for so many of the pool, or more."""
 
@@ -45,11 +44,9 @@ def main() -> None:
 
 def _study(options: argparse.Namespace) -> whyclass.Study:
     """With half the images, copies and starts of the default: concepts of twenty classes are needed."""
-    loaded = whyclass.load(
-        "torchvision:resnet50", SHARED / "models/resnet50_imagenet.safetensors", resize=224
-    )
+    loaded = resnet50()
     settings = whyclass.Settings(images=30, copies=10, starts=4)
-    return whyclass.Study(loaded, options.layer, POOL, options.store, settings, progress=False)
+    return whyclass.Study(loaded, options.layer, list(POOL), options.store, settings, progress=False)
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from explain import SHARED
+from real_data import resnet50
 from torch import Tensor
 
-import whyclass
 from whyclass.models.fast_trunk import noisy_precision, smooth_trunk
 from whyclass.models.setup import example_of
 from whyclass.models.split import split
@@ -34,8 +33,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    weights = SHARED / "models/resnet50_imagenet.safetensors"
-    loaded = whyclass.load("torchvision:resnet50", weights, resize=224)
+    loaded = resnet50()
     loaded.model.to(options.device)
     cut = split(loaded.model, options.layer, example_of(loaded))
     trunk = smooth_trunk(cut, noisy_precision(options.precision, cut))

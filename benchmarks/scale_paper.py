@@ -93,7 +93,7 @@ class Machine:
 @cache
 def resnet50() -> Net:
     """ResNet-50 at 224 pixels, with random weights: operations do not depend on them."""
-    from whyclass.attribution import smoothgrad
+    from whyclass.attribution import methods, smoothgrad
 
     torch.manual_seed(0)
     loaded = loading.load("torchvision:resnet50", pretrained=False, resize=224, crop=224)
@@ -104,7 +104,7 @@ def resnet50() -> Net:
         baseline = smoothgrad.prepare(cut, torch.zeros_like(cut.example), logit(0))
         with torch.no_grad():
             activations = cut.trunk(cut.example + 0.1)
-        own = smoothgrad.METHODS["deeplift"]
+        own = methods.METHODS["deeplift"]
         return _counted(lambda: own(cut, activations, cut.example, baseline, logit(0)))
 
     return Net(

@@ -19,6 +19,8 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["build", "**/.ipynb_checkpoints"]
+highlight_language = "none"  # blocks without a language are commands
+smartquotes_action = "q"  # quotes only: two hyphens begin an option and are no dash
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
 suppress_warnings = ["myst.header"]  # pages that are read on their own may begin at any level
@@ -37,11 +39,15 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme = "pydata_sphinx_theme"
 html_title = f"whyclass {release}"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": "whyclass"},
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],

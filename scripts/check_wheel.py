@@ -60,8 +60,11 @@ def check_contents(wheel: Path, sdist: Path) -> None:
     assert not missing, f"the wheel lacks {missing}"
     assert not foreign, f"the wheel holds {foreign}"
     with tarfile.open(sdist) as opened:
-        inside = {name.partition("/")[2] for name in opened.getnames()}
+        inside = {one.name.partition("/")[2] for one in opened.getmembers() if one.isfile()}
     assert {"pyproject.toml", "README.md", "CITATION.cff", "tests/test_house.py"} <= inside
+    if (ROOT / ".git").exists():
+        stray = inside - {"PKG-INFO", *run("git", "ls-files").splitlines()}
+        assert not stray, f"the sdist holds what is not under version control: {sorted(stray)}"
     print(
         f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB; {sdist.name}: {len(inside)}"
     )

@@ -1,7 +1,8 @@
 """Photograph the pages of the planted world for ``docs/gallery.md``, in a browser.
 
 ``PYTHONPATH=src python scripts/draw_gallery.py [FOLDER]``, by default into ``docs/gallery``; needs playwright
-(extra ``dev``) and a Chromium (``WHYCLASS_CHROMIUM``). A minute of one core.
+(extra ``dev``) and a Chromium (``WHYCLASS_CHROMIUM``). A minute of one core. ``--first runs/demo/hawk.html``
+draws ``docs/hawk.png`` instead, of a page that ``whyclass demo`` made.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ CHROMIUM = os.environ.get("WHYCLASS_CHROMIUM", "/usr/bin/chromium")
 WIDTH, SHOWN, QUALITY = 1100, 825, 70
 HEIGHTS = {"explanation": 1150, "contrast": 1400, "image": 1300, "audit": 1250}
 """Pixels that are shown of each page, from its top."""
+
+FIRST = 1095
+"""The same of the demonstration's, unscaled: down to the verdict's last line."""
 
 SETTINGS: dict[str, Any] = {
     "images": 20,
@@ -88,8 +92,23 @@ def photographed(files: dict[str, Path], folder: Path) -> list[Path]:
     return saved
 
 
+def first(page: Path) -> None:
+    """The top of a page of the demonstration, for README and the site's first page."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as made:
+        browser = made.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        view = browser.new_page(viewport={"width": WIDTH, "height": FIRST})
+        view.goto(page.resolve().as_uri())
+        view.screenshot(path=PLACE.parent / "hawk.png")
+        browser.close()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if sys.argv[1:2] == ["--first"]:
+        first(Path(sys.argv[2]))
+        sys.exit()
     place = Path(sys.argv[1]).resolve() if sys.argv[1:] else PLACE
     with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):  # so that pages tell short paths
         for file in photographed(pages(Path()), place):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,13 @@ def _options(command: Any) -> Iterator[str]:
         kind = "Arguments" if one.param_type_name == "argument" else "Options"
         groups.setdefault(panel or kind, []).append(one)
     for panel, params in groups.items():
-        yield from (f"**{panel}**", "", "| option | default | what it does |", "|---|---|---|")
+        yield from (f"**{panel}**", "", "| option | what it does | default |", "|---|---|---|")
         for one in params:
             default = one.default
             plain = default is None or callable(default) or default is False or default == ()
             shown = "" if plain else f"`{default}`"
             needed = "needed" if one.required else shown
-            yield f"| `{_spelt(one)}` | {needed} | {_escaped(getattr(one, 'help', None) or '')} |"
+            yield f"| `{_spelt(one)}` | {_escaped(getattr(one, 'help', None) or '')} | {needed} |"
         yield ""
 
 
@@ -77,17 +78,29 @@ def _escaped(text: str) -> str:
 
 
 def settings() -> Iterator[str]:
-    """Every setting with its value in each preset, and the paper's."""
+    """Every setting with its default, what it does, the paper's value, and where presets differ."""
     yield from ("# Settings", "")
-    yield "Changed by `--set NAME=VALUE`, in `whyclass.toml` under `[settings]`, or in Python by"
-    yield "`whyclass.Settings(NAME=VALUE)`. `whyclass settings` prints this list. A dash: not in the paper,"
-    yield "whose sections are the numbers in brackets."
-    yield from ("", f"| setting | {' | '.join(PRESETS)} | the paper | what it does |")
-    yield "|---" * (len(PRESETS) + 3) + "|"
-    for row in settings_table.rows(Settings()):
-        values = " | ".join(f"`{row.presets[name]}`" for name in PRESETS)
-        paper = "-" if row.paper is None else f"`{row.paper}`"
-        yield f"| `{row.name}` | {values} | {paper} | {_escaped(row.does)} |"
+    yield "Each with its default. Changed by `--set NAME=VALUE`, in `whyclass.toml` under `[settings]`, or"
+    yield "in Python by `whyclass.Settings(NAME=VALUE)`. `whyclass settings` prints them; `--preset NAME`"
+    yield f"takes all values of a preset ({', '.join(f'`{name}`' for name in PRESETS)}). Numbers in brackets"
+    yield "are sections of the paper, which is silent where none of its values is told."
+    rows = settings_table.rows(Settings())
+    for does, together in groupby(rows, lambda row: row.does):
+        mine = list(together)
+        yield from ("", ", ".join(f"**{row.name}** `{row.value}`" for row in mine), f": {_escaped(does)}")
+        if said := [told for row in mine for told in _elsewhere(row, len(mine) > 1)]:
+            yield from ("", f"  {' '.join(f'{told}.' for told in said)}")
+
+
+def _elsewhere(row: settings_table.SettingRow, named: bool) -> Iterator[str]:
+    """What the paper gives, and the presets in which the value is not the default."""
+    of = f" **{row.name}**" if named else ""
+    if row.paper is not None:
+        yield f"In the paper:{of} `{row.paper}`"
+    others = {name: value for name, value in row.presets.items() if value != row.value}
+    for value in dict.fromkeys(others.values()):
+        names = ", ".join(f"`{name}`" for name, other in others.items() if other == value)
+        yield f"In preset {names}:{of} `{value}`"
 
 
 GROUPS = {

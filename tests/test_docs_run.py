@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.documents import blocks
 from helpers.planted_world import QUICK, whyclass
 from whyclass import settings
+from whyclass.attribution import methods
 from whyclass.cli import project
 from whyclass.planted import project as planted
 from whyclass.study import study
@@ -19,6 +21,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("quickstart.md", *sorted(f"how-to/{path.name}" for path in DOCS.glob("how-to/*.md")))
 
 ELSEWHERE = {
+    "python3 -m venv .venv": "scripts/check_wheel.py makes such an environment",
+    ". .venv/bin/activate": "the shell's",
     "python -m pip install .": "the wheel is installed and run by scripts/check_wheel.py",
     "whyclass demo": "it takes a minute; the wheel's check runs it",
 }
@@ -82,8 +86,11 @@ def test_a_page_can_be_pasted(page, prepared, tmp_path, monkeypatch):
     for line in commands(text):
         run(line, monkeypatch)
     monkeypatch.setattr(study, "Settings", lambda: settings.Settings(**TINY))
-    for code in blocks(text):
-        exec(compile(code, page, "exec"), {"__name__": "snippet"})
+    for table, row in ((settings.CHOICES, "method"), (methods.METHODS, "integrated")):  # what a page puts in
+        monkeypatch.setitem(table, row, table.get(row))
+    known: dict[str, Any] = {"__name__": "snippet"}
+    for code in blocks(text):  # one goes on where the one before it ended
+        exec(compile(code, page, "exec"), known)
 
 
 def test_lines_are_found():

@@ -18,8 +18,8 @@ import whyclass
 from whyclass import errors, records
 
 FLOORS = (
-    "errors plain_text progress progress_bars grid setting_checks settings intervals files rows views "
-    "exact_products",
+    "addresses errors plain_text progress progress_bars grid setting_checks settings intervals files rows "
+    "views exact_products",
     "records",
     "store merging naming",
     "concepts",
@@ -290,6 +290,18 @@ def test_the_public_list_is_short():
 
 def test_no_other_name_is_listed():
     assert dir(whyclass) == sorted(whyclass.__all__)
+
+
+@pytest.mark.parametrize("name", ["data", "nonsense"])
+def test_a_name_that_is_not_there_is_told_with_those_that_are(name):
+    for line, error in ((f"whyclass.{name}", AttributeError), (f"from whyclass import {name}", ImportError)):
+        with pytest.raises(error, match=f"{name}.*Explanation, .*compare_models, load"):
+            exec(line, {"whyclass": whyclass})
+    assert not hasattr(whyclass, name)
+
+
+def test_a_module_that_is_there_is_imported_though_one_of_0_1_had_its_name():
+    exec("from whyclass import attribution, concepts, study")
 
 
 @pytest.mark.parametrize("name", whyclass.__all__)

@@ -66,7 +66,7 @@ def build():
 ELSEWHERE = {
     "make demo": "a minute; tests/planted",
     "make test": "these",
-    "pip install .": "scripts/check_wheel.py",
+    ". .venv/bin/activate": "the shell's",
 }
 """Lines that something else runs."""
 

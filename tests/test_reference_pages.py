@@ -45,6 +45,6 @@ def test_every_page_of_the_site_can_be_reached():
     files = [path for kind in ("md", "ipynb") for path in ROOT.glob(f"docs/**/*.{kind}")]
     pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in files}
     tree = "\n".join(path.read_text() for path in ROOT.glob("docs/**/*.md"))
-    named = {line.strip() for line in tree.splitlines()}
+    named = {line.strip().removeprefix("../") for line in tree.splitlines()}
     lost = {page for page in pages - {"index"} if not {page, page.split("/")[-1]} & named}
     assert lost == set()

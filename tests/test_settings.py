@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from whyclass import grid, settings
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import methods
 from whyclass.checks import stitching
 from whyclass.errors import SettingsError
 from whyclass.report import table_formats
@@ -39,6 +39,7 @@ def test_the_presets_differ_where_paper_and_code_do():
     assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
     assert PRESETS["default"] == Settings()
     assert PRESETS["fast"] == Settings(copies="auto")
+    assert PRESETS["four"] == Settings(concepts=4)
     assert PRESETS["paper"].crop_at == PRESETS["authors"].crop_at == "paper"
 
 
@@ -51,7 +52,7 @@ def test_the_presets_contrast_as_the_paper_does(name):
 
 
 def test_choices_are_the_rows_of_the_tables_that_serve_them():
-    assert set(settings.METHODS) == set(smoothgrad.METHODS)
+    assert set(settings.METHODS) == set(methods.METHODS)
     assert set(settings.CROPS) == set(grid.CROPS)
     assert set(settings.LAYOUTS) == {"auto", *stitching.LAYOUTS}
     assert tuple(table_formats.FORMATS) == settings.TABLE_FORMATS

@@ -3,7 +3,9 @@
 Names load when they are first used, so that ``import whyclass`` costs nothing.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from whyclass.models.described import Loaded as Loaded
     from whyclass.models.loading import load as load
     from whyclass.models.preprocessing import Preprocessing as Preprocessing
+    from whyclass.models.readings import Reading as Reading
     from whyclass.progress import Progress as Progress
     from whyclass.records import Audit as Audit
     from whyclass.records import Comparison as Comparison
@@ -104,12 +107,23 @@ def __getattr__(name: str) -> _Any:
         value = _import_module("whyclass.visualise")
     elif name in _HOME:
         value = getattr(_import_module(f"whyclass.{_HOME[name]}"), name)
-    elif name in _MOVED:
-        raise AttributeError(f"whyclass.{name} of version 0.1 is now {_MOVED[name]}")
     else:
-        raise AttributeError(f"module 'whyclass' has no attribute {name!r}")
+        raise _absent(name, _sys._getframe(1).f_globals.get("__name__"))
     globals()[name] = value
     return value
+
+
+def _absent(name: str, asked_by: str | None) -> Exception:
+    """What says where a name of 0.1 has gone, or which names there are."""
+    if name.startswith("__"):
+        return AttributeError(f"module 'whyclass' has no attribute {name!r}")
+    said = f"whyclass has no {name!r}; it gives {', '.join(__all__)}"
+    if name in _MOVED:
+        said = f"whyclass.{name} of version 0.1 is now {_MOVED[name]}; public names: {', '.join(__all__)}"
+    # `from whyclass import NAME` asks this way first, and would throw away what an AttributeError says; where
+    # there is a module of the name it has to have one, and imports it then
+    told = asked_by == "importlib._bootstrap" and _find_spec(f"{__name__}.{name}") is None
+    return ImportError(said, name=name) if told else AttributeError(said)
 
 
 def __dir__() -> list[str]:

@@ -30,6 +30,7 @@ from whyclass.records import (
     Planes,
     Record,
     Shifts,
+    SourceShifts,
     codec,
 )
 from whyclass.store import MARK, Store, facts_of, key_in, key_of, owner, read_meta
@@ -48,6 +49,7 @@ RECORDS: dict[str, type[Record]] = {
     "pairs": Pairs,
     "planes": Planes,
     "shifts": Shifts,
+    "sources": SourceShifts,
 }
 """Folders of records, and the kind that lies in each."""
 

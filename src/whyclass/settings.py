@@ -25,6 +25,9 @@ STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 AUDIT_TESTS = ("prediction", "shift", "mask")
 COMPARED_METHODS = ("whyclass", "ice", "craft", "ace", "kmeans", "pca", "random-cells", "permuted")
+CONCEPTS_BY = "concepts_by"
+"""What an audit's settings say beside, where its concepts are another method's."""
+
 TABLE_FILES = (".parquet", ".csv")
 TABLE_FORMATS = ("text", "csv", "json", "markdown", "latex")
 CHOICE_CLASSES, CHOICE_SAMPLE = 8, 1000
@@ -108,7 +111,8 @@ class Settings:
         Where negative attribution is cut: ``"after"`` the mean over channels (4.1), or ``"before"``
         it (the authors' code).
     method
-        Attribution method, a row of ``whyclass.attribution.smoothgrad.METHODS``.
+        Attribution method: ``"deeplift"`` (4.1), or ``"gradient"``, the gradient times the difference from
+        the baseline, for comparison.
     concepts
         Components of the NMF (4.1).
     starts
@@ -315,10 +319,12 @@ PRESETS = {
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
     "fast": Settings(copies=AUTO),
+    "four": Settings(concepts=4),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.
-``fast`` is the default with as many noisy copies as it takes."""
+``fast`` is the default with as many noisy copies as it takes; ``four`` has the four crops of the paper's
+second version (https://arxiv.org/abs/2502.03422v2), of which `docs/comparison.md` tells what is known."""
 
 
 OF_STEPS = ("shifts", "shift_unit", "finer")

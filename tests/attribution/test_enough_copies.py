@@ -11,8 +11,9 @@ import torch
 from helpers import nets
 from whyclass.attribution import enough_copies
 from whyclass.attribution.enough_copies import FEWEST, MOST, standard_error
+from whyclass.attribution.methods import METHODS
 from whyclass.attribution.noise import opposite_copies
-from whyclass.attribution.smoothgrad import METHODS, Asked, Question, prepare, score_cells
+from whyclass.attribution.smoothgrad import Asked, Question, prepare, score_cells
 from whyclass.models.split import split
 from whyclass.models.tasks import logit
 from whyclass.settings import Settings, preset

@@ -9,9 +9,9 @@ import torch
 from helpers import nets
 from whyclass.attribution import copies_together, deeplift, noise
 from whyclass.attribution import smoothgrad as smoothgrads
+from whyclass.attribution.methods import METHODS
 from whyclass.attribution.noise import noisy_copies
 from whyclass.attribution.smoothgrad import (
-    METHODS,
     Question,
     completeness_error,
     prepare,

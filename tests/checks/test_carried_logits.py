@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from whyclass.attribution.smoothgrad import Baseline
+from whyclass.attribution.methods import Baseline
 from whyclass.checks import carried_logits
 from whyclass.checks.concept_fidelity import Asked
 from whyclass.concepts.reconstruction import embedded

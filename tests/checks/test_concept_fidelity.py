@@ -40,6 +40,15 @@ def measured(one, D):
     return W, one.logits(one.activations), one.logits(rebuilt(W, D))
 
 
+def test_what_is_rebuilt_beside_the_model_is_what_is_rebuilt_here():
+    one, D = asked(True), np.abs(np.random.default_rng(0).standard_normal((3, 6)))
+    W = embedded(one.activations, D)
+    rows = np.array([4, 0, 2])
+    assert one.logits_rebuilt(W[rows], D, rows) == pytest.approx(
+        one.logits(rebuilt(W, D))[rows], rel=1e-6, abs=1e-7
+    )
+
+
 @pytest.mark.parametrize("bend", [False, True])
 def test_directions_that_span_all_lose_nothing(bend):
     one = asked(bend)

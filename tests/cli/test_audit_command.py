@@ -52,6 +52,20 @@ def test_an_audit_prints_one_json_object(given, store):
     assert audit["n_classes"] == len(NAMES)
 
 
+def test_other_methods_have_rows_too(given, store, tmp_path):
+    own = shutil.copytree(store, tmp_path / "store")  # the others' tables stay as they are
+    some = ("--store", own, "--classes", "hawk,owl,bee", "--quiet")
+    ran = whyclass(*given, *some, "--methods", "whyclass,permuted", "--json")
+    assert ran.code == 0, ran
+    assert [one["settings"].get("concepts_by") for one in ran.json["audits"]] == [None, "permuted"]
+    rows = [row["label"] for row in ran.json["tables"][1]["rows"] if row["kind"] == "measured"]
+    assert len(rows) == 2
+    assert "(concepts_by permuted)" in rows[1]
+    wrong = whyclass(*given, *some, "--methods", "nmf")
+    assert wrong.code == 1
+    assert "there is no method 'nmf'" in wrong.message
+
+
 def test_classes_come_from_a_file_too(given, store, tmp_path):
     (tmp_path / "classes.txt").write_text("hawk\nowl\n")
     ran = whyclass(*given, "--store", store, "--classes", tmp_path / "classes.txt", "--json", "--quiet")

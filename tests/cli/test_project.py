@@ -90,6 +90,14 @@ def test_options_come_from_the_file_from_folders_below_too(world, monkeypatch):
     assert set(ran.json["seconds"]) == {"load", "page"}  # of the same store
 
 
+def test_an_empty_table_of_settings_is_not_told(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world / "runs")
+    (world / "runs" / project.FILE).write_text('model = "../net.py:build"\n[settings]\n')
+    ran = whyclass("layers", "--layers", "stage9")
+    assert f"note: from {world / 'runs' / project.FILE}: --model\n" in ran.err
+    (world / "runs" / project.FILE).unlink()
+
+
 def test_the_line_goes_before_the_file(world, monkeypatch):
     monkeypatch.chdir(world)
     other = ("--set", "concepts=2", "--layer", "stage2")

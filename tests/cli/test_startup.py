@@ -45,6 +45,8 @@ def python(code: str, *arguments: str | Path, path: str | Path = "") -> subproce
 
 
 COMMAND = "from whyclass.cli.main import main\nmain()"
+HEARD = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""As in a terminal, also where the tests run in the background of a shell, which has SIGINT ignored."""
 
 
 def heavy(ran: subprocess.CompletedProcess[str]) -> set[str]:
@@ -125,7 +127,7 @@ def test_a_signal_while_modules_load_ends_with_the_usual_line(tmp_path, name, mo
     (tmp_path / f"{name}.py").write_text(module.format(number))
     asked = {"model": "x", "layer": "y", "images": tmp_path, "store": tmp_path / "store", "class": "z"}
     arguments = [text for option in asked.items() for text in (f"--{option[0]}", option[1])]
-    ran = python(COMMAND, "explain", *arguments, path=tmp_path)
+    ran = python(HEARD + COMMAND, "explain", *arguments, path=tmp_path)
     assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", STOPPED)
 
 

@@ -45,6 +45,18 @@ def test_an_exact_name_wins_over_one_that_differs_in_case():
     assert resolve("Sax", ("sax", "Sax"), 2) == 1
 
 
+def test_of_few_names_all_are_told_and_of_many_the_first():
+    with pytest.raises(
+        ClassError, match=r"indexes 0 to 2 are understood: 0 \(owl\), 1 \(hawk\), 2 \(bee\)\.$"
+    ):
+        resolve("xyzzy", ("owl", "hawk", "bee"), 3)
+    many = tuple(f"class of {number}" for number in range(1000))
+    with pytest.raises(
+        ClassError, match=r"0 to 999 are understood: 0 \(class of 0\), .*\(class of 19\), and so on\.$"
+    ):
+        resolve("xyzzy", many, 1000)
+
+
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [

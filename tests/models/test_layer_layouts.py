@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from helpers.planted_world import quick
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import methods, smoothgrad
 from whyclass.errors import LayerError
 from whyclass.models.fast_trunk import fast_trunk
 from whyclass.models.layer_layouts import Form, form_of
@@ -128,7 +128,7 @@ def test_attribution_is_complete(net):
     baseline = smoothgrad.prepare(cut, torch.ones(1, 3, *SQUARE), logit(4))
     with torch.no_grad():
         activations = cut.trunk(images())
-    found = smoothgrad.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
+    found = methods.METHODS["deeplift"](cut, activations, images(), baseline, logit(4))
     assert found.values.shape == activations.shape
     assert found.error.max() < 1e-4
 

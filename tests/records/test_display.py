@@ -123,6 +123,7 @@ def for_programs() -> tuple[records.Record, ...]:
             (records.NullSet("random cells", cells, cells[:, 0]),), (records.HalfConcepts(cells, 3),)
         ),
         records.Planes(cells, cells, cells[:, 0], (seen,) * 3, (None,) * 3),
+        records.SourceShifts((contrasts.contrast().a.shifting,)),
         records.Label(HOSTILE, HOSTILE),
         records.Groups((records.Group(HOSTILE, ("a", "b")),)),
         records.ConceptMap(("a", "b", "c"), cells),
@@ -335,7 +336,7 @@ def test_a_record_shows_itself_in_a_notebook_and_stays_text(name):
         assert "&lt;script&gt;" in shown
 
 
-@pytest.mark.parametrize("name", ["Finding", "Shifts", "Evidence", "Factors", "Planes"])
+@pytest.mark.parametrize("name", ["Finding", "Shifts", "Evidence", "Factors", "Planes", "SourceShifts"])
 def test_a_record_without_a_page_shows_its_line(name):
     one = made()[name]
     assert html.unescape(one._repr_html_()) == f"<code>{one!r}</code>"

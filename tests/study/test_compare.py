@@ -113,6 +113,15 @@ def test_bare_deletion_calls_nonsense_best_and_does_not_decide(found):
     assert comparison_text.DECIDES_NOTHING in comparison_text.notes(found)
 
 
+def test_a_frame_has_a_row_for_each_class_and_method(found):
+    pytest.importorskip("pandas", reason="the extra pandas is not installed")
+    table = found.to_frame().set_index(["class_name", "method"])
+    assert len(table) == len(NAMES) * len(found.methods)
+    told = table.loc[("snail", "ice")]
+    assert told["stability"] == of(found, "ice").measures["stability"]
+    assert (table["concepts"] == 6).all()
+
+
 def test_controls_come_out_low(found):
     means = comparison_measures.means(found)
     for name in ("test_excluding", "backing", "stability", "carried", "carried_everywhere", "insertion"):

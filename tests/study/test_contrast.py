@@ -24,7 +24,7 @@ from whyclass.progress import Progress
 from whyclass.records import Contrast, InsertionTest, Pairs, codec
 from whyclass.report import contrast_text, contrast_verdict, json_objects, pairs_table, summary
 from whyclass.report import page as report_page
-from whyclass.study import contrast, plane_trust
+from whyclass.study import contrast, plane_trust, shifted_sources
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.prediction_test_and_control import random_places
 from whyclass.study.study import Study
@@ -401,6 +401,27 @@ def test_pairs_are_the_contrasts_own_shifting_tests(asked, twins):
         assert mine.swapped == side.shifting.swapped
     kept = asked.store.record("pairs", asked.key(HAWK, OWL, NAMES.index("snail")))
     assert codec.encode(Pairs.load(kept)) == codec.encode(found)
+
+
+def test_a_table_goes_on_at_the_sources_that_were_shifted(asked, pictures, tmp_path, monkeypatch):
+    whole = asked.pairs(["hawk", "owl", "snail"])
+    classes, shift, done = ["hawk", "owl", "snail"], shifted_sources.of_source, list[int]()
+
+    def counted(context, source, moves):
+        if stops and len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(source)
+        return shift(context, source, moves)
+
+    monkeypatch.setattr(shifted_sources, "of_source", counted)
+    stops = True
+    with pytest.raises(KeyboardInterrupt):
+        study(pictures, tmp_path / "store").pairs(classes)
+    assert len(list((tmp_path / "store" / "sources").glob("*.whyclass"))) == 2
+    stops = False
+    assert codec.encode(study(pictures, tmp_path / "store").pairs(classes)) == codec.encode(whole)
+    assert done == [HAWK, OWL, NAMES.index("snail")]
+    assert not list((tmp_path / "store" / "sources").iterdir())
 
 
 def test_the_table_is_counted_by_hand(asked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.commands import command_lines
 from helpers.interrupted import started
 from helpers.planted_world import contents, leftovers, model_arguments, quick, quick_arguments, whyclass
 from helpers.ray_cluster import below, title, workers
 from whyclass import choose_layer
 from whyclass.errors import DataError, SettingsError
 from whyclass.planted import demo, world
+from whyclass.planted.project import write_project
 from whyclass.progress import Progress
 from whyclass.records import codec
 from whyclass.study import ray_tasks
@@ -62,6 +65,19 @@ def local(pool, tmp_path_factory) -> dict[str, bytes]:
     for study in studies:
         study.audit(CLASSES, TESTS)
     return contents(store)
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_documents_first_command_audits(tmp_path, monkeypatch):
+    lines = command_lines((Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8"))
+    words = next(shlex.split(line, comments=True) for line in lines if line.startswith("whyclass audit"))
+    assert words[-2:] == ["--engine", "ray"]
+    monkeypatch.chdir(write_project(tmp_path / "planted", 3))
+    assert whyclass("init", "--layer", "stage3").code == 0
+    given = [{"layer4.2": "stage3"}.get(word, word) for word in words[1:]]
+    ran = whyclass(*given, *quick_arguments(), "--classes", "hawk,owl", "--json", "--quiet")
+    assert ran.code == 0, ran.err
+    assert {one["target"]["name"] for one in ran.json["audits"][0]["classes"]} == {"hawk", "owl"}
 
 
 class Reaper(Progress):
@@ -186,6 +202,9 @@ CHECKED = quick(null_cells=1, null_scores=1, fillings=1, refits=1)
 QUESTIONS = {"methods": compared, "attribution": paired, "prediction tests": chosen}
 """By a step that each has, at whose first advance a driver is stopped."""
 
+WRITTEN = {"attribution": "shifting"}
+"""The last step of each that advances as something is written, where that is another one."""
+
 LURKED = {"methods": "methods", "attribution": "attribution", "prediction tests": "attribution and concepts"}
 """The step from whose beginning on workers are killed."""
 
@@ -263,17 +282,19 @@ class Stopping(Progress):
 
 
 @pytest.mark.usefixtures("ray")
-@pytest.mark.parametrize("step", ["methods", "prediction tests"])
+@pytest.mark.parametrize("step", QUESTIONS)
 def test_every_question_goes_on_where_its_driver_stopped(pool, answers, tmp_path, step):
     store = tmp_path / "store"
     with pytest.raises(StoppedError):
-        QUESTIONS[step](pool, store, Stopping(step), engine="ray")
+        QUESTIONS[step](pool, store, Stopping(WRITTEN.get(step, step)), engine="ray")
     made = {p: p.stat().st_mtime_ns for p in store.rglob("*.whyclass")}
     assert made
     assert contents(store) != answers[step][1]
+    assert step not in WRITTEN or list(store.glob("sources/*.whyclass"))
     assert codec.encode(QUESTIONS[step](pool, store)) == answers[step][0]
     assert contents(store) == answers[step][1]
-    assert {p: p.stat().st_mtime_ns for p in made} == made
+    left = {p for p in made if p.parent.name != "sources"}  # which are gone once the answer is there
+    assert {p: p.stat().st_mtime_ns for p in left} == {p: made[p] for p in left}
 
 
 @pytest.mark.usefixtures("ray")

@@ -14,7 +14,7 @@ from torch.nn import functional as nnf
 from helpers.dense_net import dense
 from helpers.planted_world import quick, whyclass
 from whyclass.attribution import smoothgrad
-from whyclass.attribution.smoothgrad import Baseline
+from whyclass.attribution.methods import Baseline
 from whyclass.checks import carried_logits
 from whyclass.checks.concept_fidelity import Asked
 from whyclass.concepts.reconstruction import embedded

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.planted_world import NAMES, files_of, leftovers, quick
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import methods, smoothgrad
 from whyclass.attribution import smoothgrad as attribution
 from whyclass.errors import (
     ClassError,
@@ -324,8 +324,8 @@ def test_after_an_error_a_held_model_is_as_it_came_and_the_store_is_clean(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(attribution, step, fail)
-    monkeypatch.setitem(smoothgrad.METHODS, "deeplift", smoothgrad._deeplift)
+    monkeypatch.setattr(methods if step == "_deeplift" else attribution, step, fail)
+    monkeypatch.setitem(methods.METHODS, "deeplift", methods._deeplift)
     net = Net()
     before = state(net)
     with pytest.raises(error):

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.attribution import deeplift, smoothgrad
+from whyclass.attribution import deeplift, methods, smoothgrad
 from whyclass.attribution.copies_together import BATCH
 from whyclass.attribution.noise import drawn_ahead, drawn_on, opposite_copies
-from whyclass.attribution.smoothgrad import METHODS, Asked, OfImage, Question, Scores
+from whyclass.attribution.smoothgrad import Asked, OfImage, Question, Scores
 from whyclass.exact_products import exact_products
 from whyclass.models.split import Split
 from whyclass.pool.indexing_pass import Trunk
@@ -96,7 +96,9 @@ def _until_enough(
             for number in left:
                 one, image = asked[number], given[rows[0]][0]
                 against, target = smoothgrad.wanted_of(one.split, image, one.question, settings)
-                made = METHODS[settings.method](one.split, activations[number], copies, against, target)
+                made = methods.METHODS[settings.method](
+                    one.split, activations[number], copies, against, target
+                )
                 found[number].add(made, rows)
             if not pairs.start:
                 advance(len(rows))

@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from whyclass.attribution import deeplift
-from whyclass.attribution.smoothgrad import Baseline
+from whyclass.attribution.methods import Baseline
 from whyclass.checks.concept_fidelity import Asked
 from whyclass.models.tasks import class_logits
 

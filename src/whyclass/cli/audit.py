@@ -19,10 +19,15 @@ from whyclass.cli.engines import Engine, begun
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
-from whyclass.settings import AUDIT_TESTS, TABLE_FORMATS
+from whyclass.settings import AUDIT_TESTS, COMPARED_METHODS, TABLE_FORMATS
 
 if TYPE_CHECKING:
     from whyclass.merging import Merged
+    from whyclass.records import Audit
+    from whyclass.study.study import Study
+
+OWN = COMPARED_METHODS[0]
+"""The method that every audit is of."""
 
 Stored = Annotated[Path, typer.Argument(help="the folder that an audit had as --store")]
 
@@ -49,38 +54,57 @@ def audit(
     budget: Annotated[
         str | None, typer.Option(help="memory in which hyperplanes are fitted together, such as 8GiB")
     ] = None,
+    methods: Annotated[
+        str, typer.Option(help=f"also rows of the prediction test by others: of {','.join(COMPARED_METHODS)}")
+    ] = OWN,
     fail_on: gate.FailOn = None,
     engine: Engine = "local",
 ) -> None:
     """Explain and test every class: the paper's tables. Stopped at any moment, the same command goes on."""
-    from whyclass.report import json_objects, paper_tables, table_formats
-
     gate.check(fail_on)
     if pairs not in ("drawn", "all"):
         raise SettingsError(f"--pairs is {told(pairs)}; choose drawn or all")
     if not (named := split_list(layers)):
         raise SettingsError(f"--layers is {told(layers)}; needed are module paths, such as layer3.5,layer4.2")
-    found, changes = [], {"budget": _gibibytes(budget)} if budget else {}
-    with redirect_stdout(sys.stderr):
-        studies = [opened.study(layer, **changes) for layer in dict.fromkeys(named)]
+    others = [name for name in split_list(methods) if name != OWN]
+    found, beside, changes = [], [], {"budget": _gibibytes(budget)} if budget else {}
+    wanted = None if classes is None else class_list(classes)
+    studies = _studies(opened, named, changes, others)
     for number, study in enumerate(studies):
         study.beside = tuple(studies[number + 1 :])
         with redirect_stdout(sys.stderr):
             made = study.audit(
-                None if classes is None else class_list(classes),
+                wanted,
                 split_list(tests),
                 every_pair=pairs == "all",
                 part=_part(part),
                 **begun(engine, workers),
             )
-        found.append(made)
-    if opened.as_json:
-        say("audit", json_objects.audits_as_object(found))
-    else:
-        out.print(table_formats.text(paper_tables.made(found)), highlight=False, markup=False)
-        folder = escape(str(study.store.folder))
-        out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
+            found.append(made)
+            beside += study.audit_methods(others, wanted, part=_part(part))
+    _tell([*found, *beside], opened.as_json, study.store.folder)
     gate.close(fail_on, [gate.level_of(one) for audit in found for one in audit.classes])
+
+
+def _studies(opened: Opened, layers: list[str], changes: dict[str, float], others: list[str]) -> list[Study]:
+    """A study at each layer, where those methods can be audited too."""
+    with redirect_stdout(sys.stderr):
+        studies = [opened.study(layer, **changes) for layer in dict.fromkeys(layers)]
+        for study in studies:
+            study.check_methods(others)
+    return studies
+
+
+def _tell(audits: list[Audit], as_json: bool, store: Path) -> None:
+    """Audits as one object, or as the paper's tables and what can be done next."""
+    from whyclass.report import json_objects, paper_tables, table_formats
+
+    if as_json:
+        say("audit", json_objects.audits_as_object(audits))
+        return
+    out.print(table_formats.text(paper_tables.made(audits)), highlight=False, markup=False)
+    folder = escape(str(store))
+    out.print(f"more:  whyclass tables {folder}    whyclass report {folder}", highlight=False)
 
 
 @app.command("tables")

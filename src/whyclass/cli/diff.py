@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from whyclass.addresses import path_or_url
 from whyclass.cli.options import Asked, Later, Page, app, page_file, with_options
 from whyclass.errors import SettingsError
 
@@ -20,7 +21,8 @@ def diff(
     other_model: Annotated[str | None, typer.Option(help="the second model; default: the first")] = None,
     other_weights: Annotated[Path | None, typer.Option(help="weights of the second model")] = None,
     other_images: Annotated[
-        list[Path] | None, typer.Option(help="pool of the second; may be given again; default: the same")
+        list[Any] | None,
+        typer.Option(parser=path_or_url, help="pool of the second; may be given again; default: the same"),
     ] = None,
     other_layer: Annotated[str | None, typer.Option(help="its layer; default: the same")] = None,
     target: Annotated[

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
+from whyclass.addresses import path_or_url
 from whyclass.cli.consoles import out, say
 from whyclass.cli.options import AsJson, app
 from whyclass.cli.panels import option_of
@@ -50,7 +51,12 @@ def write_file(
         str | None, typer.Option(metavar="MODEL", help="default: the factory in a file of this folder")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="default: the folder here that holds pictures")
+        Any | None,
+        typer.Option(
+            parser=path_or_url,
+            metavar="FOLDER",
+            help="or a URL; default: the folder here with pictures",
+        ),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(metavar="LAYER", help="default: the end of the model's last stage")

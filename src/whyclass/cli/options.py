@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from whyclass.addresses import path_or_url
 from whyclass.cli import panels, project
 from whyclass.cli.consoles import err, out, say
 from whyclass.cli.panels import option_of
@@ -47,7 +48,10 @@ Model = Annotated[
     str,
     typer.Option(help="torchvision:NAME[:WEIGHTS], timm:NAME, hf:NAME, smp:ARCH:ENCODER, file.py:factory"),
 ]
-Images = Annotated[list[Path], typer.Option(help="folder, pattern, CSV, Parquet or tar; may be given again")]
+Images = Annotated[
+    list[Any],
+    typer.Option(parser=path_or_url, help="folder, pattern, CSV, Parquet, tar or URL; may be given again"),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(help="safetensors or weights_only checkpoint; FILE:KEY for one of several in it"),
@@ -143,7 +147,7 @@ def print_record(found: Record, more: dict[str, Any], progress: Progress, as_jso
     for label, value in summary.rows(found):
         table.add_row(f"[bold]{escape(label)}[/]", escape(value))
     told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.1)
-    table.add_row("[bold]time[/]", told)
+    table.add_row("[bold]time[/]", told or "less than 0.1 s a step")
     out.print(table, soft_wrap=False)
     if "page" in more:
         out.print(f"[bold]page[/]  {escape(more['page'])}", highlight=False)
@@ -235,16 +239,16 @@ def _opened(
     return Opened(study, choose, progress, as_json)
 
 
-def check_places(images: list[Path], store: Path, others: list[Path | None]) -> None:
+def check_places(images: list[Any], store: Path, others: list[Path | None]) -> None:
     """Refuse what can be the name of no file or folder, before anything is loaded."""
-    given: dict[str, list[Path | None]] = {
+    given: dict[str, list[Any]] = {
         "--images": [*images],
         "--store": [store],
         "--weights or --class-names": others,
     }
     for option, places in given.items():
-        for place in places:
-            if place is not None and "\0" in str(place):
+        for one in places:
+            if one is not None and "\0" in str(one):
                 raise SettingsError(f"{option} holds a null character; no file has such a name")
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from whyclass import files
+from whyclass.addresses import is_url
 from whyclass.cli.consoles import err
 from whyclass.cli.panels import option_of
 from whyclass.errors import SettingsError
@@ -165,7 +166,7 @@ def _read(key: str, kind: str, value: Any, folder: Path) -> Any:
         raise SettingsError(f"{key} is {shown(value)}; needed is {kind}")
     placed: dict[str, Any] = {
         NUMBERS: _listed,
-        PLACES: lambda _: [folder / one for one in several],
+        PLACES: lambda _: [one if is_url(one) else folder / one for one in several],
         PLACE: lambda one: folder / one,
         TEXT: lambda one: _with_place(one, folder.joinpath) if key in CODE else one,
     }
@@ -176,7 +177,8 @@ def _missing(values: dict[str, Any], given: dict[str, Any], line: frozenset[str]
     """Values of options that a command has and that were not given; settings go before the line's."""
     without = OF_MODEL if line & {"model", "net"} else ()
     taken = {name: value for name, value in values.items() if name in given and name not in {*line, *without}}
-    if "change" in values and "change" in given:
+    taken.pop("change", None)
+    if values.get("change") and "change" in given:  # an empty table changes nothing, and is not told
         taken["change"] = [*values["change"], *(given["change"] or [])]
     return taken
 
@@ -210,7 +212,7 @@ def _plain(name: str, value: Any) -> Any:
     if name == "change":
         return dict(pair.split("=", 1) for pair in value)
     if KEYS[name] == PLACES:
-        return [os.path.abspath(one) for one in value]
+        return [one if is_url(one) else os.path.abspath(one) for one in value]
     if KEYS[name] == PLACE:
         return os.path.abspath(value)
     return _with_place(value, os.path.abspath) if name in CODE else value

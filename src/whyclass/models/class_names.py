@@ -12,8 +12,8 @@ import numpy as np
 
 from whyclass.errors import ClassError
 
-LONG, DIGITS = 40, 18
-"""Characters of a name, and digits of an index, that a message tells."""
+LONG, DIGITS, MANY = 40, 18, 20
+"""Characters of a name, digits of an index, and names, that a message tells."""
 
 
 def name_of(index: int, names: tuple[str, ...]) -> str:
@@ -97,12 +97,11 @@ def _candidates(text: str, names: tuple[str, ...], count: int) -> str:
     plain = {_plain(name): i for i, name in reversed(list(enumerate(names)))}
     inside = [i for i, name in enumerate(names) if _plain(text) in _plain(name)]
     near = [plain[match] for match in get_close_matches(_plain(text), plain, n=5, cutoff=0.5)]
-    found = list(dict.fromkeys(inside + near))[:8]
-    return (
-        f" Did you mean {_listed(found, names)}?"
-        if found
-        else f" Names or indexes 0 to {count - 1} are understood."
-    )
+    if found := list(dict.fromkeys(inside + near))[:8]:
+        return f" Did you mean {_listed(found, names)}?"
+    understood = f" Names or indexes 0 to {count - 1} are understood"
+    told = ", ".join(f"{i} ({name[:LONG]})" for i, name in enumerate(names[:MANY]))
+    return f"{understood}: {told}{', and so on' if count > MANY else ''}."
 
 
 def names_of(given: Any) -> tuple[str, ...]:

@@ -9,14 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from whyclass.addresses import is_url
 from whyclass.errors import DataError
 from whyclass.models.preprocessing import Preprocessing, Sample, sample_of, sample_of_pixels
-from whyclass.pool import dataset_rows, files_of, loaders, reading, sources
+from whyclass.pool import dataset_rows, files_of, known_remote, loaders, reading, sources
 from whyclass.pool.items import Item, printable
 from whyclass.pool.value_ranges import ValueRanges
 
@@ -48,6 +50,8 @@ class Pool:
         What these were found to hold.
     left_out
         Files of the folders that do not count as images: by ending how many, the most first.
+    known
+        Of files behind addresses, what need not be read to hash them again.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Pool:
     meaning: Mapping[str, str | int] = field(repr=False, default_factory=dict)
     ranges: ValueRanges | None = field(repr=False, default=None)
     left_out: tuple[tuple[str, int], ...] = ()
+    known: known_remote.Known = field(repr=False, default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -85,13 +90,14 @@ class Pool:
         return reading.sample_of_given(lambda: self.read(position), item.path, item.digest, made)
 
 
-def pool(images: Any) -> Pool:
+def pool(images: Any, store: str | Path | None = None) -> Pool:
     """A pool from folders, files, a dataset, a loader, or a list.
 
     Parameters
     ----------
     images
-        A folder or several, searched with their subfolders; a pattern of files such as ``photos/**/*.jpg``; a
+        A folder or several, searched with their subfolders, also by their addresses for fsspec, such as
+        ``s3://bucket/photos``; a pattern of files such as ``photos/**/*.jpg``; a
         table of files with labels (CSV, TSV, Parquet) or a tar file as WebDataset writes it, or several;
         or a sequence (a map-style dataset counts) of pictures, paths, uint8 arrays (H, W, C), or float
         tensors (C, S, T) that are already normalised. Of pairs, such as (image, label), the first part is
@@ -101,6 +107,9 @@ def pool(images: Any) -> Pool:
         gone through only once is, and held. Pictures and paths give one or three channels; a model of
         other numbers needs arrays or tensors.
 
+    store
+        In whose folder hashes of files behind addresses may be kept; read, not written.
+
     Raises
     ------
     DataError
@@ -109,9 +118,9 @@ def pool(images: Any) -> Pool:
     if isinstance(images, Pool):
         return images
     if isinstance(images, (str, os.PathLike)):
-        return _from_paths([images])
+        return _from_paths([images], store)
     if isinstance(images, Sequence) and images and all(isinstance(i, (str, os.PathLike)) for i in images):
-        return _from_paths(list(images))
+        return _from_paths(list(images), store)
     if isinstance(images, Mapping):
         raise DataError(
             f"images came as a mapping of {', '.join(map(str, images))[:200]}; choose one of them"
@@ -127,8 +136,10 @@ def pool(images: Any) -> Pool:
     )
 
 
-def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
-    """Of folders, files, patterns, tables and archives."""
+def _from_paths(given: Sequence[str | os.PathLike[str]], store: str | Path | None) -> Pool:
+    """Of folders, files, patterns, tables and archives; or of addresses."""
+    if urls := list(filter(is_url, given)):
+        return _from_urls(urls, len(given), known_remote.kept(store))
     paths, single = sources.expanded(given)
     tables = [path for path in paths if sources.is_special(path)]
     if tables and len(tables) < len(paths):
@@ -142,8 +153,15 @@ def _from_paths(given: Sequence[str | os.PathLike[str]]) -> Pool:
     return _listed(str(given[0]) if len(given) == 1 else f"{len(paths)} files", files_of.of_files(paths))
 
 
+def _from_urls(urls: Sequence[str], given: int, known: known_remote.Known) -> Pool:
+    if len(urls) < given:
+        raise DataError(f"{urls[0]} is an address, and paths were given beside it; give one kind alone")
+    files = len(urls) > 1 and all(map(files_of.is_image, urls))
+    return _listed(f"{len(urls)} files" if files else ", ".join(urls), files_of.of_urls(urls, known))
+
+
 def _listed(name: str, found: files_of.Listing) -> Pool:
-    return Pool(name, found.items, found.read, left_out=found.left_out)
+    return Pool(name, found.items, found.read, left_out=found.left_out, known=found.known)
 
 
 def _from_given(parts: Sequence[sources.Given]) -> Pool:

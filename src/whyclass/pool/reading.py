@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from io import BufferedReader, FileIO
+from io import BufferedReader, BytesIO, FileIO
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from whyclass.errors import DataError
 from whyclass.models import pictures
 from whyclass.models.preprocessing import Sample, reason_of
+from whyclass.pool.remote import RemoteFile
 
 LONGEST_FILE = 64 << 30
 """Bytes of a file above which it is not read: hashing it would take minutes."""
@@ -34,6 +35,10 @@ LASTING = frozenset(
 """Reasons of the system for which a file is skipped; any other, such as too many open files, may pass."""
 
 
+UNREADABLE = "unreadable-"
+"""Before a reason, where an image has no digest."""
+
+
 class _PassingError(DataError):
     """What may come out otherwise the next time, and so stops a pass: nothing is kept of it."""
 
@@ -43,7 +48,7 @@ def stops(error: DataError) -> bool:
     return isinstance(error, _PassingError)
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
+def file_digest(path: str | os.PathLike[str] | RemoteFile) -> str:
     """Hash of a file's content, or why it cannot be read.
 
     Raises
@@ -52,11 +57,14 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         If that is for a reason that may pass.
     """
     try:
+        if isinstance(path, RemoteFile):
+            return _hashed_bytes(path.read())
         with pictures.open_regular(path) as file:
             return _hashed(file)
     except OSError as error:  # reported when it is to be decoded, like any other broken file
         if error.errno not in LASTING:
-            raise _PassingError(f"{path}: {reason_of(error)}; run the same again") from error
+            named = path.path if isinstance(path, RemoteFile) else path
+            raise _PassingError(f"{named}: {reason_of(error)}; run the same again") from error
         return _unreadable(error)
 
 
@@ -92,7 +100,23 @@ def sample_of_file(
             now = _hashed(file)
         except OSError as error:
             raise _refused(name, digest, error) from error
-    if now != digest:
+    return _unchanged(name, now == digest, found)
+
+
+def sample_of_remote(
+    file: RemoteFile, name: str, digest: str, sample_of: Callable[[BufferedReader], Sample]
+) -> Sample:
+    """The image in a file that is read whole, as for one of this machine."""
+    try:
+        data = file.read()
+    except OSError as error:
+        raise _refused(name, digest, error) from error
+    found = _attempt(name, lambda: sample_of(BufferedReader(BytesIO(data))))  # type: ignore[arg-type]
+    return _unchanged(name, _hashed_bytes(data) == digest, found)
+
+
+def _unchanged(name: str, same: bool, found: Any) -> Sample:
+    if not same:
         raise _PassingError(
             f"{name} changed since it was first read; run the same again, on a new study of the images"
         )
@@ -108,6 +132,8 @@ def sample_of_given(
         if _unreadable(image) != digest:
             raise _PassingError(f"{name}: {reason_of(image)}; it could be read before") from image
         raise DataError(f"{name}: {reason_of(image)}") from image
+    if isinstance(image, RemoteFile):
+        return sample_of_remote(image, name, digest, sample_of)
     if isinstance(image, (str, os.PathLike)):
         return sample_of_file(image, name, digest, sample_of)
     found = _attempt(name, lambda: sample_of(image))
@@ -172,8 +198,13 @@ def _rewound(file: BufferedReader) -> BufferedReader:
     return file
 
 
+def is_reason(digest: str) -> bool:
+    """Whether it stands for why an image cannot be read."""
+    return digest.startswith(UNREADABLE)
+
+
 def _unreadable(error: Exception) -> str:
-    return f"unreadable-{(error.errno if isinstance(error, OSError) else None) or type(error).__name__}"
+    return f"{UNREADABLE}{(error.errno if isinstance(error, OSError) else None) or type(error).__name__}"
 
 
 def _hashed(file: BufferedReader) -> str:
@@ -184,12 +215,18 @@ def _hashed(file: BufferedReader) -> str:
     return hashlib.file_digest(raw, _hash).hexdigest()
 
 
+def _hashed_bytes(data: bytes) -> str:
+    found = _hash()
+    found.update(data)
+    return str(found.hexdigest())
+
+
 def _hash() -> Any:
     return hashlib.blake2b(digest_size=16)
 
 
 def _given_digest(image: Any) -> str:
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (str, os.PathLike, RemoteFile)):
         return file_digest(image)
     if isinstance(image, Tensor):
         image = image.detach().float().cpu().numpy() if image.is_floating_point() else image.cpu().numpy()
@@ -199,7 +236,7 @@ def _given_digest(image: Any) -> str:
             image = np.asarray(pictures.upright(image).picture.convert("RGB"))
     array = np.ascontiguousarray(image)
     if array.dtype == object:  # whose bytes are addresses
-        return f"unreadable-{type(image).__name__}"
+        return f"{UNREADABLE}{type(image).__name__}"
     found = _hash()
     found.update(f"{array.dtype} {array.shape} ".encode())
     found.update(array.reshape(-1).view(np.uint8))

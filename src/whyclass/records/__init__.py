@@ -83,6 +83,7 @@ from whyclass.records.shifting_and_masking import (
     Separation,
     ShiftControl,
     Shifts,
+    SourceShifts,
     Step,
     Sweep,
 )
@@ -171,6 +172,7 @@ __all__ = [
     "Side",
     "Skipped",
     "Source",
+    "SourceShifts",
     "Spot",
     "SpuriousFeature",
     "SpuriousFeatures",

@@ -227,3 +227,11 @@ class Sweep(Part):
     high: float | None = None
     unit: float | None = None
     first: int | None = None
+
+
+@dataclass(frozen=True)
+class SourceShifts(Record):
+    """The shifting tests from the images of one class towards others, kept while a table of pairs is made."""
+
+    tests: tuple[Sweep, ...]
+    format: int = FORMAT

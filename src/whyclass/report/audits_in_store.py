@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from whyclass.errors import RecordError, StoreError
 from whyclass.records import Audit, ClassResult, Finding, PredictionTest, Shifts, Trial, codec
 from whyclass.report import audited_nulls
-from whyclass.settings import OF_NO_FINDING
+from whyclass.settings import CONCEPTS_BY, OF_NO_FINDING
 from whyclass.store import Store, key_in, key_of
 
 Tell = Callable[[str], None]
@@ -50,7 +50,12 @@ def gathered(store: Store, tell: Tell | None = None) -> list[Audit]:
         audit = own(shift, 0)
         found[identity(audit)] = replace(audit, shifts=(*audit.shifts, shift))
     ordered = [_ordered(audit) for audit in found.values()]
-    return sorted(ordered, key=lambda one: (-len(one.classes), one.model.layer, identity(one)))
+    return sorted(ordered, key=_place)
+
+
+def _place(audit: Audit) -> tuple[Any, ...]:
+    """The largest first; of one size those of other methods last."""
+    return -len(audit.classes), audit.model.layer, audit.settings.get(CONCEPTS_BY, ""), identity(audit)
 
 
 def identity(audit: Audit) -> str:

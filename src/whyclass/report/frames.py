@@ -9,6 +9,7 @@ from whyclass.errors import RecordError
 from whyclass.plain_text import clean
 from whyclass.records import (
     Audit,
+    Comparison,
     Concept,
     Contrast,
     Explanation,
@@ -22,6 +23,7 @@ from whyclass.records import (
     SpuriousFeatures,
     Trial,
 )
+from whyclass.report import comparison_measures
 from whyclass.report.image_text import sides
 from whyclass.report.model_comparison_text import concept_rows
 
@@ -195,6 +197,11 @@ def _comparison(found: ModelComparison) -> Iterable[Row]:
             }
 
 
+def _methods(found: Comparison) -> Iterable[Row]:
+    told = comparison_measures.columns(found)
+    return (dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True))
+
+
 ROWS: dict[type[Record], Callable[[Any], Iterable[Row]]] = {
     Explanation: _explanation,
     Contrast: _contrast,
@@ -204,5 +211,6 @@ ROWS: dict[type[Record], Callable[[Any], Iterable[Row]]] = {
     LayerChoice: _choice,
     SpuriousFeatures: _spurious,
     ModelComparison: _comparison,
+    Comparison: _methods,
 }
 """Rows of each kind of record."""

@@ -68,7 +68,9 @@ def _lead_line(found: ImageExplanation) -> str:
 def removal_line(fall: Fall, what: str) -> str:
     """What the class's logit does when something goes, and when something random does."""
     moved = f"rises by {-fall.logit:.2f}" if fall.logit < 0 else f"falls by {fall.logit:.2f}"
-    random = f" ({fall.random:.2f} on average and at most {fall.highest:.2f} for random ones, n = {fall.n})"
+    average = f"{fall.random:.2f}".replace("-", "\N{MINUS SIGN}")
+    highest = f"{fall.highest:.2f}".replace("-", "\N{MINUS SIGN}")
+    random = f" ({average} on average and at most {highest} for random ones, n = {fall.n})"
     return f"{what} the logit {moved}{random if fall.n else ''}."
 
 

@@ -87,14 +87,12 @@ def _explanation(found: Explanation) -> dict[str, Any]:
 
 
 def _contrast(found: Contrast) -> dict[str, Any]:
-    scope = _scope(found.sources)
     height, width = found.size
     return {
         "c": found,
         "verdict": contrast_verdict.verdict(found),
         "labels": contrast_verdict.LABELS,
-        "scope": scope,
-        "backgrounds": [(f"{scope}-s{number}", shown) for number, shown in enumerate(found.sources)],
+        "scope": "",
         "places": {shown.image.path: number for number, shown in enumerate(found.sources)},
         "full": Picture(b"", width, height),
         "sentences": contrast_text.sentences(found),

@@ -25,7 +25,7 @@ from whyclass.report.published_numbers import (
 )
 from whyclass.report.standings import JUDGED, Standing, judged, standing
 from whyclass.report.verdict_checks import ALPHA
-from whyclass.settings import seed_of
+from whyclass.settings import CONCEPTS_BY, seed_of
 
 LEAST = (0.1, 0.2, 0.5)
 """Scores that a class must exceed to count (paper, tables 1 to 3)."""
@@ -322,6 +322,8 @@ def share(found: Iterable[bool]) -> Value:
 
 def _paper(rows: Sequence[tuple[str, str, tuple[Value, ...]]], audit: Audit) -> Iterable[Row]:
     """The paper's rows of the same architecture and layer, beside a model of ImageNet's classes."""
+    if CONCEPTS_BY in audit.settings:  # another method's row, which stands under these already
+        return
     mine = architecture(audit.model.name)
     columns, n = (SHIFT_COLUMNS, 50_000) if rows is PAPER_SHIFTS else (COLUMNS, 1000)
     alike = [one for one in rows if one[0].lower().split()[0] == mine and audit.model.layer == one[1]]

@@ -61,9 +61,8 @@ def descriptions() -> dict[str, str]:
     text = inspect.cleandoc(Settings.__doc__ or "").partition("----------\n")[2]
     found: dict[str, str] = {}
     for names, body in re.findall(r"^(\S.*)\n((?:[ ]{4}.*\n?|\n)+)", text, re.MULTILINE):
-        said = (
-            " ".join(textwrap.dedent(body).split()).replace("``", "`").replace('`"', '"').replace('"`', '"')
-        )
+        plain = " ".join(textwrap.dedent(body).split()).replace("``", "`")
+        said = re.sub(r'`("[^"`]*")`', r"\1", plain)  # a word that a setting may be is quoted already
         found |= dict.fromkeys([name.strip() for name in names.split(",")], said)
     return found
 

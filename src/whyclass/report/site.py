@@ -30,6 +30,7 @@ from whyclass.report import page_pictures, paper_tables, sources_text, verdict
 from whyclass.report import table_formats as tabular
 from whyclass.report.page import rendered
 from whyclass.report.standings import JUDGED, STANDINGS, Standing, judged, names_of, standing
+from whyclass.settings import CONCEPTS_BY
 from whyclass.store import Store, safe_name
 
 BINS = 20
@@ -150,9 +151,12 @@ def _share(own: Sequence[ClassResult], kind: str) -> float | None:
 
 
 def _folders(audits: Sequence[Audit]) -> list[str]:
-    """A folder for each audit, named by its layer; numbered where several have the same."""
+    """A folder for each audit, named by layer and other method; numbered where several have the same."""
     names: list[str] = []
-    wanted = [safe_name(audit.model.layer, "layer") for audit in audits]
+    wanted = [
+        safe_name(" ".join(filter(None, (one.model.layer, one.settings.get(CONCEPTS_BY)))), "layer")
+        for one in audits
+    ]
     # a layer may be called what another one's number makes of it, and some systems know no capitals
     taken = {name.lower() for name in wanted}
     for number, name in enumerate(wanted, 1):

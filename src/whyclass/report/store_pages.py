@@ -15,6 +15,7 @@ from whyclass.errors import RecordError, StoreError
 from whyclass.records import Contrast, Explanation, Prediction
 from whyclass.report import contrast_verdict, verdict
 from whyclass.report.page import rendered, template_of
+from whyclass.report.page_pictures import once
 from whyclass.settings import Settings, plain
 from whyclass.store import Store, key_in, safe_name
 
@@ -111,7 +112,7 @@ def _kept(
 def _page(store: Store, one: _Kept, record: type[Explanation] | type[Contrast], links: Sequence[Link]) -> str:
     found = naming.with_names(store, record.load(one.file))
     template, values = template_of(found)
-    return rendered(template, values | {"links": [("All results", f"../{INDEX}"), *links]})
+    return once(rendered(template, values | {"links": [("All results", f"../{INDEX}"), *links]}))
 
 
 def _links_of_class(one: _Kept, contrasted: Sequence[_Kept]) -> list[Link]:

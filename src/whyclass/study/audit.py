@@ -7,7 +7,7 @@ result depends on which classes are in the same run, or on the number of process
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,9 @@ SEARCHED, MASKS = 1000, 1 << 29
 
 EXAMPLES, SMALL, THUMB = 3, 128, 40
 """Images of the class that a finding keeps, their longer side, and the height of its thumbnail, in pixels."""
+
+NOTHING: Mapping[str, str] = {}
+"""Beside the settings, where concepts are found as everywhere."""
 
 FINDING, NULLS = 4.0, 200.0
 """Work of a class's crops and tests, and of what they are compared with, in images that pass the trunk."""
@@ -139,20 +142,20 @@ def part_of(classes: tuple[int, ...], part: tuple[int, int]) -> tuple[int, ...]:
     return mine
 
 
-def is_of(context: Context, found: Audit) -> bool:
+def is_of(context: Context, found: Audit, beside: Mapping[str, str] = NOTHING) -> bool:
     """Whether an audit is of the context's model, layer, pool and settings."""
     mine = (
         context.model_info(),
         context.pool.digest,
         context.names_digest,
-        settings_of(context),
+        settings_of(context) | dict(beside),
         context.versions,
     )
     return mine == (found.model, found.pool.digest, found.names, found.settings, found.versions)
 
 
-def collected(context: Context) -> Audit:
-    """What the store holds of this audit.
+def collected(context: Context, beside: Mapping[str, str] = NOTHING) -> Audit:
+    """What the store holds of this audit; ``beside`` the settings, what tells it from the class's own.
 
     Raises
     ------
@@ -160,7 +163,7 @@ def collected(context: Context) -> Audit:
         If that is nothing, since no test could be made.
     """
     found = audits_in_store.gathered(context.store, context.progress.note)
-    mine = next((one for one in found if is_of(context, one)), None)
+    mine = next((one for one in found if is_of(context, one, beside)), None)
     if mine is None:
         raise ClassError(
             "no test could be made: shifting and masking need two or more classes that have cells which "
@@ -174,9 +177,9 @@ def settings_of(context: Context) -> dict[str, Any]:
     return plain(context.settings, OF_NO_FINDING)
 
 
-def finding_file(context: Context, target: int) -> Path:
+def finding_file(context: Context, target: int, beside: Mapping[str, str] = NOTHING) -> Path:
     """Where the finding of a class is kept, whatever folder its pool lay in."""
-    numbers = context.key(target, settings=settings_of(context))
+    numbers = context.key(target, settings=settings_of(context) | dict(beside))
     key = key_of(**context.labelled, numbers=numbers, names=context.names_digest, model=context.loaded.name)
     return context.store.record("findings", key)
 
@@ -249,7 +252,7 @@ def _findings(context: Context, targets: Sequence[int], problems: dict[int, str]
         for done, k in enumerate(targets, 1):
             if k in problems:
                 context.store.keep(
-                    _unexplained(evidence_of(context, k), problems[k]), finding_file(context, k)
+                    unexplained(evidence_of(context, k), problems[k]), finding_file(context, k)
                 )
             else:
                 make_finding(context, k, found.pop(k), controls)
@@ -269,11 +272,12 @@ def make_finding(context: Context, target: int, places: Sequence[Places], contro
     own, tester = evidence_of(context, target), Tester(Pictures(context, [target]), controls, lean=True)
     mine, *others = places
     found = trust.Searched(tester, masks_of(context, target), mine, others)
-    made = _finding(own, found, trust.checks_of(own, of_audit(context.settings)))
+    made = finding(own, found, trust.checks_of(own, of_audit(context.settings)))
     context.store.keep(made, finding_file(context, target))
 
 
-def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked | None) -> Finding:
+def finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked | None) -> Finding:
+    """What concepts of a class, and where their crops lie, come to."""
     factors, pictures, places = own.factors, found.tester.pictures, found.places
     rows = strongest(factors.embeddings, EXAMPLES)
     concepts = tuple(
@@ -289,7 +293,7 @@ def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked |
     if checked is not None:
         worth = trust.judged(own, concepts, worth.tests, checked, found)
     return replace(
-        _unexplained(own, ""),
+        unexplained(own, ""),
         residual=factors.residual,
         converged=factors.converged,
         concepts=worth.concepts,
@@ -302,7 +306,7 @@ def _finding(own: ClassEvidence, found: trust.Searched, checked: trust.Checked |
     )
 
 
-def _unexplained(own: ClassEvidence, problem: str) -> Finding:
+def unexplained(own: ClassEvidence, problem: str) -> Finding:
     """What is known of a class without its concepts."""
     context = own.context
     return Finding(

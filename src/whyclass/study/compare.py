@@ -74,8 +74,8 @@ class Shared:
     head: HeadAsked = field(repr=False)
 
 
-def methods_of(context: Context, names: Sequence[str] | None) -> list[Method]:
-    """The methods of these names, all but files unless told.
+def methods_of(channels: int, names: Sequence[str] | None) -> list[Method]:
+    """The methods of these names for a layer's ``channels``; all but files unless told.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def methods_of(context: Context, names: Sequence[str] | None) -> list[Method]:
     wanted = list(COMPARED_METHODS if names is None else names)
     if not wanted or len(set(wanted)) < len(wanted):
         raise SettingsError(f"methods are {', '.join(wanted) or 'none'}; name one or more, each once")
-    return [method_of(name, context.split.shape[0]) for name in wanted]
+    return [method_of(name, channels) for name in wanted]
 
 
 def comparison(context: Context, targets: Sequence[int], methods: Sequence[Method]) -> Comparison:
@@ -149,10 +149,10 @@ def make(
     """Results of methods that are not in the store, each kept as soon as it is there."""
     context, results = own.context, {}
     shared = _shared(own, controls or Controls(context))
-    candidates, problems = _candidates(own, todo)
-    places = _searched(context, shared, candidates)
-    with context.progress.step("methods", len(candidates)) as advance:
-        for one, (mine, others) in zip(candidates, places, strict=True):
+    found, problems = candidates(own, todo)
+    places = searched(own, shared.checked, shared.masks, found)
+    with context.progress.step("methods", len(found)) as advance:
+        for one, (mine, others) in zip(found, places, strict=True):
             results[one.method.name] = _result(shared, one, mine, others)
             context.store.keep(results[one.method.name], _file(own, one.method))
             advance(1)
@@ -172,7 +172,7 @@ def _shared(own: ClassEvidence, controls: Controls) -> Shared:
     return Shared(own, tester, masks_of(context, own.target), checked, head)
 
 
-def _candidates(own: ClassEvidence, todo: Sequence[Method]) -> tuple[list[Candidate], dict[str, str]]:
+def candidates(own: ClassEvidence, todo: Sequence[Method]) -> tuple[list[Candidate], dict[str, str]]:
     """Concepts of each method; of those that find none, why."""
     material, found, problems = material_of(own), [], {}
     with own.context.progress.step("concepts of each method", len(todo)) as advance:
@@ -189,24 +189,24 @@ def _candidates(own: ClassEvidence, todo: Sequence[Method]) -> tuple[list[Candid
     return found, problems
 
 
-def _searched(
-    context: Context, shared: Shared, candidates: Sequence[Candidate]
+def searched(
+    own: ClassEvidence, checked: Checked | None, masks: dict[str, np.ndarray], found: Sequence[Candidate]
 ) -> list[tuple[Places, list[Places]]]:
     """Places of each candidate's concepts, and of what they are checked with, from one pass over the pool."""
-    checked, clipped = shared.checked, context.clipped
+    context = own.context
     # halves are each method's own
-    common = replace(checked, halves=()).queries(context, shared.masks) if checked else []
+    common = replace(checked, halves=()).queries(context, masks) if checked else []
     asked: list[Query] = list(common)
-    for one in candidates:
+    for one in found:
         asked += [
-            Query(found, shared.masks, clipped)
-            for found in (one.own.found.concepts, *(half.concepts for half in one.halves))
+            Query(concepts, masks, context.clipped)
+            for concepts in (one.own.found.concepts, *(half.concepts for half in one.halves))
         ]
     with context.progress.step("crops", len(context.index.items)) as advance:
         places = searching.nearest(context, asked, context.settings.crops, advance)
     n = len(checked.nulls) if checked else 0
     nulls, nonsense, rest = places[:n], places[n : len(common)], iter(places[len(common) :])
-    return [(next(rest), [*nulls, *(next(rest) for _ in one.halves), *nonsense]) for one in candidates]
+    return [(next(rest), [*nulls, *(next(rest) for _ in one.halves), *nonsense]) for one in found]
 
 
 def _result(shared: Shared, one: Candidate, places: Places, others: list[Places]) -> MethodResult:

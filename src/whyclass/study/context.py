@@ -31,6 +31,7 @@ from whyclass.models.tasks import Task, scores_of
 from whyclass.models.weights import fingerprint
 from whyclass.models.written import written
 from whyclass.pool import images as pool_images
+from whyclass.pool import known_remote
 from whyclass.pool.images import Pool
 from whyclass.pool.indexing_pass import BATCH, Index, Makes, Plan, Trunk, load_or_make, plan
 from whyclass.progress import Progress
@@ -287,6 +288,8 @@ class OpenedModel:
         self.loaded = loaded = replace(loaded, class_names=names)
         check_count(loaded.class_names, self.task.classes)
         self.store = open_store(folder, loaded.name, self.fingerprint)
+        if pool.known:
+            known_remote.keep(pool.known, Path(folder))
         if self.store.folder != Path(folder):
             progress.note(f"store {folder} is another model's; results of this one go to {self.store.folder}")
         self._trunks: dict[torch.dtype, Trunk] = {}

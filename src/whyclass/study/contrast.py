@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +29,7 @@ from whyclass.records import (
     Sweep,
 )
 from whyclass.settings import plain
-from whyclass.study import contrast_tests, narrowed_masking, plane_trust, sweeps
+from whyclass.study import contrast_tests, narrowed_masking, plane_trust, shifted_sources, sweeps
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.context import Context
 from whyclass.study.contrast_scores import CONTRASTS
@@ -39,6 +39,7 @@ from whyclass.study.explain import FEW, SEGMENTS, completeness, show
 from whyclass.study.optimised_pictures import drawn
 from whyclass.study.pair_evidence import evidence_against
 from whyclass.study.plane_trust import Plane
+from whyclass.study.shifted_sources import Move, Shifted
 
 THUMBNAIL = 128
 """Longer side in pixels of the whole images behind the crops."""
@@ -89,29 +90,11 @@ def contrast_of(
     )
 
 
-Move = tuple[int, np.ndarray, float, float | None]
-"""The target of a shift, the hyperplane's normal and offset, and the length of a step."""
-
-Shifted = Callable[[Context, Mapping[int, Sequence[Move]]], Iterable[list[Sweep]]]
-"""From the moves of each source to their tests, source by source."""
-
-
-def shifted_here(context: Context, moves: Mapping[int, Sequence[Move]]) -> Iterator[list[Sweep]]:
-    """One source after the other, in this process."""
-    for source, mine in moves.items():
-        yield shifts_of(context, source, mine)
-
-
-def shifts_of(context: Context, source: int, moves: Sequence[Move]) -> list[Sweep]:
-    """The shifting tests of a source."""
-    own = evidence_of(context, source)
-    return [sweeps.shifting(Attempt(own, *move)) for move in moves]
-
-
-def pairs_of(context: Context, classes: Sequence[int], shifted: Shifted = shifted_here) -> Pairs:
+def pairs_of(context: Context, classes: Sequence[int], shifted: Shifted = shifted_sources.here) -> Pairs:
     """The shifting test of all ordered pairs of classes; all hyperplanes are fitted together.
 
-    The images of one class at a time are in memory, and the cells of no class but those being fitted.
+    The images of one class at a time are in memory, and the cells of no class but those being fitted. What
+    a run that was stopped has shifted is in the store.
     """
     scores = [_with_evidence(context, target).score for target in classes]
     asked = [(a, b) for b in classes for a in classes if a != b]
@@ -121,7 +104,7 @@ def pairs_of(context: Context, classes: Sequence[int], shifted: Shifted = shifte
     for row, (a, b) in enumerate(asked):
         unit = unit_of(context, float(planes.apart[row]))
         moves[b].append((a, planes.weights[row], float(planes.biases[row]), unit))
-    tested = [one for several in shifted(context, moves) for one in several]
+    tested = shifted_sources.kept_or_made(context, moves, shifted)
     found = [
         PairShift(separation(planes.training, row), held_out(planes, row), one)
         for row, one in enumerate(tested)

@@ -8,7 +8,7 @@ from whyclass.pool import indexing_pass, pixel_cache
 from whyclass.study.audit import Asked
 from whyclass.study.concept_methods import Method
 from whyclass.study.context import Context, OpenedModel
-from whyclass.study.contrast import Shifted, shifted_here
+from whyclass.study.shifted_sources import Shifted, here
 
 
 class Engine:
@@ -40,4 +40,4 @@ class Engine:
 
     def shifted(self, study: OpenedModel, targets: Sequence[int]) -> Shifted:
         """Make and keep the evidence of classes; gives who shifts between them."""
-        return shifted_here
+        return here

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import methods, smoothgrad
 from whyclass.concepts import nnls
 from whyclass.models.tasks import class_logits, logit, scores_of
 from whyclass.records import ConceptBasis, HeatMap, ImageConcept, ImageSide
@@ -136,7 +136,7 @@ def _attribution(
         block = torch.from_numpy(images.activations[start : start + most]).to(split.example)
         theirs = images.tensors[start : start + most].to(split.example)
         given = baseline, logit(target), context.settings.method
-        M, logits, reference = smoothgrad.multipliers(split, block, theirs, *given)
+        M, logits, reference = methods.multipliers(split, block, theirs, *given)
         attributed = (M.double() * (block - baseline.activations)).sum((1, 2, 3))
         parts = (M, logits.double(), reference.double().expand_as(logits), attributed)
         found.append([one.cpu().numpy() for one in parts])

@@ -26,7 +26,7 @@ from whyclass.models.split import split
 from whyclass.models.survey import survey
 from whyclass.models.weights import fingerprint as fingerprint_of
 from whyclass.models.written import written
-from whyclass.pool import images as pool_images
+from whyclass.pool import images as pools
 from whyclass.pool.images import Pool
 from whyclass.progress import Progress
 from whyclass.progress_bars import shown
@@ -220,7 +220,7 @@ def choose_layer(
     numbers = tuple(dict.fromkeys(concepts)) or (settings.concepts,)
     asked = Asked(tuple(dict.fromkeys(layers)), given, numbers, sample)
     with progress.step("load"):
-        what = opened(model, weights, class_names, preprocessing, device, task), pool_images.pool(images)
+        what = opened(model, weights, class_names, preprocessing, device, task), pools.pool(images, store)
     with _folder(store) as folder, at_work.opened(engine, workers, progress) as made_by:
         return _chosen(_Opening(*what, Path(folder), settings, progress, made_by), asked)
 

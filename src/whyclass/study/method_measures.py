@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from whyclass.attribution.smoothgrad import Baseline
+from whyclass.attribution.methods import Baseline
 from whyclass.checks import carried_logits, concept_fidelity
 from whyclass.checks.carried_logits import CarriedLogits, Multipliers
 from whyclass.checks.concept_fidelity import Asked, LinearHead, rebuilt

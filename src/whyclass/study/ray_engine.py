@@ -28,13 +28,13 @@ from whyclass.study.audit import Asked
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.concept_methods import Method
 from whyclass.study.context import Context, OpenedModel
-from whyclass.study.contrast import Move, Shifted
 from whyclass.study.engines import Engine
 from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
 from whyclass.study.prediction_test_and_control import Controls
 from whyclass.study.ray_cluster import Cluster
 from whyclass.study.ray_tasks import Layer, Pixels, Questioned, Wanted
+from whyclass.study.shifted_sources import Move, Shifted
 
 Begin = Callable[..., Any]
 """From a method of what was sent, and its arguments, to the task that calls it."""
@@ -59,7 +59,7 @@ class RayEngine(Engine):
         return self._pixels
 
     def _pixels(self, pool: Pool, preprocessing: Preprocessing, start: int) -> Iterator[pixel_cache.Made]:
-        begin = self._cluster.sent(Pixels(pool, preprocessing))
+        begin = self._cluster.sent(Pixels(replace(pool, known={}), preprocessing))
         cuts = self._cluster.cuts(start, len(pool.items), pixel_cache.BATCH)
         for shard in self._cluster.in_order(begin("shard", *cut) for cut in cuts):
             yield from shard
@@ -181,8 +181,12 @@ class RayEngine(Engine):
         lacking = [k for k in targets if not evidence_of(context, k).evidence_file.exists()]
         self._written("attribution", context.store, [("speak", k, False) for k in lacking], begin)
 
-        def shifted(_: Context, moves: Mapping[int, Sequence[Move]]) -> Iterator[list[Sweep]]:
-            yield from self._cluster.in_order(begin("shifts", *one) for one in moves.items())
+        def shifted(_: Context, moves: Mapping[int, Sequence[Move]]) -> Iterator[tuple[int, list[Sweep]]]:
+            tasks = ((source, begin("shifts", source, mine)) for source, mine in moves.items())
+            with self._progress.step("shifting", len(moves), "sources") as advance:
+                for found in self._cluster.as_they_end(tasks):
+                    yield found
+                    advance(1)
 
         return shifted
 
@@ -200,7 +204,7 @@ def _write(store: Store, made: dict[str, bytes]) -> None:
 def _layer(study: OpenedModel, plan: Plan) -> Layer:
     """A layer as it is sent."""
     decoded = None if plan.pool.kept is None else decoders()
-    bare: Any = replace(plan, trunk=None, pool=replace(plan.pool, kept=None))  # type: ignore[arg-type]
+    bare: Any = replace(plan, trunk=None, pool=replace(plan.pool, kept=None, known={}))  # type: ignore[arg-type]
     wide = forward.is_widened(plan.split.model)
     return Layer(bare, study.store.folder.resolve(), study.fingerprint, decoded, wide)
 

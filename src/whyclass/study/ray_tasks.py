@@ -33,12 +33,12 @@ from whyclass.study import audit, compare, pair_tests, searching
 from whyclass.study.class_evidence import evidence_of
 from whyclass.study.concept_methods import Method
 from whyclass.study.context import Context
-from whyclass.study.contrast import Move, shifts_of
 from whyclass.study.crop_pictures import Pictures
 from whyclass.study.factorising import jobs
 from whyclass.study.pair_sampling import PairSample
 from whyclass.study.prediction_test_and_control import Cells, Controls, Places, cells_of, masks_of
 from whyclass.study.shared_copies import Beside
+from whyclass.study.shifted_sources import Move, of_source
 from whyclass.study.sided_index import sided
 
 Files = dict[str, bytes]
@@ -273,7 +273,7 @@ class Questioned:
 
     def shifts(self, source: int, moves: Sequence[Move]) -> list[Sweep]:
         """The shifting tests of a source."""
-        return shifts_of(self.context, source, moves)
+        return of_source(self.context, source, moves)
 
 
 # ---------------------------------------------------------------- in the worker's process

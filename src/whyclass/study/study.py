@@ -24,7 +24,7 @@ from whyclass.progress_bars import shown
 from whyclass.records import Audit, Contrast, Explanation, InsertionTest, LayerChoice, Pairs
 from whyclass.settings import Settings, plain
 from whyclass.study import contrast as study_contrast
-from whyclass.study import contrast_tests, optimised_pictures, running_audit
+from whyclass.study import contrast_tests, optimised_pictures, running_audit, shifted_sources
 from whyclass.study import explain as study_explain
 from whyclass.study.at_work import at_work
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
@@ -112,7 +112,7 @@ class Study(ImageQuestions):
             loaded = opened(model, weights, class_names, preprocessing, device, task)
             for note in loaded.notes:
                 progress.note(note)
-            pool = replace(pool_images.pool(images), meaning=dict(labels or {}))
+            pool = replace(pool_images.pool(images, folder), meaning=dict(labels or {}))
             if layer != AUTO:
                 super().__init__(loaded, layer, pool, folder, settings, progress)
         if layer == AUTO:
@@ -277,7 +277,9 @@ class Study(ImageQuestions):
             def make() -> Pairs:
                 return study_contrast.pairs_of(context, wanted, made_by.shifted(self, wanted))
 
-            return self._kept_or_made(Pairs, "pairs", wanted, make)
+            found = self._kept_or_made(Pairs, "pairs", wanted, make)
+            shifted_sources.drop(context, wanted)
+            return found
 
     def audit(
         self,
