@@ -24,7 +24,7 @@ from whyclass.records import PredictionTests
 from whyclass.study.contrast_scores import CONTRASTS
 
 SETTINGS = Settings(
-    null_crops=20,
+    null_crops=0,
     null_cells=0,
     null_scores=0,
     fillings=0,
@@ -85,7 +85,9 @@ def show(rows: list[Row]) -> None:
 
 def _cells(row: Row) -> str:
     names = [name for name in ("including", "excluding", "unlabelled") if name in row]
-    return ", ".join(f"{row[name][0]:.2f}{'' if row[name][1] else ' failed'}" for name in names) or "none"
+    return ", ".join(f"{row[name][0]:.2f}{'' if row[name][1] else ' failed'}" for name in names) or row.get(
+        "problem", "none"
+    )
 
 
 def _mended(alone: Row, rows: list[Row], by: str) -> tuple[bool, bool]:

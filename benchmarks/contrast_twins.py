@@ -124,7 +124,7 @@ def crops_of(own: ClassEvidence, other: int, factors: Factors) -> Row:
 def twins(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Iterator[Row]]]]:
     """Both directions on each pool: what they are, and how their rows come."""
     two = [world.class_index(name) for name in world.TWINS]
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for a, b in (two, two[::-1]):
             yield (
                 {"part": "twins", "seed": seed, "pair": [a, b]},
@@ -191,7 +191,7 @@ def dogs(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Iterat
         held[:] = held or [_segmenter(options)]
         return tried(held[0], a, b, lambda own, factors: crops_of(own, b, factors))
 
-    for a, b in ((DOG, CAT), (CAT, DOG)):
+    for a, b in ((CAT, DOG),) if options.turned else ((DOG, CAT), (CAT, DOG)):
         yield {"part": "dogs", "pair": [a, b]}, lambda a=a, b=b: rows(a, b)  # type: ignore[misc]
 
 
@@ -208,11 +208,12 @@ def _segmenter(options: argparse.Namespace) -> Context:
     net.load_state_dict(load_file(str(SHARED / "models/deeplabv3_mnv2_voc.safetensors")))
     half = (128 / 255,) * 3
     loaded = Loaded("DeepLabV3", net, Preprocessing(257, (257, 257), mean=half, std=half), VOC)
-    settings = replace(LEAST, target="confident", pool=4, copies=options.copies, images=options.pictures)
+    least = replace(LEAST, controls=options.controls, copies=options.copies, images=options.pictures)
+    settings = replace(least, target="confident", pool=4)
     return Study(
         loaded,
         "concat_projection",
-        [str(one) for one in POOL],
+        [str(one) for one in POOL[options.sample :]],
         options.store,
         settings,
         device=options.device,
@@ -226,24 +227,34 @@ def show(rows: list[Row]) -> None:
     """By part, direction and variant, with paired differences over pools to the paper's plane."""
     for part, pair in sorted({(row["part"], tuple(row["pair"])) for row in rows}):
         mine = [row for row in rows if (row["part"], tuple(row["pair"])) == (part, pair)]
-        print(f"\n## {part}, {pair[0]} against {pair[1]}\n")
+        print(
+            f"\n## {part}, {pair[0]} against {pair[1]}\n\n| "
+            + " | ".join(("variant", *SHOWN_OF, *MORE))
+            + " |"
+        )
         for variant in dict.fromkeys(row["variant"] for row in mine):
             own = [row for row in mine if row["variant"] == variant]
-            print(f"| {variant} | " + " | ".join(_twins_cells(own, mine)) + " |")
+            print(f"| {variant} | " + " | ".join(_cells(own, mine)) + " |")
 
 
-def _twins_cells(own: list[Row], every: list[Row]) -> Iterator[str]:
+SHOWN_OF = ("held_out", "shifted", "first", "there", "random there", "reversed there")
+MORE = ("passed", "including", "excluding", "neither", "sticker", "it alone", "other parts")
+"""Columns; ``there`` is at the first step that swaps, or else the best."""
+
+
+def _cells(own: list[Row], every: list[Row]) -> Iterator[str]:
     n = len(own)
-    for name in ("held_out", "shifted", "first", "there", "random there", "reversed there"):
+    for name in SHOWN_OF:
         yield _mean(own, every, name)
-    yield f"passed {sum(row.get('outcome') == 'passed' for row in own)} of {n}"
+    yield f"{sum(row.get('outcome') == 'passed' for row in own)} of {n}"
     for name in ("including", "excluding", "neither"):
-        yield _mean(own, every, name) + f", {sum(name in row.get('predicted', []) for row in own)} of {n}"
+        known = [row.get(name, 0.0) for row in own]
+        yield f"{sum(name in row.get('predicted', []) for row in own)} of {n} ({np.mean(known):.2f})"
     if own[0]["part"] == "twins":
         found = [row.get("found", []) for row in own]
-        yield f"sticker {sum(world.SHORTCUT in one for one in found)}"
-        yield f"alone {sum(one == [world.SHORTCUT] for one in found)}"
-        yield f"other parts {sum(len(set(one) - {world.SHORTCUT}) for one in found)}"
+        yield f"{sum(world.SHORTCUT in one for one in found)}"
+        yield f"{sum(one == [world.SHORTCUT] for one in found)}"
+        yield f"{sum(len(set(one) - {world.SHORTCUT}) for one in found)}"
 
 
 def _mean(own: list[Row], every: list[Row], name: str) -> str:
@@ -264,9 +275,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=("twins", "dogs", "print"))
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(SEEDS), help="of the pools of twins")
+    parser.add_argument("--turned", action="store_true", help="cat against dog alone")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="of each class")
     parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--controls", type=int, default=20, help="random directions of dog and cat")
+    parser.add_argument("--sample", action="store_true", help="one photograph of each class for dog and cat")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, nargs="+", required=True)

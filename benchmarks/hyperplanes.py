@@ -5,6 +5,8 @@ device and threads; it is timed on a sample of the pairs, half before and half a
 Both do the fit alone; with ``--held-out`` the call that measures held-out accuracy too is timed besides.
 
     python benchmarks/hyperplanes.py --classes 200 --cells 1000 --channels 1024
+
+``--planes paper balanced converged`` times these ways to lay a plane instead, in turns, and no plain loop.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import nn
 
 from whyclass.concepts.hyperplane_training import Fitting, hyperplanes, start_seed
 from whyclass.concepts.hyperplanes import Cells, Hyperplanes
+from whyclass.concepts.planes import PLANES
 
 EPOCHS, IMAGES, LEAST_RATIO, LEAST_SHARE = 100, 60, 5.0, 0.7
 Pair = tuple[int, int]
@@ -37,9 +40,9 @@ def main() -> None:
     pairs = list(itertools.combinations(range(options.classes), 2))
     sample = [pairs[i] for i in np.random.default_rng(0).choice(len(pairs), count, replace=False)]
 
-    def fit(pairs: list[Pair], held_out: float) -> Hyperplanes:
+    def fit(pairs: list[Pair], held_out: float, plane: str = "paper") -> Hyperplanes:
         budget = int(options.budget * 2**30)
-        fitting = Fitting(held_out=held_out, budget_bytes=budget, device=device)
+        fitting = Fitting(held_out=held_out, budget_bytes=budget, device=device, plane=plane)
         return hyperplanes(cells, pairs, fitting)
 
     print(
@@ -47,6 +50,9 @@ def main() -> None:
         f"channels, {EPOCHS} epochs, budget {options.budget:g} GiB\n"
         f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
+    if options.planes:
+        _ways(partial(fit, held_out=0), pairs, sample[:1], options.planes)
+        return
     fit(sample[:1], 0), _plain(cells, sample[0], device)  # warm up
     peak = _matmul_peak(device)
     plain = [_timed(partial(_plain, cells, p, device)) for p in sample[: count // 2]]
@@ -69,6 +75,24 @@ def main() -> None:
         seconds, found = _timed(lambda: fit(pairs, 0.2))
         accuracy = f"{found.training.plain.mean():.3f}, held-out {found.held_out.plain.mean():.3f}"
         print(f"with held-out accuracy: {seconds:.1f} s; mean accuracy in training {accuracy}")
+
+
+def _ways(fit: Callable[..., Hyperplanes], pairs: list[Pair], few: list[Pair], planes: list[str]) -> None:
+    """Seconds of wall and of processors of each way, twice in turns, and in parts of the first one's."""
+    wall: dict[str, list[float]] = {plane: [] for plane in planes}
+    busy: dict[str, list[float]] = {plane: [] for plane in planes}
+    for plane in planes:
+        fit(few, plane=plane)
+    for plane in [*planes, *reversed(planes)]:
+        began = time.process_time()
+        wall[plane].append(_timed(partial(fit, pairs, plane=plane))[0])
+        busy[plane].append(time.process_time() - began)
+    for plane in planes:
+        least, worked = min(wall[plane]), min(busy[plane])
+        print(
+            f"{plane:10} {least:8.1f} s, of processors {worked:8.1f} s: {least / min(wall[planes[0]]):.2f} "
+            f"and {worked / min(busy[planes[0]]):.2f} times {planes[0]}"
+        )
 
 
 def _report(found: Hyperplanes, seconds: float, work: float, peak: float, plain: np.ndarray) -> None:
@@ -97,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budget", type=float, default=2.0, help="GiB to work in")
     parser.add_argument("--sample", type=int, default=16, help="pairs of the plain loop")
+    parser.add_argument("--planes", nargs="+", choices=PLANES, help="time these ways instead")
     parser.add_argument("--held-out", action="store_true", help="time the held-out accuracy too")
     return parser.parse_args()
 

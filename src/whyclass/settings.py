@@ -259,7 +259,7 @@ class Settings:
     plane_bootstraps: int = 20
     plane_permutations: int = 99
     plane: str = "balanced"
-    contrast_by: str = "plane"
+    contrast_by: str = "attribution"
     pair_crop_at: str = "wide"
     pair_crops: int = 2
     shift_unit: str = "distance"

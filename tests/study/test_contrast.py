@@ -56,6 +56,13 @@ def twins(asked) -> Contrast:
 
 
 @pytest.fixture(scope="module")
+def by_plane(pictures, tmp_path_factory) -> Contrast:
+    """The same, where cells count by their distance from the hyperplane."""
+    store = tmp_path_factory.mktemp("plane")
+    return study(pictures, store, contrast_by="plane", tests=("masking",)).contrast(*world.TWINS)
+
+
+@pytest.fixture(scope="module")
 def truth(pictures) -> judgement.Truth:
     files = [str(file.relative_to(pictures)) for file in pictures.rglob("*.png")]
     return {file: world.pool_picture(file).masks for file in files}
@@ -173,10 +180,10 @@ def cells_of(asked: Study, name: str) -> np.ndarray:
         return asked.split.trunk(images).permute(0, 2, 3, 1).flatten(0, 2).numpy()
 
 
-def test_each_side_keeps_the_cells_above_its_own_side_of_the_hyperplane(asked, twins):
+def test_each_side_keeps_the_cells_above_its_own_side_of_the_hyperplane(asked, by_plane):
     """A flipped bias or normal keeps others: the cells of zero alone decide by the bias."""
-    w, b = twins.hyperplane.normal, twins.hyperplane.bias
-    for side, sign, name in ((twins.a, 1, "hawk"), (twins.b, -1, "owl")):
+    w, b = by_plane.hyperplane.normal, by_plane.hyperplane.bias
+    for side, sign, name in ((by_plane.a, 1, "hawk"), (by_plane.b, -1, "owl")):
         z = sign * (cells_of(asked, name) @ w + b)
         assert side.own_side == pytest.approx((z > 0).mean(), abs=1e-3)
         assert side.own_side != pytest.approx((z - 2 * sign * b > 0).mean(), abs=1e-2)
@@ -192,7 +199,7 @@ def test_the_normal_points_to_the_first_class(asked, twins):
 def test_control_a_flipped_normal_loses_the_shortcut(pictures, monkeypatch, truth, sign):
     real = hyperplanes.against
     monkeypatch.setattr(hyperplanes, "against", lambda x, w, b: real(x, sign[0] * w, sign[1] * b))
-    found = study(pictures, tests=()).contrast(*world.TWINS)
+    found = study(pictures, tests=(), contrast_by="plane").contrast(*world.TWINS)
     assert max(showing(found.a.concepts, world.SHORTCUT, truth)) == 0
 
 
@@ -291,7 +298,8 @@ def test_what_explaining_computed_is_not_computed_again(pictures, tmp_path):
     study(pictures, tmp_path).explain("owl")
     study(pictures, tmp_path).explain("hawk")
     progress = Progress()
-    study(pictures, tmp_path, progress=progress, tests=("shifting",)).contrast(*world.TWINS)
+    asked = study(pictures, tmp_path, progress=progress, tests=("shifting",), contrast_by="plane")
+    asked.contrast(*world.TWINS)
     assert "attribution" not in progress.seconds
     assert "masking" not in progress.seconds
     assert progress.seconds["shifting"] > 0
@@ -337,9 +345,9 @@ def test_the_shifting_test_is_the_papers_sentence(asked, twins):
         assert step.winner.index == mean.argmax()
 
 
-def test_the_masking_test_is_the_papers_sentence(asked, twins):
+def test_the_masking_test_is_the_papers_sentence(asked, by_plane):
     """From hawks to owls: blank what lies furthest on the hawk's side, that is, the highest ``z``."""
-    w, b, found = twins.hyperplane.normal, twins.hyperplane.bias, twins.b.masking
+    w, b, found = by_plane.hyperplane.normal, by_plane.hyperplane.bias, by_plane.b.masking
     rows = np.flatnonzero(asked.index().predicted == HAWK)
     images = torch.stack([asked.pool.sample(int(row), world.PREPROCESSING).tensor for row in rows])
     model = asked.loaded.model
@@ -479,7 +487,7 @@ def test_a_side_without_a_cell_has_no_concepts_and_says_so(pictures, monkeypatch
         return replace(planes, biases=planes.biases - 1e3)
 
     monkeypatch.setattr(contrast, "fit", one_sided)
-    found = study(pictures).contrast(*world.TWINS)
+    found = study(pictures, contrast_by="plane").contrast(*world.TWINS)
     assert (found.a.concepts, found.a.prediction_test, found.a.insertions) == ((), None, ())
     assert (found.a.own_side, found.b.own_side) == (0, 1)
     assert "No cell of the images of “hawk” lies on its side" in found.warnings[-1]
