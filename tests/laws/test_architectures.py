@@ -32,8 +32,6 @@ TOLERANCE = 1e-4
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 def test_attribution_is_complete(architecture: Architecture) -> None:
-    if architecture.library == "timm":
-        pytest.importorskip("timm")
     model = build(architecture)
     images = pictures(2, architecture.size)
     for layer in architecture.layers:

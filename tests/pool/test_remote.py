@@ -285,6 +285,9 @@ def bucket(monkeypatch):
         fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
+# older Ray leaves files of its own log open
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bucket_is_read_by_workers_too(bucket, folder, local, tmp_path, monkeypatch):
     """By a server of buckets, with the model from a file and workers that are processes of their own."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
