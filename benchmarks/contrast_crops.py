@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import nmf_together
 import numpy as np
-import torch
 from contrast_pools import Pair, Tried
 from torch import Tensor
 
 from whyclass.checks import stitching
 from whyclass.concepts.hyperplane_training import Fitting, hyperplanes
+from whyclass.concepts.nmf import side_by_side
+from whyclass.concepts.nmf_on_device import Given, factorise_all
+from whyclass.concepts.nmf_on_device import tried as alone
+from whyclass.errors import AttributionError
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Place
 from whyclass.study.contrast_scores import CONTRASTS
@@ -67,7 +69,7 @@ def _sought(tried: Tried, pairs: Sequence[Pair]) -> list[Sought]:
         for name in names
     }
     keys: list[tuple[Pair, str]] = []
-    matrices: list[Tensor] = []
+    given: list[Given] = []
     for number, (a, b) in enumerate(pairs):
         own = tried.own(a)
         scored = {"alone": own.evidence.scores}
@@ -78,17 +80,10 @@ def _sought(tried: Tried, pairs: Sequence[Pair]) -> list[Sought]:
         for variant, scores in scored.items():
             if (scores > 0).any():
                 keys.append(((a, b), variant))
-                matrices.append(_weighted(tried, a, scores))
-    found = nmf_together.concepts(matrices, tried.context.settings)
-    return [(*key, concepts) for key, concepts in zip(keys, found, strict=True)]
-
-
-def _weighted(tried: Tried, target: int, scores: np.ndarray) -> Tensor:
-    """Cells (m, c) with a score, each times it."""
-    x = torch.from_numpy(tried.own(target).activations).to(tried.device)
-    weights = torch.from_numpy(np.ascontiguousarray(scores)).to(x).flatten()
-    kept = weights > 0
-    return x.permute(0, 2, 3, 1).reshape(len(weights), -1)[kept] * weights[kept, None]
+                given.append(Given(own.activations, np.ascontiguousarray(scores), tried.context.settings))
+    found = factorise_all(given, tried.device) if tried.device.type == "cuda" else side_by_side(alone, given)
+    made = zip(keys, found, strict=True)
+    return [(*key, one.concepts) for key, one in made if not isinstance(one, AttributionError)]
 
 
 def _tested(tried: Tried, sets: Sequence[Sequence[Place]], size: int) -> np.ndarray:

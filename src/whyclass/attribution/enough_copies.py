@@ -171,5 +171,4 @@ def _drawn(
     def draw(rows: list[int]) -> Tensor:
         return torch.cat([opposite_copies(*given[row], pairs, settings, on) for row in rows])
 
-    ahead = device.type != "cpu" and on.type == "cpu"
-    return drawn_ahead(((rows, partial(draw, rows)) for rows in blocks), ahead)
+    return drawn_ahead(((rows, partial(draw, rows)) for rows in blocks), device, on)

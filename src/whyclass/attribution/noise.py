@@ -65,12 +65,14 @@ def with_copies(
     """Each image with its noisy copies; the same ones whether they are drawn ahead or not."""
     on = drawn_on(device, settings)
     copies = ((image, partial(noisy_copies, image, digest, settings, on)) for image, digest in images)
-    return drawn_ahead(copies, ahead=device.type != "cpu" and on.type == "cpu")
+    return drawn_ahead(copies, device, on)
 
 
-def drawn_ahead(draws: Iterable[tuple[T, Callable[[], Tensor]]], ahead: bool) -> Iterator[tuple[T, Tensor]]:
-    """Each thing with what is drawn for it: ``ahead`` by threads, while another device computes."""
-    if not ahead:
+def drawn_ahead(
+    draws: Iterable[tuple[T, Callable[[], Tensor]]], device: torch.device, on: torch.device
+) -> Iterator[tuple[T, Tensor]]:
+    """Each thing with what is drawn for it: by threads meanwhile, where another device computes."""
+    if device.type == on.type:
         for one, draw in draws:
             yield one, draw()
         return

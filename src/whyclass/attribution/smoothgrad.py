@@ -177,7 +177,8 @@ def at_layers(
     dense = any(one.question.dense and settings.target == "confident" for one in asked)
     found, passing = [_Found() for _ in asked], Passing(asked[0].split, alone=dense)
     for given in passing.blocks(with_copies(images, settings, passing.device)):
-        attribute = partial(_attribute, asked, trunks, given[0][0], settings)
+        wanted = [wanted_of(one.split, given[0][0], one.question, settings) for one in asked]
+        attribute = partial(_attribute, asked, trunks, wanted, settings)
         copies = torch.cat([copies for _, copies in given]) if len(given) > 1 else given[0][1]
         parts = passing.through(copies, attribute)
         for own, mine in zip(found, zip(*parts, strict=True), strict=True):
@@ -189,15 +190,14 @@ def at_layers(
 def _attribute(
     asked: Sequence[Asked],
     trunks: Callable[[Tensor], Sequence[Tensor]],
-    image: Tensor,
+    wanted: Sequence[tuple[Baseline, Target]],
     settings: Settings,
     copies: Tensor,
 ) -> list[deeplift.Attribution]:
-    """Attributions of noisy copies for each that is asked; ``image`` is one whose copies they are."""
+    """Attributions of noisy copies for each that is asked, of what is ``wanted`` of it."""
     with torch.no_grad():
         activations, found = trunks(copies), []
-    for one, mine in zip(asked, activations, strict=True):
-        against, target = wanted_of(one.split, image, one.question, settings)
+    for one, mine, (against, target) in zip(asked, activations, wanted, strict=True):
         found.append(methods.METHODS[settings.method](one.split, mine, copies, against, target))
     return found
 

@@ -62,10 +62,10 @@ class Given:
         return self.signed and self.settings.signed == "split"
 
 
-def factorise_on(device: torch.device, one: Given, threads: int | None = None) -> Factors:
+def factorise_on(device: torch.device, one: Given) -> Factors:
     """Factorise one, on a card or the processor; raises as `nmf.factorise`."""
     if device.type != "cuda":
-        return nmf.factorise(one.activations, one.scores, one.settings, threads)
+        return nmf.factorise(one.activations, one.scores, one.settings)
     (found,) = factorise_all([one], device)
     if isinstance(found, AttributionError):
         raise found
@@ -81,7 +81,7 @@ def factorise_all(every: Sequence[Given], device: torch.device) -> list[Factors 
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, one in enumerate(every):
         if one.signed and one.settings.signed == "semi":
-            found[number] = _here(one)
+            found[number] = tried(one)
         elif not (one.scores > 0).any():
             found[number] = AttributionError(nmf.NOTHING_SPEAKS)
         else:
@@ -94,9 +94,10 @@ def factorise_all(every: Sequence[Given], device: torch.device) -> list[Factors 
     return [one for one in found if one is not None]
 
 
-def _here(one: Given) -> Factors | AttributionError:
+def tried(one: Given, threads: int | None = None) -> Factors | AttributionError:
+    """`nmf.factorise`, on the processor, or why it cannot be done."""
     try:
-        return nmf.factorise(one.activations, one.scores, one.settings)
+        return nmf.factorise(one.activations, one.scores, one.settings, threads)
     except AttributionError as error:
         return error
 
@@ -170,16 +171,15 @@ def _begun(X: Tensor, some: Sequence[Given], kept: Sequence[np.ndarray]) -> tupl
     k, starts, (size, m, c) = settings.concepts, settings.starts, X.shape
     W = np.zeros((size, starts, k, m), np.float32)
     H = np.zeros((size, starts, k, c), np.float32)
-    means = X.double().sum((1, 2)).cpu().numpy()
+    sums = X.double().sum((1, 2)).cpu().numpy()
+    able = [i for i, rows in enumerate(kept) if k <= min(len(rows), c)]
     for i, (one, rows) in enumerate(zip(some, kept, strict=True)):
-        first = k <= min(len(rows), c)
-        mean = means[i] / (len(rows) * c)
-        for start in range(int(first), starts):
+        mean = sums[i] / (len(rows) * c)
+        for start in range(int(i in able), starts):
             W[i, start][:, rows], H[i, start] = _random(len(rows), c, mean, one.settings, start)
     begun = torch.from_numpy(W).to(X), torch.from_numpy(H).to(X)
-    able = [i for i, rows in enumerate(kept) if k <= min(len(rows), c)]
     if able:
-        for whole, firsts in zip(begun, _singular(X, k, [means[i] for i in able], able, kept), strict=True):
+        for whole, firsts in zip(begun, _singular(X, k, [sums[i] for i in able], able, kept), strict=True):
             whole[able, 0] = firsts
     return begun
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from whyclass.concepts.nmf import factorise, side_by_side
-from whyclass.concepts.nmf_on_device import Given, factorise_all
+from whyclass.concepts.nmf import side_by_side
+from whyclass.concepts.nmf_on_device import Given, factorise_all, tried
 from whyclass.errors import AttributionError
 from whyclass.records import Comparisons, Factors, HalfConcepts, NullSet
 from whyclass.settings import Settings, seed_of
@@ -121,7 +121,7 @@ def comparisons_file(own: ClassEvidence, counts: Counts) -> Path:
 def made(given: Material, counts: Counts, threads: int | None = None) -> Comparisons:
     """Make them, each factorisation on one thread."""
     fits = list(_fits(given, counts))
-    return _of_fits(given, counts, fits, side_by_side(lambda one: _tried(one.given), fits, threads))
+    return _of_fits(given, counts, fits, side_by_side(lambda one: tried(one.given, 1), fits, threads))
 
 
 def made_together(every: Sequence[Material], counts: Counts, device: torch.device) -> list[Comparisons]:
@@ -166,13 +166,6 @@ def _fit(given: Material, scores: np.ndarray, seed: int) -> Given:
     rounds = min(given.settings.iterations, ROUNDS)
     settings = replace(given.settings, starts=1, iterations=rounds, seed=seed % 2**31)
     return Given(given.activations, scores, settings, given.signed)
-
-
-def _tried(given: Given) -> Factors | AttributionError:
-    try:
-        return factorise(given.activations, given.scores, given.settings, 1)
-    except AttributionError as error:
-        return error
 
 
 def _of_fits(

@@ -1,4 +1,4 @@
-"""The factorisations of one class after the other, here or in processes of their own."""
+"""The factorisations of an audit's classes: one after the other, in processes of their own, or on a card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from whyclass.records import Record
 from whyclass.store import key_in
 from whyclass.study import comparisons
 from whyclass.study.class_evidence import ClassEvidence
-from whyclass.study.comparisons import Counts, comparisons_file, made_together, material, of_audit
+from whyclass.study.comparisons import comparisons_file, made_together, material, of_audit
 from whyclass.study.worker_processes import worker_processes
 
 Problems = dict[int, str]
@@ -129,19 +129,17 @@ def _together(waiting: list[tuple[ClassEvidence, Problems]], device: torch.devic
             problems[own.target] = str(found)
         else:
             found.save(own.factors_file, key_in(own.factors_file))
-    for counts, some in _by_counts([own for own, _ in waiting]).items():
-        of_each = made_together([material(own) for own in some], counts, device)
-        for own, record in zip(some, of_each, strict=True):
-            file = comparisons_file(own, counts)
-            record.save(file, key_in(file))
+    _compared([own for own, _ in waiting], device)
     waiting.clear()
 
 
-def _by_counts(every: Sequence[ClassEvidence]) -> dict[Counts, list[ClassEvidence]]:
-    """Classes without what they are compared with, by how much that is."""
-    found: dict[Counts, list[ClassEvidence]] = {}
-    for own in every:
-        counts = of_audit(own.context.settings)
-        if counts.any and not comparisons_file(own, counts).exists():
-            found.setdefault(counts, []).append(own)
-    return found
+def _compared(every: Sequence[ClassEvidence], device: torch.device) -> None:
+    """Make and keep what classes that lack it are compared with; an audit has the same counts for all."""
+    counts = of_audit(every[0].context.settings) if every else None
+    if counts is None or not counts.any:
+        return
+    files = [(own, comparisons_file(own, counts)) for own in every]
+    if bare := [(own, file) for own, file in files if not file.exists()]:
+        of_each = made_together([material(own) for own, _ in bare], counts, device)
+        for (_, file), record in zip(bare, of_each, strict=True):
+            record.save(file, key_in(file))
