@@ -19,7 +19,7 @@ from whyclass import errors, records
 
 FLOORS = (
     "addresses errors plain_text progress progress_bars grid setting_checks settings intervals files rows "
-    "views exact_products",
+    "views exact_products allocation",
     "records",
     "store merging naming",
     "concepts",

@@ -136,8 +136,9 @@ class Settings:
         How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
         stacked where the model takes that size.
     controls
-        Random directions to shift and mask along, and crops of third classes to insert: so many of each, to
-        compare with. Not in the paper; 0 leaves them out.
+        Random directions to shift and mask along, crops of third classes to insert, and sets of random crops
+        for the prediction test of a contrast: so many of each, to compare with. Not in the paper; 0 leaves
+        them out.
     null_crops, null_cells, null_scores
         How many explanations of nothing an explanation has to beat in its prediction test: so many draws of
         random crops; crops nearest to random cells of the class's own images, so many sets; and the whole

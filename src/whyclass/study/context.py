@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from whyclass import allocation
 from whyclass.attribution.noise import drawn_on
 from whyclass.errors import DataError, RecordError, StoreError
 from whyclass.grid import Crops
@@ -276,6 +277,7 @@ class OpenedModel:
         settings: Settings,
         progress: Progress,
     ) -> None:
+        allocation.keep_blocks()
         self.loaded, self.pool, self.settings, self.progress = loaded, pool, settings, progress
         self.decoder: nn.Module | None = None
         example = example_of(loaded)

@@ -134,11 +134,16 @@ def show(
 
 
 def _tester(pictures: Pictures, outline: Sequence[int]) -> Tester:
-    """What tests a class; or a contrast, whose classes are both outlined, in crops of its own size."""
+    """What tests a class; or a contrast, whose classes are both outlined, in crops of its own size.
+
+    A contrast has up to eight such tests, each of larger images, and asks only for a rank of one in ten: as
+    many draws as its other controls have are enough for that.
+    """
     context, settings = pictures.context, pictures.context.settings
     if not outline:
         return Tester(pictures, Controls(context))
-    cut = replace(context, settings=replace(settings, crop_at=settings.pair_crop_at))
+    drawn = min(settings.null_crops, settings.controls)
+    cut = replace(context, settings=replace(settings, crop_at=settings.pair_crop_at, null_crops=drawn))
     return Tester(pictures.of(cut), Controls(cut), each=settings.pair_crops)
 
 
