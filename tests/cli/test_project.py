@@ -124,6 +124,26 @@ def test_a_store_remembers_what_made_it(world, tmp_path, monkeypatch):
     assert (empty.code, "Missing option '--model'" in empty.message) == (2, True)
 
 
+def test_a_store_remembers_seed_and_precision_set_as_other_settings_are(world, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    monkeypatch.chdir(world)
+    ways = (
+        "--set",
+        "seed=3",
+        "--set",
+        "precision=float32",
+        "--set",
+        "null_cells=0",
+        "--set",
+        "null_scores=0",
+    )
+    assert whyclass("explain", "--class", "hawk", "--store", store, *ways).code == 0
+    monkeypatch.chdir(tmp_path)
+    ran = whyclass("explain", "--store", store, "--class", "hawk", "--json")
+    assert (ran.json["settings"]["seed"], ran.json["settings"]["precision"]) == (3, "float32")
+    assert set(ran.json["seconds"]) == {"load", "page"}  # of the same store
+
+
 def test_a_store_brings_no_code(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = tmp_path / "store"

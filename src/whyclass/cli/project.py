@@ -124,9 +124,12 @@ def read(file: Path) -> dict[str, Any]:
     except (ValueError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} is no TOML: {error}") from error
     try:
-        return _parsed(values, file.parent)
+        found = _parsed(values, file.parent)
+        if apart := sorted({"seed", "precision"} & set(values.get(SETTINGS, ()))):
+            raise SettingsError(f"{apart[0]} stands outside [{SETTINGS}], since it is an option of its own")
     except SettingsError as error:
         raise SettingsError(f"{file}: {error}") from error
+    return found
 
 
 def _parsed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -150,8 +153,6 @@ def _changes(table: Any) -> list[str]:
         raise SettingsError(
             f"{SETTINGS} is {shown(table)}; needed is a table [{SETTINGS}] of names and values"
         )
-    if apart := sorted({"seed", "precision"} & set(table)):
-        raise SettingsError(f"{apart[0]} stands outside [{SETTINGS}], since it is an option of its own")
     return [f"{name}={_listed(value)}" for name, value in table.items()]
 
 
