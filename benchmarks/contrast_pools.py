@@ -125,18 +125,21 @@ def tried_on(context: Context, which: str, limit: int | None = None) -> Tried:
     return Tried(context, tuple(pair for two in drawn[:limit] for pair in together[two]))
 
 
-def share(tried: Tried, number: int, of: int) -> Tried:
+ALL = slice(None)
+
+
+def share(tried: Tried, part: slice) -> Tried:
     """The pairs of one of several processes; both directions of a pair are one's."""
     twos = [tried.pairs[start : start + 2] for start in range(0, len(tried.pairs), 2)]
-    return replace(tried, pairs=tuple(pair for two in twos[number::of] for pair in two))
+    return replace(tried, pairs=tuple(pair for two in twos[part] for pair in two))
 
 
-def gather(tried: Tried, until: float, number: int = 0, of: int = 1) -> bool:
+def gather(tried: Tried, until: float, part: slice = ALL) -> bool:
     """Make the evidence that is missing, this process's share first, then what no other made; whether all is
     there.
     """
     targets = sorted({k for pair in tried.pairs for k in pair})
-    mine = targets[number::of]
+    mine = targets[part]
     for target in mine + [k for k in targets if k not in mine]:
         if time.time() > until:
             return False

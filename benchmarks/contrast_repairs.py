@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import kept_rows
@@ -107,11 +106,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", help="of ImageNet; the default is Imagenette's")
     parser.add_argument("--starts", type=int, default=8, help="of the NMF")
     parser.add_argument("--small", action="store_true", help="few images, to see that it runs")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--part", default="0/1", help="of several processes, such as 0/3")
-    parser.add_argument("--store", type=Path)
-    parser.add_argument("--out", type=Path, nargs="+", required=True)
-    parser.add_argument("--minutes", type=float, default=9, help="nothing is begun later")
+    kept_rows.add_options(parser)
     options = parser.parse_args()
     if options.command == "print":
         show(kept_rows.read(*options.out))
@@ -125,8 +120,7 @@ def main() -> None:
         ]
         settings = replace(SETTINGS, images=6, copies=2, starts=1, iterations=100)
     study = Study(real_data.resnet50(), options.layer, files, options.store, settings, device=options.device)
-    number, of = map(int, options.part.split("/"))
-    wanted = (options.classes or real_data.imagenette())[number::of]
+    wanted = (options.classes or real_data.imagenette())[options.part]
     done = {(row["layer"], row["target"]) for row in kept_rows.read(*options.out)}
     for target in wanted:
         if (options.layer, target) in done or time.time() > until:

@@ -15,7 +15,6 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import contrast_tables
@@ -281,17 +280,14 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--controls", type=int, default=20, help="random directions of dog and cat")
     parser.add_argument("--sample", action="store_true", help="one photograph of each class for dog and cat")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--store", type=Path)
-    parser.add_argument("--out", type=Path, nargs="+", required=True)
-    parser.add_argument("--minutes", type=float, default=9, help="nothing is begun later")
+    kept_rows.add_options(parser)
     options = parser.parse_args()
     if options.command == "print":
         show(kept_rows.read(*options.out))
         return
     until = time.time() + 60 * options.minutes
     done = [{k: row.get(k) for k in ("part", "seed", "pair")} for row in kept_rows.read(*options.out)]
-    for facts, rows in {"twins": twins, "dogs": dogs}[options.command](options):
+    for facts, rows in list({"twins": twins, "dogs": dogs}[options.command](options))[options.part]:
         if {"seed": None} | facts in done:
             continue
         if time.time() > until:

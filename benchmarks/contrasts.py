@@ -1,7 +1,7 @@
 """Contrasts of classes that are alike: every way to lay the plane and to score cells, on the same evidence.
 
     python benchmarks/contrasts.py pairs --layer layer3.5 --store runs/c --out rows.jsonl
-    python benchmarks/contrasts.py pairs --store runs/c --out rows0.jsonl --device cuda --part 0/6
+    python benchmarks/contrasts.py pairs --store runs/c --out rows0.jsonl --device cuda --part 1/6
     python benchmarks/contrasts.py print --out rows*.jsonl
 
 ``pairs`` tries planes (``--what shift``) and crops (``--what crops``) on breeds that are confused (``--which
@@ -16,7 +16,6 @@ import argparse
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import contrast_crops
@@ -41,16 +40,16 @@ WHAT: dict[str, Rows] = {
 
 def pairs(options: argparse.Namespace) -> None:
     """One process's share of all that is asked for, hard pairs first."""
-    until, (number, of) = time.time() + 60 * options.minutes, options.part
+    until = time.time() + 60 * options.minutes
     started = time.time()
     context = contrast_pools.resnet(options.layer, options.store, options.device, options.small)
     _tell(started, "ready")
     for which in options.which:
         every = contrast_pools.tried_on(context, which, options.limit)
-        if not contrast_pools.gather(every, until, number, of):
+        if not contrast_pools.gather(every, until, options.part):
             return
         _tell(started, f"evidence of {which} pairs")
-        mine = contrast_pools.share(every, number, of).pairs
+        mine = contrast_pools.share(every, options.part).pairs
         for what in options.what:
             facts = {"part": what, "layer": options.layer, "pairs": which, "device": options.device}
             try:
@@ -78,13 +77,6 @@ def _tell(started: float, text: str) -> None:
     print(f"[{time.time() - started:6.1f} s] {text}", flush=True)
 
 
-def _part(text: str) -> tuple[int, int]:
-    number, of = map(int, text.split("/"))
-    if not 0 <= number < of:
-        raise argparse.ArgumentTypeError(f"{text} is no part: 0/6 to 5/6")
-    return number, of
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,11 +88,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50, help="shifted of each pair, at most")
     parser.add_argument("--limit", type=int, help="pairs of classes tried, both ways, of each kind")
     parser.add_argument("--small", action="store_true", help="few images, to see that it runs")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--part", type=_part, default=(0, 1), help="of several processes, such as 0/6")
-    parser.add_argument("--store", type=Path)
-    parser.add_argument("--out", type=Path, nargs="+", required=True)
-    parser.add_argument("--minutes", type=float, default=9, help="nothing is begun later")
+    kept_rows.add_options(parser)
     options = parser.parse_args()
     if options.command == "print":
         contrast_tables.show(kept_rows.read(*options.out))

@@ -123,7 +123,9 @@ def main() -> None:
     made.add_argument("--tried", choices=TRIED, default="all", help="numbers of concepts and cuts")
     made.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
     made.add_argument("--device", default="auto")
-    made.add_argument("--part", default="1/1", help="i/n: every n-th class from the i-th on")
+    made.add_argument(
+        "--part", type=kept_rows.part, default="1/1", help="i/n: every n-th class from the i-th on"
+    )
     made.add_argument("--threads", type=int, default=2)
     told = commands.add_parser("print")
     told.add_argument("rows", type=Path, nargs="+")
@@ -143,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     context, ends = study.context(), time.perf_counter() + 60 * options.minutes
     done = {row["class"] for row in kept_rows.read(options.out) if row["layer"] == options.layer}
     controls, tried = Controls(context), TRIED[options.tried]
-    for target in real_data.part_of(real_data.most_predicted(study, options.classes), options.part):
+    for target in real_data.most_predicted(study, options.classes)[options.part]:
         if target in done or time.perf_counter() > ends:
             continue
         started, images = time.perf_counter(), int(context.index.counting(target).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,3 +27,25 @@ def add(file: Path, rows: Sequence[Row]) -> None:
     """Write rows behind those of a file, together."""
     with file.open("a") as out:
         out.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def part(text: str) -> slice:
+    """Every n-th of a list from the i-th on, for ``i/n``: what one of several processes makes."""
+    try:
+        number, of = map(int, text.split("/"))
+    except ValueError:
+        number = of = 0
+    if not 1 <= number <= of:
+        raise argparse.ArgumentTypeError(f"{text} is no part; needed is i/n, such as 1/6")
+    return slice(number - 1, None, of)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where rows are written, from which store and on what, and for how long."""
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--part", type=part, default="1/1", help="i/n: of n processes, each with its own --out"
+    )
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--out", type=Path, nargs="+", required=True)
+    parser.add_argument("--minutes", type=float, default=9, help="nothing is begun later")

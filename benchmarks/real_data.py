@@ -61,9 +61,3 @@ def most_predicted(study: Study, classes: str) -> list[int]:
         return imagenette()
     counts = {one.index: one.n_images for one in study.classes()}
     return sorted(counts, key=lambda k: (-counts[k], k))[: int(classes)]
-
-
-def part_of(classes: Sequence[int], part: str) -> list[int]:
-    """Every n-th class from the i-th on, of a part ``i/n``."""
-    number, of = map(int, part.split("/"))
-    return list(classes[number - 1 :: of])
