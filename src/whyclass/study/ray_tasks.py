@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from whyclass import allocation
 from whyclass.errors import AttributionError, LayerError, SettingsError, StoreError
 from whyclass.models import forward
 from whyclass.models.fast_trunk import fast_trunk
@@ -301,6 +302,7 @@ def answer(call: Call, load: Callable[[], Any], fetch: Callable[[Any], Any]) -> 
         torch.set_num_threads(call.threads)  # of other numbers sums come in another order
     if call.key not in _open:
         _check_libraries(call.libraries)
+        allocation.keep_blocks()
         _open[call.key] = load()
         while len(_open) > KEPT:
             _open.popitem(last=False)
