@@ -244,12 +244,24 @@ def _print(rows: Sequence[Row], markdown: bool) -> None:
         if markdown:
             print("| measure | " + " | ".join(methods) + " |\n" + "|---" * (len(methods) + 1) + "|")
         for name in names:
-            told = [_told(own, method, name) for method in methods]
+            best = _best(own, methods, name) if markdown else ""
+            told = [_told(own, method, name, 2 if markdown else 3, method == best) for method in methods]
             line = " | ".join(told)
             print(f"| {titles[name]} | {line} |" if markdown else f"{titles[name]:22}{line}")
 
 
-def _told(rows: Sequence[Row], method: str, name: str) -> str:
+BETTER = {"recall": "high", "invented": "low"} | {measure.name: measure.better for measure in MEASURES}
+
+
+def _best(rows: Sequence[Row], methods: Sequence[str], name: str) -> str:
+    """The method with the best mean, where one end of the measure is better."""
+    if not BETTER.get(name):
+        return ""
+    means = {method: values.mean() for method in methods if len(values := _values(rows, method, name)[0])}
+    return (max if BETTER[name] == "high" else min)(means, key=means.__getitem__)
+
+
+def _told(rows: Sequence[Row], method: str, name: str, digits: int, best: bool) -> str:
     """Mean with its interval; a difference from whyclass whose interval leaves out 0 is marked."""
     values, clusters = _values(rows, method, name)
     if not len(values):
@@ -257,7 +269,9 @@ def _told(rows: Sequence[Row], method: str, name: str) -> str:
     within = BY_NAME[name].within if name in BY_NAME else None
     ends = _interval(values, clusters, within or (float(values.min()), float(values.max())))
     mark = _mark(rows, method, name) if method != "whyclass" else ""
-    return f"{values.mean():.3f}{mark}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    mean = f"{values.mean():z.{digits}f}"
+    told = f"**{mean}**{mark}" if best else f"{mean}{mark}"
+    return told + (f" [{ends[0]:z.{digits}f}, {ends[1]:z.{digits}f}]" if ends else "")
 
 
 def _values(rows: Sequence[Row], method: str, name: str) -> tuple[np.ndarray, np.ndarray]:
