@@ -51,7 +51,7 @@ test-oldest: $(STAMP)
 	$(PYTHON) -m venv $(OLDEST)
 	$(BIN)/python scripts/oldest.py > $(OLDEST)/oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/oldest.txt --editable '.[dev]'
-	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile -W "ignore::DeprecationWarning:matplotlib._mathtext"
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile -W "ignore::pyparsing.warnings.PyparsingDeprecationWarning"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix
