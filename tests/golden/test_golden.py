@@ -7,21 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-import sklearn
-import torch
 
 import whyclass
+from helpers.drawn import same_pictures
 from whyclass.planted import demo, world
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hawk.json"
-
-
-SINCE = {torch: (2, 11), sklearn: (1, 7)}
-"""Concepts of older versions differ: starts of the factorisation and sums within it do."""
-
-
-def older(library) -> bool:
-    return tuple(map(int, library.__version__.split(".")[:2])) < SINCE[library]
 
 
 def numbers(folder: Path) -> dict:
@@ -42,9 +33,7 @@ def numbers(folder: Path) -> dict:
     }
 
 
-@pytest.mark.skipif(
-    any(map(older, SINCE)), reason="golden numbers are of newer versions of torch or scikit-learn"
-)
+@same_pictures
 def test_explanation_is_the_golden_one(tmp_path):
     wanted, found = json.loads(GOLDEN.read_text()), numbers(tmp_path)
     assert found.keys() == wanted.keys()

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
+from helpers.drawn import same_pictures
 from helpers.planted_world import NAMES, files_of, leftovers, quick
 from whyclass.attribution import methods, smoothgrad
 from whyclass.attribution import smoothgrad as attribution
@@ -178,6 +179,7 @@ def test_control_a_net_of_shuffled_weights_is_not_trusted_and_shows_no_part(many
     assert parts_found(found, truth).isdisjoint(world.CLASSES[common].needs)
 
 
+@same_pictures
 def test_control_permuted_scores_show_parts_that_the_class_does_not_have(many, truth, monkeypatch):
     needs = set(world.CLASSES[HAWK].needs)
     settings = {"copies": 8, "images": 60, "examples": 12, "starts": 8}
