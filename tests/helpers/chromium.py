@@ -28,8 +28,8 @@ MISSING = [
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
-PATIENCE = 30_000
-"""Milliseconds that a page may take on a busy machine before a test fails."""
+PATIENCE = 120_000
+"""Milliseconds that a page, or what it waits for, may take on a busy machine before a test fails."""
 
 
 @contextmanager
