@@ -116,9 +116,7 @@ def _asked_of_resnet50(one: argparse.ArgumentParser) -> None:
     one.add_argument("--size", choices=SIZES, default="real", help="settings")
     one.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
     one.add_argument("--device", default="auto")
-    one.add_argument(
-        "--part", type=kept_rows.part, default="1/1", help="i/n: every n-th class from the i-th on"
-    )
+    kept_rows.add_part(one)
     one.add_argument("--prepare", action="store_true", help="only pass the pool, for parts that follow")
     one.add_argument("--timed", action="store_true", help="explain each class first, and tell how long")
 

@@ -123,9 +123,7 @@ def main() -> None:
     made.add_argument("--tried", choices=TRIED, default="all", help="numbers of concepts and cuts")
     made.add_argument("--pool", type=Path, nargs="+", default=list(real_data.LARGE_POOL))
     made.add_argument("--device", default="auto")
-    made.add_argument(
-        "--part", type=kept_rows.part, default="1/1", help="i/n: every n-th class from the i-th on"
-    )
+    kept_rows.add_part(made)
     made.add_argument("--threads", type=int, default=2)
     told = commands.add_parser("print")
     told.add_argument("rows", type=Path, nargs="+")

@@ -40,12 +40,17 @@ def part(text: str) -> slice:
     return slice(number - 1, None, of)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Where rows are written, from which store and on what, and for how long."""
-    parser.add_argument("--device", default="cpu")
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """Which share of it all this process makes."""
     parser.add_argument(
         "--part", type=part, default="1/1", help="i/n: of n processes, each with its own --out"
     )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where rows are written, from which store and on what, and for how long."""
+    parser.add_argument("--device", default="cpu")
+    add_part(parser)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
     parser.add_argument("--minutes", type=float, default=9, help="nothing is begun later")

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+import whyclass
 from whyclass import allocation
+from whyclass.planted import demo, world
 
 FAULTS = """
 import resource, sys
@@ -48,6 +50,14 @@ def test_a_large_block_that_was_freed_is_used_again():
 def test_an_allocator_that_the_user_has_set_is_left_alone():
     assert told("kept", MALLOC_MMAP_THRESHOLD_="200000")[0] == "False"
     assert told("kept", GLIBC_TUNABLES="glibc.malloc.check=0")[0] == "False"
+
+
+def test_blocks_are_kept_as_soon_as_a_model_is_opened(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(allocation, "keep_blocks", lambda: asked.append("kept"))
+    pool = world.write_pool(tmp_path / "pool", 1)
+    whyclass.Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", progress=False)
+    assert asked == ["kept"]
 
 
 def test_other_systems_are_left_alone(monkeypatch):

@@ -206,6 +206,12 @@ def test_control_a_flipped_normal_loses_the_shortcut(pictures, monkeypatch, trut
 # ---------------------------------------------------------------- the record
 
 
+def test_a_contrast_draws_as_many_random_crops_as_its_other_controls(pictures):
+    found = study(pictures, tests=(), controls=5, null_crops=9).contrast(*world.TWINS)
+    alone, against = found.a.explanation.prediction_test, found.a.prediction_test
+    assert (alone.including.control.n, against.including.control.n) == (9, 5)
+
+
 def test_every_number_has_its_n_and_its_controls(twins):
     assert twins.hyperplane.training.images == (N, N)
     assert twins.hyperplane.held_out.images == (3, 3)
