@@ -13,8 +13,9 @@ process of its own, whose peak memory is measured.
 ``nulls`` audits the classes predicted most often without and with nulls, each from the passes over the pool
 alone: of ResNet-50 and of the planted world.
 
-    python benchmarks/audit.py plain --store runs/resnet50 --layer layer4.2
-    python benchmarks/audit.py nulls --store runs/resnet50 --layer layer4.2 --classes 4
+    python benchmarks/audit.py plain --store runs/resnet50 --layers layer4.2
+    python benchmarks/audit.py plain --store runs/resnet50 --layers layer3.5,layer4.2
+    python benchmarks/audit.py nulls --store runs/resnet50 --layers layer4.2 --classes 4
     python benchmarks/audit.py growth --plot docs/growth.svg
 """
 
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,21 @@ from real_data import POOL, resnet50
 from sklearn.decomposition import NMF
 from torch import Tensor, nn
 
-from whyclass.attribution import smoothgrad
+from whyclass.attribution import copies_together, enough_copies, smoothgrad
 from whyclass.concepts import nmf
 from whyclass.models.described import Loaded
-from whyclass.models.fast_trunk import noisy_precision
-from whyclass.models.tasks import logit
+from whyclass.models.fast_trunk import noisy_precision, shared_trunk
 from whyclass.planted import demo, world
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
 from whyclass.report.standings import standing
-from whyclass.settings import Settings
+from whyclass.settings import AUTO, Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
+
+TIMED = 8
+"""Images whose attribution is timed, ours."""
 
 
 def main() -> None:
@@ -63,7 +66,8 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["plain", "growth", "nulls", "one"])
     parser.add_argument("--store", type=Path)
-    parser.add_argument("--layer", default="layer4.2")
+    parser.add_argument("--layers", default="layer4.2", help="of plain, with commas; of nulls one")
+    parser.add_argument("--copies", default="20", help="ours, of plain: a number, or auto")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--classes", type=int, default=10)
@@ -75,23 +79,28 @@ def main() -> None:
 
 
 def plain(options: argparse.Namespace) -> None:
-    loaded = resnet50()
-    study = Study(loaded, options.layer, list(POOL), options.store)
-    decode(study)
-    scene = study.context()
+    loaded, layers = resnet50(), options.layers.split(",")
+    settings = Settings(copies=options.copies if options.copies == AUTO else int(options.copies))
+    studies = [Study(loaded, layer, list(POOL), options.store, settings) for layer in layers]
+    for study in studies:
+        decode(study)
+    scene = studies[0].context()
     every = [evidence_of(scene, target) for target in scene.classes()]
     classes, images, pool = len(every), sum(len(own.chosen) for own in every), int(scene.index.usable.sum())
     print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
-    print(_floor(study.loaded.model, options.layer, images), flush=True)
-    sample = [own for own in every if len(own.chosen) >= 5]
-    some = every[:: max(1, classes // 20)]
-    rows = [_predictions(study, pool), *_attribution(study, sample, images), _nmf(some, classes)]
-    rows += [_scan(study, some, classes), _tests(study, classes)]
-    print(f"{'step':24s}{'plain':>12s}{'whyclass':>12s}{'ratio':>8s}   sample")
+    some = [own.target for own in every[:: max(1, classes // 20)]]
+    sample = next(own.target for own in every if len(own.chosen) >= 20)
+    rows = [_predictions(studies, pool), _attribution(studies, sample, images)]
+    for study in studies:
+        print(_floor(study.loaded.model, study.split.layer, images), flush=True)
+        own = [evidence_of(study.context(), target) for target in some]
+        rows += [_clean(study, sample, images), _nmf(own, classes), _scan(study, own, classes)]
+    rows.append(_tests(studies, classes))
+    print(f"{'step':34s}{'plain':>10s}{'whyclass':>12s}{'ratio':>8s}   sample")
     for name, slow, fast, note in rows:
-        print(f"{name:24s}{slow:10.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
+        print(f"{name:34s}{slow:8.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
     slow, fast = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    print(f"{'together':24s}{slow:10.0f} s{fast:10.0f} s{slow / fast:7.1f}x   extrapolated")
+    print(f"{'together':34s}{slow:8.0f} s{fast:10.0f} s{slow / fast:7.1f}x   extrapolated")
 
 
 Measured = tuple[str, float, float, str]
@@ -104,15 +113,17 @@ def _timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _predictions(study: Study, pool: int) -> Measured:
-    scene, model = study.context(), study.loaded.model
+def _predictions(studies: Sequence[Study], pool: int) -> Measured:
+    """The plain way has the cells of all layers from one pass, an audit passes the pool for each layer."""
+    scene, model = studies[0].context(), studies[0].loaded.model
     images = torch.stack([sample.tensor for sample in scene.read(range(64))])
-    trunk = study.trunk(torch.float32)
 
     def ours() -> None:
         with torch.no_grad():
-            for block in images.split(32):
-                study.split.head(trunk(block), block)
+            for study in studies:
+                trunk = study.trunk(torch.float32)
+                for block in images.split(32):
+                    study.split.head(trunk(block), block)
 
     def theirs() -> None:
         with torch.no_grad():
@@ -123,45 +134,55 @@ def _predictions(study: Study, pool: int) -> Measured:
     return "predictions", _timed(theirs) / 24 * pool, _timed(ours) / 64 * pool, "24 and 64 images"
 
 
-def _attribution(study: Study, sample: list[ClassEvidence], images: int) -> list[Measured]:
-    own = sample[0]
-    separate = _separate_relus(study.loaded.model)
-    module = separate.get_submodule(study.split.layer)
-    method, baseline = NoiseTunnel(LayerDeepLift(separate, module)), torch.ones(1, 3, 224, 224)
+def _attribution(studies: Sequence[Study], target: int, images: int) -> Measured:
+    """At all layers: one after the other the plain way, in one pass of noisy copies ours."""
+    every = [evidence_of(study.context(), target) for study in studies]
+    separate, baseline = _separate_relus(studies[0].loaded.model), torch.ones(1, 3, 224, 224)
 
     def theirs() -> None:
-        for image in own.images[:3]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                method.attribute(
-                    image[None],
-                    baselines=baseline,
-                    nt_type="smoothgrad",
-                    nt_samples=20,
-                    nt_samples_batch_size=1,
-                    stdevs=0.25,
-                    target=own.target,
-                )
+        for study in studies:
+            method = NoiseTunnel(LayerDeepLift(separate, separate.get_submodule(study.split.layer)))
+            for image in every[0].images[:3]:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    method.attribute(
+                        image[None],
+                        baselines=baseline,
+                        nt_type="smoothgrad",
+                        nt_samples=20,
+                        nt_samples_batch_size=1,
+                        stdevs=0.25,
+                        target=target,
+                    )
 
-    def clean() -> None:
-        with torch.no_grad():
-            for image in own.images[:20]:
-                study.split.trunk(image[None])
-
-    noisy = study.trunk(noisy_precision(study.settings.precision, study.split))
-    given = [(s.tensor, study.pool.items[p].digest) for s, p in zip(own.samples, own.chosen, strict=True)]
-    prepared = smoothgrad.prepare(study.split, baseline, logit(own.target))
-    question = smoothgrad.Question(own.target, prepared)
+    settings, splits = studies[0].settings, [study.split for study in studies]
+    dtype = noisy_precision(settings.precision, splits[0])
+    own = [study.trunk(dtype) for study in studies]
+    at_a_time = enough_copies.together(settings, splits[0].together(copies_together.BATCH))
+    together = shared_trunk(splits, own, dtype, at_a_time) if len(studies) > 1 else None
+    asked = [smoothgrad.Asked(one.context.split, one.question()) for one in every]
+    given = every[0].given
 
     def ours() -> None:
-        smoothgrad.smoothgrad(study.split, noisy, given[:5], question, study.settings)
+        trunks = together or (lambda copies: [trunk(copies) for trunk in own])
+        enough_copies.at_layers(asked, trunks, given[:TIMED], settings)
 
-    slow, fast = _timed(theirs) / 3 * images, _timed(ours) / 5 * images
-    many = min(32, len(own.images))
-    rows: list[Measured] = [("attribution", slow, fast, "3 and 5 images of 20 copies")]
-    fast_clean = _timed(lambda: study.context().activations(own.images[:many])) / many * images
-    rows.append(("clean activations", _timed(clean) / 20 * images, fast_clean, f"20 and {many} images"))
-    return rows
+    slow, fast = _timed(theirs) / 3 * images, _timed(ours) / TIMED * images
+    way = "shared" if together else "one layer"
+    return "attribution", slow, fast, f"3 images of 20 copies and {TIMED} images, {way}, {dtype}"
+
+
+def _clean(study: Study, target: int, images: int) -> Measured:
+    given = evidence_of(study.context(), target).images[:32]
+
+    def theirs() -> None:
+        with torch.no_grad():
+            for image in given[:20]:
+                study.split.trunk(image[None])
+
+    fast = _timed(lambda: study.context().activations(given)) / len(given) * images
+    slow = _timed(theirs) / len(given[:20]) * images
+    return f"{study.split.layer}: clean activations", slow, fast, f"20 and {len(given)} images"
 
 
 def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:
@@ -179,12 +200,12 @@ def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:
         for activations, scores in matrices:
             nmf.factorise(activations, scores, chosen[0].context.settings)
 
-    scale = classes / len(chosen)
+    scale, layer = classes / len(chosen), chosen[0].context.split.layer
     return (
-        "factorisations",
+        f"{layer}: factorisations",
         _timed(theirs) * scale,
         _timed(ours) * scale,
-        f"{len(chosen)} classes; 1 and 8 starts",
+        f"{len(chosen)} classes; 1 and {chosen[0].context.settings.starts} starts",
     )
 
 
@@ -200,21 +221,21 @@ def _scan(study: Study, chosen: list[ClassEvidence], classes: int) -> Measured:
     queries = [Query(own, {"all": index.usable, "other": index.usable}) for own in vectors]
     slow = _timed(theirs) / 4 * classes * 2  # over the whole pool, and without the class's images
     fast = _timed(lambda: nearest_crops.nearest(index, queries, 8)) / len(queries) * classes
-    return "crops", slow, fast, f"4 and {len(queries)} classes, whole pool"
+    return f"{study.split.layer}: crops", slow, fast, f"4 and {len(queries)} classes, whole pool"
 
 
-def _tests(study: Study, classes: int) -> Measured:
-    side = 6 * (224 // study.index().grid[0])
-    image, model = torch.randn(1, 3, side, side // 6), study.loaded.model
+def _tests(studies: Sequence[Study], classes: int) -> Measured:
+    sides = [6 * (224 // study.index().grid[0]) for study in studies]
+    images, model = [torch.randn(1, 3, side, side // 6) for side in sides], studies[0].loaded.model
 
     def both() -> None:
         with torch.no_grad():
-            for _ in range(20):
+            for image in images * 20:
                 model(image)
 
     both()
     seconds = _timed(both) / 20 * 2 * classes
-    return "prediction tests", seconds, seconds, "20 stitched images, the same both ways"
+    return "prediction tests", seconds, seconds, "20 stitched images of each layer, the same both ways"
 
 
 # ---------------------------------------------------------------- growth
@@ -310,7 +331,7 @@ def nulls(options: argparse.Namespace) -> None:
     resnet = resnet50()
     with tempfile.TemporaryDirectory() as scratch:
         kept = options.store or Path(scratch) / "kept"
-        _with_nulls(resnet, options.layer, list(POOL), kept, options.classes)
+        _with_nulls(resnet, options.layers, list(POOL), kept, options.classes)
         pool = world.write_pool(Path(scratch) / "pool", 60)
         _with_nulls(demo.loaded(), world.LAYER, pool, Path(scratch) / "planted", options.classes)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF
 
 from helpers.published_craft import published
@@ -11,6 +12,7 @@ from whyclass.concepts import other_dictionaries, segments
 from whyclass.concepts.reconstruction import cells_of
 from whyclass.errors import AttributionError
 from whyclass.planted import nets, world
+from whyclass.settings import seed_of
 from whyclass.study.concept_methods import crops_of
 
 SETTINGS = Settings(concepts=4)
@@ -82,6 +84,26 @@ def test_centres_of_cells_are_the_means_of_the_cells_nearest_to_them(activations
             np.mean([x for x, own in zip(X, labels, strict=True) if own == k], 0), abs=1e-3
         )
     same_set(other_dictionaries.clusters_of_cells(activations, SETTINGS).concepts, centres, 0.99999)
+
+
+def test_centres_of_scored_cells_are_of_those_that_speak_and_know_no_others(activations, rng):
+    scores = rng.standard_normal((len(activations), *activations.shape[2:])).astype(np.float32)
+    found = other_dictionaries.clusters_of_scored_cells(activations, scores, SETTINGS)
+    X = np.stack(
+        [s * x for x, s in zip(cells_of(activations), scores.reshape(-1), strict=True) if s > 0]
+    ).astype(np.float64)
+    seed = seed_of("clusters", SETTINGS.seed, "") % 2**32
+    same_set(found.concepts, KMeans(4, n_init=1, random_state=seed).fit(X).cluster_centers_, 0.99999)
+    assert (found.embeddings.reshape(-1, 4)[scores.reshape(-1) <= 0] == 0).all()
+    moved = np.where(scores[:, None] > 0, activations, 7).astype(np.float32)
+    again = other_dictionaries.clusters_of_scored_cells(moved, scores, SETTINGS)
+    assert (found.concepts == again.concepts).all()
+
+
+def test_where_no_cell_speaks_there_are_no_centres(activations):
+    scores = -np.ones((len(activations), *activations.shape[2:]), np.float32)
+    with pytest.raises(AttributionError, match="nothing at this layer speaks for the class"):
+        other_dictionaries.clusters_of_scored_cells(activations, scores, SETTINGS)
 
 
 def test_principal_axes_are_singular_vectors(activations):

@@ -13,7 +13,7 @@ from whyclass.planted import demo, world
 from whyclass.planted.comparison import recalled
 from whyclass.records import Comparison, MethodResult
 from whyclass.report import comparison_measures, comparison_text, json_objects, page, summary, table_files
-from whyclass.settings import COMPARED_METHODS
+from whyclass.settings import COMPARED_METHODS, MORE_METHODS
 from whyclass.study import compare
 
 SETTINGS = quick(
@@ -47,7 +47,7 @@ def asked(pool, tmp_path_factory) -> Study:
 @pytest.fixture(scope="module")
 def found(asked, mine) -> Comparison:
     pytest.importorskip("skimage", reason="scikit-image is not installed (extra compare)")
-    return asked.compare(NAMES, [*COMPARED_METHODS, f"file:{mine}"])
+    return asked.compare(NAMES, [*COMPARED_METHODS, *MORE_METHODS, f"file:{mine}"])
 
 
 def of(found: Comparison, method: str, name: str = "snail") -> MethodResult:
@@ -56,7 +56,7 @@ def of(found: Comparison, method: str, name: str = "snail") -> MethodResult:
 
 
 def test_every_method_has_every_measure_of_every_class(found):
-    assert len(found.methods) == 9
+    assert len(found.methods) == 10
     for one in found.classes:
         assert [result.method for result in one.results] == list(found.methods)
         for result in one.results:
@@ -172,7 +172,7 @@ def test_it_is_saved_loaded_and_shown(found, tmp_path):
     for name in (*NAMES, "random-cells", "C-deletion"):
         assert name in html
     assert "whyclass" in found._repr_html_()
-    assert "9 methods on 3 classes" in repr(found)
+    assert "10 methods on 3 classes" in repr(found)
     told = dict(summary.rows(found))
     assert "second test" in told["ice"]
     shown = json_objects.as_object(found)
@@ -193,11 +193,11 @@ def test_numbers_are_written_as_tables(found, tmp_path):
     import io
 
     columns = comparison_measures.columns(found)
-    assert len(columns["method"]) == 27
+    assert len(columns["method"]) == 30
     table = parquet.read_table(io.BytesIO(table_files.table_file(columns, ".parquet"))).to_pydict()
     assert table["stability"] == columns["stability"]
     lines = table_files.table_file(columns, ".csv").decode().splitlines()
-    assert len(lines) == 28
+    assert len(lines) == 31
     with pytest.raises(SettingsError, match="xlsx"):
         table_files.table_file(columns, ".xlsx")
 

@@ -14,7 +14,7 @@ from scipy.linalg import eigh
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from whyclass.concepts.nmf import factorise
+from whyclass.concepts.nmf import NOTHING_SPEAKS, factorise
 from whyclass.concepts.reconstruction import cells_of, dictionary, unrestricted
 from whyclass.errors import AttributionError
 from whyclass.records import Factors
@@ -58,6 +58,24 @@ def clusters_of_cells(activations: np.ndarray, settings: Settings) -> Factors:
     """Centres of k-means of the cells."""
     centres, _ = _clustered(cells_of(activations), settings.concepts, settings.seed)
     return dictionary(centres, activations)
+
+
+def clusters_of_scored_cells(activations: np.ndarray, scores: np.ndarray, settings: Settings) -> Factors:
+    """Centres of k-means of the cells that speak for the class, each times its score (n, h, w).
+
+    What NMF factorises, clustered: k-means is a factorisation in which each cell holds one concept.
+
+    Raises
+    ------
+    AttributionError
+        If no cell has a score above zero.
+    """
+    scored = activations * np.maximum(scores, 0)[:, None]
+    X = cells_of(scored)[scores.reshape(-1) > 0]
+    if not len(X):
+        raise AttributionError(NOTHING_SPEAKS)
+    centres, _ = _clustered(X, settings.concepts, settings.seed)
+    return dictionary(centres, scored)
 
 
 def principal_axes(activations: np.ndarray, settings: Settings) -> Factors:

@@ -17,7 +17,7 @@ from whyclass.concepts.reconstruction import Fit, nonnegative, unrestricted
 from whyclass.errors import AttributionError, SettingsError
 from whyclass.records import Factors
 from whyclass.setting_checks import told
-from whyclass.settings import COMPARED_METHODS, Settings
+from whyclass.settings import Settings
 from whyclass.study.class_evidence import ClassEvidence
 from whyclass.study.own_directions import OwnDirections, read_directions
 
@@ -150,6 +150,10 @@ FOUND: dict[str, tuple[Find, Fit]] = {
         nonnegative,
     ),
     "kmeans": (lambda of: other_dictionaries.clusters_of_cells(of.activations, of.settings), nonnegative),
+    "kmeans-scored": (
+        lambda of: other_dictionaries.clusters_of_scored_cells(of.activations, of.scores, of.settings),
+        nonnegative,
+    ),
     "pca": (lambda of: other_dictionaries.principal_axes(of.activations, of.settings), unrestricted),
     "random-cells": (
         lambda of: other_dictionaries.random_cells(of.activations, of.settings, of.name),
@@ -175,7 +179,7 @@ def method_of(name: str, channels: int) -> Method:
         return Method(name, lambda of: _largest(own, of), digest=own.digest)
     if name not in FOUND:
         raise SettingsError(
-            f"there is no method {told(name)}; choose of {', '.join(COMPARED_METHODS)}, or file:PATH of a "
+            f"there is no method {told(name)}; choose of {', '.join(FOUND)}, or file:PATH of a "
             ".safetensors or .npz matrix"
         )
     return Method(name, *FOUND[name])
