@@ -68,6 +68,18 @@ def test_every_method_has_every_measure_of_every_class(found):
             assert all(np.isfinite(list(result.measures.values())))
 
 
+def test_what_says_one_thing_several_times_is_told(found):
+    """Centres of scored cells lie nearer to each other than factors, and principal axes nowhere near."""
+    for name in NAMES:
+        alike = {method: of(found, method, name).measures["alike"] for method in found.methods}
+        assert alike["kmeans-scored"] > alike["whyclass"] > alike["pca"] == pytest.approx(0, abs=1e-6)
+        for method in found.methods:
+            one = of(found, method, name)
+            spots = [concept.shown.excluding.spots[0] for concept in one.concepts]
+            different = {(spot.image.path, spot.box) for spot in spots}
+            assert one.measures["distinct"] == len(different) / len(one.concepts)
+
+
 def test_our_own_row_is_the_explanation(asked, found):
     explained, row = asked.explain("snail"), of(found, "whyclass")
     tests, theirs = explained.prediction_test, row.prediction_test

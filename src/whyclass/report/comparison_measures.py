@@ -91,6 +91,21 @@ MEASURES: tuple[Measure, ...] = (
     Measure("least_stability", "least", "high", (-1.0, 1.0), "The same with each concept's least cosine."),
     Measure("same_tests", "same end", "high", SHARE, "Share of halves whose tests end the same."),
     Measure(
+        "alike",
+        "alike",
+        "",
+        (-1.0, 1.0),
+        "Mean cosine of each concept with the nearest other one. Near 1 the concepts say one thing several "
+        "times, which is steady; controls can be low, so it is told and decides nothing.",
+    ),
+    Measure(
+        "distinct",
+        "distinct",
+        "",
+        SHARE,
+        "Different best crops, as a share of the concepts; decides nothing either.",
+    ),
+    Measure(
         "carried",
         "carried",
         "",
@@ -162,6 +177,8 @@ SHORT = (
     "sufficiency",
     "stability",
     "same_tests",
+    "alike",
+    "distinct",
     "carried",
     "carried_everywhere",
     "ice_error",
