@@ -9,6 +9,7 @@ import numpy as np
 
 from whyclass.attribution.smoothgrad import completeness_error, relative
 from whyclass.concepts.nmf import strongest
+from whyclass.grid import Box
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
     COMPLETENESS_BOUND,
@@ -90,7 +91,7 @@ def explanation(context: Context, own: ClassEvidence) -> Explanation:
         completeness=completeness(own.evidence),
         refits=found.refits,
         fit=Fit(factors.residual, factors.converged),
-        warnings=tuple(warnings_of(own, factors)),
+        warnings=(*warnings_of(own, factors), *repeated(found.concepts)),
         settings=plain(context.settings),
         versions=context.versions,
     )
@@ -216,6 +217,21 @@ def warnings_of(own: ClassEvidence, factors: Factors) -> Iterable[str]:
         yield SIGNED[own.context.settings.signed]
     if len(factors.concepts) < own.context.settings.concepts:
         yield f"The images hold only {len(factors.concepts)} distinct concepts at this layer."
+
+
+def repeated(concepts: Sequence[Concept]) -> Iterable[str]:
+    """A warning where several concepts have the same best crop in the test that decides."""
+    own, without = all(one.excluding for one in concepts), " without images predicted as the class"
+    sharing: dict[tuple[str, Box], list[str]] = {}
+    for number, concept in enumerate(concepts, 1):
+        best = (concept.excluding if own else concept.including)[0]
+        sharing.setdefault((best.image.path, best.box), []).append(str(number))
+    several = [f"{', '.join(few[:-1])} and {few[-1]}" for few in sharing.values() if len(few) > 1]
+    if several:
+        yield (
+            f"The best crop{without if own else ''} is the same for concepts {'; for '.join(several)}: the "
+            f"test shows {len(sharing)} different crops, not {len(concepts)}."
+        )
 
 
 def few(used: int, predicted: int, named: str) -> Iterable[str]:
