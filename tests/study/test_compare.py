@@ -192,6 +192,32 @@ def test_it_is_saved_loaded_and_shown(found, tmp_path):
     assert len(shown["classes"][0]["results"][0]["concepts"]) == 6
 
 
+def test_a_table_has_a_row_for_each_measure_and_a_cell_for_each_method(found):
+    rows = [row for group in comparison_text.of_all(found).values() for row in group]
+    assert [row.measure.name for row in rows] == [
+        name for name in comparison_measures.SHORT if not name.startswith("surf")
+    ]
+    means, best = comparison_measures.means(found), comparison_measures.best(found)
+    for row in rows:
+        for method, cell in zip(found.methods, row.cells, strict=True):
+            mean = means[method][row.measure.name]
+            assert cell.value == f"{mean.value:.2f}"
+            assert cell.interval == f"{mean.low:.2f} to {mean.high:.2f}"
+            assert cell.first == (method in best.get(row.measure.name, ()))
+    for one in found.classes:
+        told = [row for group in comparison_text.of_class(found, one).values() for row in group]
+        for row in told:
+            numbers = [f"{result.measures[row.measure.name]:.2f}" for result in one.results]
+            assert [cell.value for cell in row.cells] == numbers
+
+
+def test_a_method_that_found_nothing_has_empty_cells(found):
+    one = found.classes[0]
+    spoilt = replace(one.results[1], measures={}, problem="nothing speaks")
+    told = comparison_text.of_class(found, replace(one, results=(one.results[0], spoilt)))
+    assert all(row.cells[0].value and not row.cells[1].value for rows in told.values() for row in rows)
+
+
 def test_another_method_is_told_first_where_it_wins(found):
     sentence = comparison_text.sentence(found)
     assert sentence.startswith("By the mean of three classes, ")

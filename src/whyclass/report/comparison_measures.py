@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "carried_everywhere",
-        "carried, all",
+        "carried of all",
         "high",
         None,
         "1 - sum |y - y'| / sum |y| over images and classes: the class, its rivals and drawn ones.",
@@ -168,28 +169,24 @@ MEASURES: tuple[Measure, ...] = (
 
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
-SHORT = (
-    "test_excluding",
-    "passed_excluding",
-    "test_including",
-    "backing",
-    "necessity",
-    "sufficiency",
-    "stability",
-    "same_tests",
-    "alike",
-    "distinct",
-    "carried",
-    "carried_everywhere",
-    "ice_error",
-    "ice_agreement",
-    "insertion",
-    "deletion",
-    "deletion_beside_rest",
-    "surf_mae",
-    "surf_emd",
-)
-"""Measures that a terminal and a page's first table show."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Tests with crops": ("test_excluding", "passed_excluding", "test_including", "backing"),
+    "Each concept": ("necessity", "sufficiency"),
+    "Whether they come again, and differ": ("stability", "same_tests", "alike", "distinct"),
+    "What they rebuild": ("carried", "carried_everywhere"),
+    "Measures of the literature": (
+        "ice_error",
+        "ice_agreement",
+        "insertion",
+        "deletion",
+        "deletion_beside_rest",
+        "surf_mae",
+        "surf_emd",
+    ),
+}
+"""Measures that a page's tables show, in the order of their rows."""
+
+SHORT = tuple(itertools.chain.from_iterable(GROUPS.values()))
 
 
 @dataclass(frozen=True)

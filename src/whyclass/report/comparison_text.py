@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from whyclass.records import ComparedClass, Comparison, MethodResult, codec
 from whyclass.report import comparison_measures, pool_text, words
-from whyclass.report.comparison_measures import BY_NAME, SHORT, Mean, Measure
+from whyclass.report.comparison_measures import BY_NAME, GROUPS, SHORT, Mean, Measure
 
 DECIDES_NOTHING = (
     "C-deletion is told as the literature has it and decides nothing: directions that rebuild nothing leave "
@@ -38,60 +40,68 @@ def sentence(found: Comparison) -> str:
     return f"By {classes}, {'; '.join(said)}.{few}"
 
 
-def heading(found: Comparison) -> list[str]:
-    """Titles of the columns that are shown."""
-    return ["method", *(measure.title for measure in shown(found))]
+@dataclass(frozen=True)
+class Cell:
+    """A method's number by one measure, with its interval, and whether no other's is better."""
+
+    value: str
+    interval: str = ""
+    first: bool = False
 
 
-def shown(found: Comparison) -> list[Measure]:
-    """The measures of a short table."""
-    return [measure for measure in comparison_measures.present(found) if measure.name in SHORT]
+@dataclass(frozen=True)
+class Row:
+    """A measure and the number of each method."""
+
+    measure: Measure
+    cells: tuple[Cell, ...]
 
 
-def lines(found: Comparison) -> list[list[str]]:
-    """A row for each method: means over the classes, with their intervals; the best is marked with a star."""
+Rows = dict[str, list[Row]]
+"""The rows of a table, in groups by title."""
+
+
+def of_all(found: Comparison) -> Rows:
+    """Means over the classes with their intervals."""
     told, winners = comparison_measures.means(found), comparison_measures.best(found)
-    return [
-        [
-            words.clean(method),
-            *(
-                _cell(told[method].get(measure.name), method in winners.get(measure.name, ()))
-                for measure in shown(found)
-            ),
+
+    def cell(method: str, name: str) -> Cell:
+        if (mean := told[method].get(name)) is None:
+            return Cell("")
+        ends = "" if mean.low is None or mean.high is None else f"{mean.low:.2f} to {mean.high:.2f}"
+        return Cell(f"{mean.value:.2f}", ends, method in winners.get(name, ()))
+
+    return _grouped(found, found.methods, cell)
+
+
+def of_class(found: Comparison, one: ComparedClass) -> Rows:
+    """The numbers of one class."""
+    numbers = {result.method: result.measures for result in one.results}
+
+    def cell(method: str, name: str) -> Cell:
+        return Cell(f"{numbers[method][name]:.2f}" if name in numbers[method] else "")
+
+    return _grouped(found, list(numbers), cell)
+
+
+def _grouped(found: Comparison, methods: Iterable[str], cell: Callable[[str, str], Cell]) -> Rows:
+    present = {measure.name for measure in comparison_measures.present(found)}
+    grouped = {
+        title: [
+            Row(BY_NAME[name], tuple(cell(m, name) for m in methods)) for name in names if name in present
         ]
-        for method in found.methods
-    ]
-
-
-def class_lines(found: Comparison, one: ComparedClass) -> list[list[str]]:
-    """A row for each method, of one class."""
-    return [
-        [
-            words.clean(result.method),
-            *(
-                f"{result.measures[measure.name]:.2f}" if measure.name in result.measures else ""
-                for measure in shown(found)
-            ),
-        ]
-        for result in one.results
-    ]
-
-
-def _cell(mean: Mean | None, first: bool) -> str:
-    if mean is None:
-        return ""
-    told = f"{mean.value:.2f}{'*' if first else ''}"
-    if mean.low is None or mean.high is None:
-        return told
-    return f"{told} [{mean.low:.2f}, {mean.high:.2f}]"
+        for title, names in GROUPS.items()
+    }
+    return {title: rows for title, rows in grouped.items() if rows}
 
 
 def notes(found: Comparison) -> list[str]:
     """What stands under the table."""
     n = len(found.classes)
-    said = [f"Means over {words.count(n)} {'class' if n == 1 else 'classes'}; * is the best of a column."]
+    said = [f"Means over {words.count(n)} {'class' if n == 1 else 'classes'}; the best of a row is bold."]
+    said.append("“high” and “low” say what is good; measures without either decide nothing.")
     if n > 2:
-        said.append("In brackets 95% intervals over the classes.")
+        said.append("Below them 95% intervals over the classes.")
     problems = [one for one in comparison_measures.results_of(found) if one.problem]
     said += [f"{one.method} found nothing of “{one.target.name}”: {one.problem}" for one in problems]
     return [*said, DECIDES_NOTHING]

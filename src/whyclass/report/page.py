@@ -146,9 +146,8 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "c": found,
         "heading": comparison_text.title(found),
         "sentence": comparison_text.sentence(found),
-        "columns": comparison_text.heading(found),
-        "lines": comparison_text.lines(found),
-        "class_lines": [comparison_text.class_lines(found, one) for one in found.classes],
+        "of_all": comparison_text.of_all(found),
+        "of_each": [comparison_text.of_class(found, one) for one in found.classes],
         "measures": comparison_measures.present(found),
         "notes": comparison_text.notes(found),
     }
