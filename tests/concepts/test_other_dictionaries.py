@@ -89,11 +89,12 @@ def test_centres_of_cells_are_the_means_of_the_cells_nearest_to_them(activations
 def test_centres_of_scored_cells_are_of_those_that_speak_and_know_no_others(activations, rng):
     scores = rng.standard_normal((len(activations), *activations.shape[2:])).astype(np.float32)
     found = other_dictionaries.clusters_of_scored_cells(activations, scores, SETTINGS)
-    X = np.stack(
-        [s * x for x, s in zip(cells_of(activations), scores.reshape(-1), strict=True) if s > 0]
-    ).astype(np.float64)
-    seed = seed_of("clusters", SETTINGS.seed, "") % 2**32
-    same_set(found.concepts, KMeans(4, n_init=1, random_state=seed).fit(X).cluster_centers_, 0.99999)
+    cells, seed = cells_of(activations).astype(np.float64), seed_of("clusters", SETTINGS.seed, "") % 2**32
+    kept = [(x, s) for x, s in zip(cells, scores.reshape(-1), strict=True) if s > 0 and x.any()]
+    units = np.stack([x / np.linalg.norm(x) for x, _ in kept])
+    weights = np.array([s * np.linalg.norm(x) for x, s in kept])
+    plain = KMeans(4, n_init=SETTINGS.starts, random_state=seed).fit(units, sample_weight=weights)
+    same_set(found.concepts, plain.cluster_centers_, 0.9999)
     assert (found.embeddings.reshape(-1, 4)[scores.reshape(-1) <= 0] == 0).all()
     moved = np.where(scores[:, None] > 0, activations, 7).astype(np.float32)
     again = other_dictionaries.clusters_of_scored_cells(moved, scores, SETTINGS)

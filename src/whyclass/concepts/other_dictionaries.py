@@ -61,9 +61,10 @@ def clusters_of_cells(activations: np.ndarray, settings: Settings) -> Factors:
 
 
 def clusters_of_scored_cells(activations: np.ndarray, scores: np.ndarray, settings: Settings) -> Factors:
-    """Centres of k-means of the cells that speak for the class, each times its score (n, h, w).
+    """Centres of k-means of the directions of the cells that speak for the class: what NMF factorises.
 
-    What NMF factorises, clustered: k-means is a factorisation in which each cell holds one concept.
+    Each cell, times its score (n, h, w), weighs its length. Clusters of the scored cells as they are would
+    be of lengths as much as of directions, and several of one direction.
 
     Raises
     ------
@@ -71,10 +72,12 @@ def clusters_of_scored_cells(activations: np.ndarray, scores: np.ndarray, settin
         If no cell has a score above zero.
     """
     scored = activations * np.maximum(scores, 0)[:, None]
-    X = cells_of(scored)[scores.reshape(-1) > 0]
+    X = cells_of(scored).astype(np.float64)
+    length = np.linalg.norm(X, axis=1)
+    X, length = X[length > 0], length[length > 0]
     if not len(X):
         raise AttributionError(NOTHING_SPEAKS)
-    centres, _ = _clustered(X, settings.concepts, settings.seed)
+    centres, _ = _clustered(X / length[:, None], settings.concepts, settings.seed, length, settings.starts)
     return dictionary(centres, scored)
 
 
@@ -152,12 +155,14 @@ def largest_of(rows: np.ndarray, activations: np.ndarray, scores: np.ndarray, se
     return dictionary(unit[most], activations)
 
 
-def _clustered(X: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(
+    X: np.ndarray, count: int, seed: int, weights: np.ndarray | None = None, starts: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Centres (k, c) of k-means that are not zero, and the number of each row's (m,)."""
     distinct = len(np.unique(X, axis=0))
-    made = KMeans(min(count, distinct), n_init=1, random_state=seed_of("clusters", seed, "") % 2**32)
+    made = KMeans(min(count, distinct), n_init=starts, random_state=seed_of("clusters", seed, "") % 2**32)
     with threadpool_limits(1):  # sums of several threads come in any order
-        labels = made.fit_predict(np.asarray(X, np.float64))
+        labels = made.fit_predict(np.asarray(X, np.float64), sample_weight=weights)
     kept = np.flatnonzero(np.linalg.norm(made.cluster_centers_, axis=1) > 0)
     if not kept.size:
         raise AttributionError("all cells of the class's images are zero at this layer; try another")
