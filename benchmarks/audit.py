@@ -56,9 +56,6 @@ from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
 
-TIMED = 8
-"""Images whose attribution is timed, ours."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -90,11 +87,12 @@ def plain(options: argparse.Namespace) -> None:
     print(f"{pool} images, {images} explained, {classes} classes; {torch.get_num_threads()} threads")
     some = [own.target for own in every[:: max(1, classes // 20)]]
     sample = next(own.target for own in every if len(own.chosen) >= 20)
-    rows = [_predictions(studies, pool), _attribution(studies, sample, images)]
+    own = {study.split.layer: [evidence_of(study.context(), k) for k in some] for study in studies}
+    rows = [_predictions(studies, pool), _attribution(studies, sample, own, images)]
+    rows.append(_clean(studies, sample, images))
     for study in studies:
         print(_floor(study.loaded.model, study.split.layer, images), flush=True)
-        own = [evidence_of(study.context(), target) for target in some]
-        rows += [_clean(study, sample, images), _nmf(own, classes), _scan(study, own, classes)]
+        rows += [_nmf(own[study.split.layer], classes), _scan(study, own[study.split.layer], classes)]
     rows.append(_tests(studies, classes))
     print(f"{'step':34s}{'plain':>10s}{'whyclass':>12s}{'ratio':>8s}   sample")
     for name, slow, fast, note in rows:
@@ -134,15 +132,21 @@ def _predictions(studies: Sequence[Study], pool: int) -> Measured:
     return "predictions", _timed(theirs) / 24 * pool, _timed(ours) / 64 * pool, "24 and 64 images"
 
 
-def _attribution(studies: Sequence[Study], target: int, images: int) -> Measured:
-    """At all layers: one after the other the plain way, in one pass of noisy copies ours."""
-    every = [evidence_of(study.context(), target) for study in studies]
+def _attribution(
+    studies: Sequence[Study], sample: int, some: dict[str, list[ClassEvidence]], images: int
+) -> Measured:
+    """At all layers: one after the other the plain way, in one pass of noisy copies ours.
+
+    The plain way takes images one at a time, of whichever class; ours some whole classes of all sizes, with
+    what is prepared for each.
+    """
+    own = evidence_of(studies[0].context(), sample)
     separate, baseline = _separate_relus(studies[0].loaded.model), torch.ones(1, 3, 224, 224)
 
     def theirs() -> None:
         for study in studies:
             method = NoiseTunnel(LayerDeepLift(separate, separate.get_submodule(study.split.layer)))
-            for image in every[0].images[:3]:
+            for image in own.images[:3]:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     method.attribute(
@@ -152,37 +156,48 @@ def _attribution(studies: Sequence[Study], target: int, images: int) -> Measured
                         nt_samples=20,
                         nt_samples_batch_size=1,
                         stdevs=0.25,
-                        target=target,
+                        target=sample,
                     )
 
     settings, splits = studies[0].settings, [study.split for study in studies]
     dtype = noisy_precision(settings.precision, splits[0])
-    own = [study.trunk(dtype) for study in studies]
+    trunks = [study.trunk(dtype) for study in studies]
     at_a_time = enough_copies.together(settings, splits[0].together(copies_together.BATCH))
-    together = shared_trunk(splits, own, dtype, at_a_time) if len(studies) > 1 else None
-    asked = [smoothgrad.Asked(one.context.split, one.question()) for one in every]
-    given = every[0].given
+    shared = shared_trunk(splits, trunks, dtype, at_a_time) if len(studies) > 1 else None
+    together = shared or (lambda copies: [trunk(copies) for trunk in trunks])
+    given = [first.given for first in some[splits[0].layer]]  # read before the clock starts
 
     def ours() -> None:
-        trunks = together or (lambda copies: [trunk(copies) for trunk in own])
-        enough_copies.at_layers(asked, trunks, given[:TIMED], settings)
+        for number, theirs in enumerate(given):
+            asked = [smoothgrad.Asked(split, some[split.layer][number].question()) for split in splits]
+            enough_copies.at_layers(asked, together, theirs, settings)
 
-    slow, fast = _timed(theirs) / 3 * images, _timed(ours) / TIMED * images
-    way = "shared" if together else "one layer"
-    return "attribution", slow, fast, f"3 images of 20 copies and {TIMED} images, {way}, {dtype}"
+    timed = sum(map(len, given))
+    slow, fast = _timed(theirs) / 3 * images, _timed(ours) / timed * images
+    way = "shared" if shared else "one by one"
+    return (
+        "attribution",
+        slow,
+        fast,
+        f"3 and {timed} images, {len(given)} classes ({way}, {dtype})",
+    )
 
 
-def _clean(study: Study, target: int, images: int) -> Measured:
-    given = evidence_of(study.context(), target).images[:32]
+def _clean(studies: Sequence[Study], target: int, images: int) -> Measured:
+    """The plain way has the activations of all layers from one pass to the deepest, which comes last."""
+    given = evidence_of(studies[0].context(), target).images[:32]
 
     def theirs() -> None:
         with torch.no_grad():
             for image in given[:20]:
-                study.split.trunk(image[None])
+                studies[-1].split.trunk(image[None])
 
-    fast = _timed(lambda: study.context().activations(given)) / len(given) * images
-    slow = _timed(theirs) / len(given[:20]) * images
-    return f"{study.split.layer}: clean activations", slow, fast, f"20 and {len(given)} images"
+    def ours() -> None:
+        for study in studies:
+            study.context().activations(given)
+
+    slow, fast = _timed(theirs) / len(given[:20]) * images, _timed(ours) / len(given) * images
+    return "clean activations", slow, fast, f"20 and {len(given)} images"
 
 
 def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:

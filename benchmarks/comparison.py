@@ -37,7 +37,7 @@ from whyclass.intervals import interval_of_clusters
 from whyclass.models.class_names import resolve
 from whyclass.planted import demo, world
 from whyclass.planted.comparison import recalled
-from whyclass.report.comparison_measures import BY_NAME, MEASURES
+from whyclass.report.comparison_measures import BY_NAME, MEASURES, TIE, numbers_of
 from whyclass.settings import COMPARED_METHODS
 from whyclass.study import compare
 from whyclass.study.class_evidence import evidence_of
@@ -174,7 +174,7 @@ def _case(study: Study, name: str, methods: Sequence[str], truth: dict[str, Any]
 
 def _of(one: Any, cluster: int, facts: Row) -> list[Row]:
     return [
-        {**facts, "cluster": cluster, "images": one.n_images, "method": result.method, **result.measures}
+        {**facts, "cluster": cluster, "images": one.n_images, "method": result.method, **numbers_of(result)}
         for result in one.results
         if not result.problem
     ]
@@ -242,8 +242,8 @@ def _print(rows: Sequence[Row], markdown: bool) -> None:
         if markdown:
             print("| measure | " + " | ".join(methods) + " |\n" + "|---" * (len(methods) + 1) + "|")
         for name in names:
-            best = _best(own, methods, name) if markdown else ""
-            told = [_told(own, method, name, 2 if markdown else 3, method == best) for method in methods]
+            best = _best(own, methods, name) if markdown else ()
+            told = [_told(own, method, name, 2 if markdown else 3, method in best) for method in methods]
             line = " | ".join(told)
             print(f"| {titles[name]} | {line} |" if markdown else f"{titles[name]:22}{line}")
 
@@ -251,12 +251,13 @@ def _print(rows: Sequence[Row], markdown: bool) -> None:
 BETTER = {"recall": "high", "invented": "low"} | {measure.name: measure.better for measure in MEASURES}
 
 
-def _best(rows: Sequence[Row], methods: Sequence[str], name: str) -> str:
-    """The method with the best mean, where one end of the measure is better."""
+def _best(rows: Sequence[Row], methods: Sequence[str], name: str) -> Sequence[str]:
+    """The methods with the best mean, where one end of the measure is better."""
     if not BETTER.get(name):
-        return ""
+        return ()
     means = {method: values.mean() for method in methods if len(values := _values(rows, method, name)[0])}
-    return (max if BETTER[name] == "high" else min)(means, key=means.__getitem__)
+    top = (max if BETTER[name] == "high" else min)(means.values())
+    return [method for method, mean in means.items() if abs(mean - top) < TIE]
 
 
 def _told(rows: Sequence[Row], method: str, name: str, digits: int, best: bool) -> str:

@@ -25,7 +25,7 @@ STARTS = ("noise", "image")
 TESTS = ("shifting", "masking", "insertion")
 AUDIT_TESTS = ("prediction", "shift", "mask")
 COMPARED_METHODS = ("whyclass", "ice", "craft", "ace", "kmeans", "pca", "random-cells", "permuted")
-MORE_METHODS = ("kmeans-scored",)
+NAMED_METHODS = ("kmeans-scored",)
 """Methods that are compared where they are named."""
 
 CONCEPTS_BY = "concepts_by"

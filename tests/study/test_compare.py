@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from helpers.chromium import MISSING, chromium, faults, opened
 from helpers.planted_world import quick
 from whyclass import ClassError, DataError, SettingsError, Study
 from whyclass.planted import demo, world
 from whyclass.planted.comparison import recalled
 from whyclass.records import Comparison, MethodResult
 from whyclass.report import comparison_measures, comparison_text, json_objects, page, summary, table_files
-from whyclass.settings import COMPARED_METHODS, MORE_METHODS
+from whyclass.settings import COMPARED_METHODS, NAMED_METHODS
 from whyclass.study import compare
 
 SETTINGS = quick(
@@ -47,7 +48,7 @@ def asked(pool, tmp_path_factory) -> Study:
 @pytest.fixture(scope="module")
 def found(asked, mine) -> Comparison:
     pytest.importorskip("skimage", reason="scikit-image is not installed (extra compare)")
-    return asked.compare(NAMES, [*COMPARED_METHODS, *MORE_METHODS, f"file:{mine}"])
+    return asked.compare(NAMES, [*COMPARED_METHODS, *NAMED_METHODS, f"file:{mine}"])
 
 
 def of(found: Comparison, method: str, name: str = "snail") -> MethodResult:
@@ -64,20 +65,27 @@ def test_every_method_has_every_measure_of_every_class(found):
             assert len(result.concepts) == 6
             names = {measure.name for measure in comparison_measures.MEASURES}
             # stage4 stands between this layer and the linear one
-            assert set(result.measures) == names - {"surf_mae", "surf_emd"}
+            assert set(comparison_measures.numbers_of(result)) == names - {"surf_mae", "surf_emd"}
             assert all(np.isfinite(list(result.measures.values())))
 
 
 def test_what_says_one_thing_several_times_is_told(found):
     """Centres of scored cells lie nearer to each other than factors, and principal axes nowhere near."""
     for name in NAMES:
-        alike = {method: of(found, method, name).measures["alike"] for method in found.methods}
-        assert alike["kmeans-scored"] > alike["whyclass"] > alike["pca"] == pytest.approx(0, abs=1e-6)
-        for method in found.methods:
-            one = of(found, method, name)
-            spots = [concept.shown.excluding.spots[0] for concept in one.concepts]
-            different = {(spot.image.path, spot.box) for spot in spots}
-            assert one.measures["distinct"] == len(different) / len(one.concepts)
+        numbers = {
+            method: comparison_measures.numbers_of(of(found, method, name)) for method in found.methods
+        }
+        nearest = {method: own["redundancy"] for method, own in numbers.items()}
+        assert nearest["kmeans-scored"] > nearest["whyclass"] > nearest["pca"] == pytest.approx(0, abs=1e-6)
+        for method, own in numbers.items():
+            spots = [concept.shown.excluding.spots[0] for concept in of(found, method, name).concepts]
+            assert own["different_crops"] == len({(spot.image.path, spot.box) for spot in spots}) / len(spots)
+
+
+def test_one_concept_is_not_compared_with_others(found):
+    one = of(found, "pca")
+    numbers = comparison_measures.numbers_of(replace(one, concepts=one.concepts[:1]))
+    assert "redundancy" not in numbers
 
 
 def test_our_own_row_is_the_explanation(asked, found):
@@ -207,13 +215,14 @@ def test_a_table_has_a_row_for_each_measure_and_a_cell_for_each_method(found):
     for one in found.classes:
         told = [row for group in comparison_text.of_class(found, one).values() for row in group]
         for row in told:
-            numbers = [f"{result.measures[row.measure.name]:.2f}" for result in one.results]
+            every = [comparison_measures.numbers_of(result) for result in one.results]
+            numbers = [f"{own[row.measure.name]:.2f}" for own in every]
             assert [cell.value for cell in row.cells] == numbers
 
 
 def test_a_method_that_found_nothing_has_empty_cells(found):
     one = found.classes[0]
-    spoilt = replace(one.results[1], measures={}, problem="nothing speaks")
+    spoilt = replace(one.results[1], measures={}, concepts=(), prediction_test=None, problem="nothing speaks")
     told = comparison_text.of_class(found, replace(one, results=(one.results[0], spoilt)))
     assert all(row.cells[0].value and not row.cells[1].value for rows in told.values() for row in rows)
 
@@ -238,6 +247,28 @@ def test_numbers_are_written_as_tables(found, tmp_path):
     assert len(lines) == 31
     with pytest.raises(SettingsError, match="xlsx"):
         table_files.table_file(columns, ".xlsx")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason="not here: " + ", ".join(MISSING))
+def test_the_page_in_a_browser_has_no_fault_and_breaks_no_number(found, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(page.page(found), encoding="utf-8")
+    with chromium() as browser:
+        for width in (1280, 390):
+            with opened(browser, viewport={"width": width, "height": 900}) as shown:
+                shown.goto(f"file://{file}")
+                assert faults(shown) == []
+                assert shown.evaluate("document.documentElement.scrollWidth") <= width
+                lines = shown.eval_on_selector_all(
+                    "#measures tbody td", "cells => cells.map(cell => cell.innerText.split('\\n'))"
+                )
+                assert len(lines) == len(found.methods) * len(comparison_text.SHORT[:-2])
+                assert all(len(one) == 2 and " to " in one[1] for one in lines)
+                # a value and its interval stand on a line each, none of them broken
+                assert shown.eval_on_selector_all(
+                    "#measures tbody td", "cells => cells.every(cell => cell.offsetHeight < 60)"
+                )
 
 
 def test_names_are_shown_as_text_alone(found):

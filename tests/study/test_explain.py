@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from whyclass import Settings, Study
+from whyclass.planted import demo, world
 from whyclass.records import Concept, Crop, Picture, Prediction, Source
 from whyclass.study.explain import repeated
 
@@ -34,3 +36,14 @@ def test_where_every_image_is_predicted_as_the_class_the_first_test_is_asked():
 def test_concepts_with_crops_of_their_own_are_not_warned_of():
     first, second = crop("a"), crop("a", 1)
     assert not list(repeated([concept(first, first), replace(concept(first, second), share=0.1)]))
+
+
+def test_an_explanation_says_which_of_its_concepts_share_a_crop(tmp_path):
+    """Twelve concepts of a class with three parts, and nine pictures."""
+    pool, none = world.write_pool(tmp_path / "pool", 1), ("null_cells", "null_scores", "fillings", "refits")
+    settings = Settings(concepts=12, copies=2, starts=1, null_crops=2, **dict.fromkeys(none, 0))
+    study = Study(demo.loaded(), world.LAYER, pool, tmp_path / "store", settings, progress=False)
+    found = study.explain("jester")
+    told = list(repeated(found.concepts))
+    assert told
+    assert set(told) <= set(found.warnings)

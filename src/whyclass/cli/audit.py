@@ -19,7 +19,7 @@ from whyclass.cli.engines import Engine, begun
 from whyclass.cli.options import AsJson, Opened, Quiet, app, shown_unless, with_model
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
-from whyclass.settings import AUDIT_TESTS, COMPARED_METHODS, MORE_METHODS, TABLE_FORMATS
+from whyclass.settings import AUDIT_TESTS, COMPARED_METHODS, NAMED_METHODS, TABLE_FORMATS
 
 if TYPE_CHECKING:
     from whyclass.merging import Merged
@@ -57,7 +57,8 @@ def audit(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"also rows of the prediction test by others: of {','.join(COMPARED_METHODS + MORE_METHODS)}"
+            help="also rows of the prediction test by others: of "
+            + ",".join(COMPARED_METHODS + NAMED_METHODS)
         ),
     ] = OWN,
     fail_on: gate.FailOn = None,

@@ -14,7 +14,7 @@ from whyclass.cli.engines import Engine, Workers, begun
 from whyclass.cli.options import Asked, Page, app, page_file, with_study
 from whyclass.errors import SettingsError
 from whyclass.setting_checks import told
-from whyclass.settings import COMPARED_METHODS, MORE_METHODS, TABLE_FILES
+from whyclass.settings import COMPARED_METHODS, NAMED_METHODS, TABLE_FILES
 
 
 @app.command()
@@ -27,7 +27,7 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"with commas; also {', '.join(MORE_METHODS)}, and file:PATH of a .safetensors or .npz "
+            help=f"with commas; also {', '.join(NAMED_METHODS)}, and file:PATH of a .safetensors or .npz "
             "matrix of directions (k, channels)"
         ),
     ] = ",".join(COMPARED_METHODS),

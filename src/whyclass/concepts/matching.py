@@ -26,12 +26,7 @@ def cosines(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def nearest_other(A: np.ndarray) -> float:
-    """Mean over rows of the cosine with the nearest other row: near 1 where they say one thing several times.
-
-    0 where there is one row.
-    """
-    if len(A) < 2:
-        return 0.0
+    """Mean over two or more rows of the cosine with the nearest other: near 1 where they say one thing."""
     found = cosines(A, A)
     np.fill_diagonal(found, -np.inf)
     return float(found.max(1).mean())

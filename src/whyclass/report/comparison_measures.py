@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whyclass import intervals
+from whyclass.concepts.matching import nearest_other
 from whyclass.plain_text import clean
 from whyclass.records import Comparison, MethodResult
 from whyclass.settings import seed_of
@@ -92,19 +93,20 @@ MEASURES: tuple[Measure, ...] = (
     Measure("least_stability", "least", "high", (-1.0, 1.0), "The same with each concept's least cosine."),
     Measure("same_tests", "same end", "high", SHARE, "Share of halves whose tests end the same."),
     Measure(
-        "alike",
-        "alike",
+        "redundancy",
+        "redundancy",
         "",
         (-1.0, 1.0),
         "Mean cosine of each concept with the nearest other one. Near 1 the concepts say one thing several "
         "times, which is steady; controls can be low, so it is told and decides nothing.",
     ),
     Measure(
-        "distinct",
-        "distinct",
+        "different_crops",
+        "different crops",
         "",
         SHARE,
-        "Different best crops, as a share of the concepts; decides nothing either.",
+        "Different cells among the crops of the second test (of the first where there is no second), as a "
+        "share of the concepts; decides nothing either.",
     ),
     Measure(
         "carried",
@@ -172,7 +174,7 @@ BY_NAME = {measure.name: measure for measure in MEASURES}
 GROUPS: dict[str, tuple[str, ...]] = {
     "Tests with crops": ("test_excluding", "passed_excluding", "test_including", "backing"),
     "Each concept": ("necessity", "sufficiency"),
-    "Whether they come again, and differ": ("stability", "same_tests", "alike", "distinct"),
+    "Whether they come again, and differ": ("stability", "same_tests", "redundancy", "different_crops"),
     "What they rebuild": ("carried", "carried_everywhere"),
     "Measures of the literature": (
         "ice_error",
@@ -213,8 +215,24 @@ def mean_of(values: np.ndarray, measure: Measure) -> Mean:
 
 def values_of(found: Comparison, method: str, name: str) -> np.ndarray:
     """A measure of one method for each class that has it (n,)."""
-    results = [one for one in results_of(found) if one.method == method]
-    return np.array([one.measures[name] for one in results if name in one.measures])
+    results = [numbers_of(one) for one in results_of(found) if one.method == method]
+    return np.array([numbers[name] for numbers in results if name in numbers])
+
+
+def numbers_of(result: MethodResult) -> dict[str, float]:
+    """A result's measures, with those that follow from its concepts."""
+    return result.measures | dict(_variety(result))
+
+
+def _variety(result: MethodResult) -> Iterable[tuple[str, float]]:
+    """How much the concepts differ, where there are several, and their best crops."""
+    vectors = [concept.shown.vector for concept in result.concepts]
+    if len(vectors) > 1:
+        yield "redundancy", nearest_other(np.stack(vectors))
+    tests = result.prediction_test
+    test = tests and (tests.excluding or tests.including)
+    if vectors and test and test.distinct is not None:
+        yield "different_crops", test.distinct / len(vectors)
 
 
 def results_of(found: Comparison) -> Iterable[MethodResult]:
@@ -224,7 +242,7 @@ def results_of(found: Comparison) -> Iterable[MethodResult]:
 
 def present(found: Comparison) -> list[Measure]:
     """The measures that any result has."""
-    names = {name for one in results_of(found) for name in one.measures}
+    names = {name for one in results_of(found) for name in numbers_of(one)}
     return [measure for measure in MEASURES if measure.name in names]
 
 
@@ -271,4 +289,5 @@ def _row(found: Comparison, result: MethodResult) -> dict[str, Any]:
         "concepts": len(result.concepts),
         "problem": clean(result.problem),
     }
-    return row | {measure.name: result.measures.get(measure.name) for measure in MEASURES}
+    numbers = numbers_of(result)
+    return row | {measure.name: numbers.get(measure.name) for measure in MEASURES}

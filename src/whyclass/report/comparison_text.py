@@ -76,7 +76,7 @@ def of_all(found: Comparison) -> Rows:
 
 def of_class(found: Comparison, one: ComparedClass) -> Rows:
     """The numbers of one class."""
-    numbers = {result.method: result.measures for result in one.results}
+    numbers = {result.method: comparison_measures.numbers_of(result) for result in one.results}
 
     def cell(method: str, name: str) -> Cell:
         return Cell(f"{numbers[method][name]:.2f}" if name in numbers[method] else "")
@@ -95,15 +95,21 @@ def _grouped(found: Comparison, methods: Iterable[str], cell: Callable[[str, str
     return {title: rows for title, rows in grouped.items() if rows}
 
 
-def notes(found: Comparison) -> list[str]:
-    """What stands under the table."""
+def table_notes(found: Comparison) -> list[str]:
+    """How the table is read."""
     n = len(found.classes)
-    said = [f"Means over {words.count(n)} {'class' if n == 1 else 'classes'}; the best of a row is bold."]
-    said.append("“high” and “low” say what is good; measures without either decide nothing.")
-    if n > 2:
-        said.append("Below them 95% intervals over the classes.")
+    below = "; below each stands its 95% interval" if n > 2 else ""
+    return [
+        f"Means over {words.count(n)} {'class' if n == 1 else 'classes'}{below}. The best of a row is bold.",
+        "“high” and “low” say what is good; measures without either decide nothing.",
+        *notes(found),
+    ]
+
+
+def notes(found: Comparison) -> list[str]:
+    """What a reader must know of the numbers."""
     problems = [one for one in comparison_measures.results_of(found) if one.problem]
-    said += [f"{one.method} found nothing of “{one.target.name}”: {one.problem}" for one in problems]
+    said = [f"{one.method} found nothing of “{one.target.name}”: {one.problem}" for one in problems]
     return [*said, DECIDES_NOTHING]
 
 
@@ -172,7 +178,7 @@ def _class_object(one: ComparedClass) -> dict[str, Any]:
 def _result_object(result: MethodResult) -> dict[str, Any]:
     return {
         "method": result.method,
-        "measures": result.measures,
+        "measures": comparison_measures.numbers_of(result),
         "problem": result.problem,
         "concepts": [
             {

@@ -149,7 +149,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "of_all": comparison_text.of_all(found),
         "of_each": [comparison_text.of_class(found, one) for one in found.classes],
         "measures": comparison_measures.present(found),
-        "notes": comparison_text.notes(found),
+        "notes": comparison_text.table_notes(found),
     }
 
 

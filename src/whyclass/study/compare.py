@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from whyclass.concepts.matching import nearest_other
 from whyclass.errors import AttributionError, ClassError, SettingsError
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.records import (
@@ -229,7 +228,7 @@ def _result(shared: Shared, one: Candidate, places: Places, others: list[Places]
         target=own.context.prediction(target, shared.own.score),
         concepts=_concepts(shared, own, judged, places, head),
         prediction_test=judged.tests,
-        measures=_numbers(judged) | _variety(own.found.concepts, places) | head.numbers,
+        measures=_numbers(judged) | head.numbers,
         carried=head.classes,
         refits=judged.refits,
     )
@@ -280,13 +279,6 @@ def _numbers(judged: Judged[Concept]) -> dict[str, float]:
     steady = _mean("mean least", [one.stability for one in judged.concepts])
     numbers |= {STEADY[name]: value for name, value in steady.items()}
     return numbers | ({"same_tests": judged.refits.same} if judged.refits else {})
-
-
-def _variety(vectors: np.ndarray, places: Places) -> dict[str, float]:
-    """How much the concepts differ, and their best crops where no image is predicted as the class."""
-    best = [each[0] for each in places["excluding"] if each] or [each[0] for each in places["including"]]
-    different = {(place.position, place.cell) for place in best}
-    return {"alike": nearest_other(vectors), "distinct": len(different) / len(best)}
 
 
 STEADY = {"mean": "stability", "least": "least_stability"}

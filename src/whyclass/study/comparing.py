@@ -31,7 +31,7 @@ class Comparing(OpenedModel):
         classes
             Names or indexes, one or more.
         methods
-            Of ``whyclass.settings.COMPARED_METHODS``, which is the default, or ``MORE_METHODS``, or
+            Of ``whyclass.settings.COMPARED_METHODS``, which is the default, or ``NAMED_METHODS``, or
             ``file:PATH`` of a ``.safetensors`` or ``.npz`` matrix (k, channels).
         workers, engine
             Who computes, as for ``audit``; ``workers`` says how many a cluster is begun with.

@@ -226,7 +226,7 @@ def repeated(concepts: Sequence[Concept]) -> Iterable[str]:
     for number, concept in enumerate(concepts, 1):
         best = (concept.excluding if own else concept.including)[0]
         sharing.setdefault((best.image.path, best.box), []).append(str(number))
-    several = [f"{', '.join(few[:-1])} and {few[-1]}" for few in sharing.values() if len(few) > 1]
+    several = [f"{', '.join(some[:-1])} and {some[-1]}" for some in sharing.values() if len(some) > 1]
     if several:
         yield (
             f"The best crop{without if own else ''} is the same for concepts {'; for '.join(several)}: the "
