@@ -25,13 +25,6 @@ def cosines(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     return np.asarray(_units(A) @ _units(B).T)
 
 
-def nearest_other(A: np.ndarray) -> float:
-    """Mean over two or more rows of the cosine with the nearest other: near 1 where they say one thing."""
-    found = cosines(A, A)
-    np.fill_diagonal(found, -np.inf)
-    return float(found.max(1).mean())
-
-
 def correlations(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
     """Pearson's correlation (k, l) of each two columns; 0 where one never varies."""
     return cosines((X - X.mean(0)).T, (Y - Y.mean(0)).T)

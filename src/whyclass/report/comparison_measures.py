@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from whyclass import intervals
-from whyclass.concepts.matching import nearest_other
 from whyclass.plain_text import clean
 from whyclass.records import Comparison, MethodResult
 from whyclass.settings import seed_of
@@ -224,11 +223,18 @@ def numbers_of(result: MethodResult) -> dict[str, float]:
     return result.measures | dict(_variety(result))
 
 
+def redundancy(V: np.ndarray) -> float:
+    """Mean over two or more rows (k, c) of length 1 of the cosine with the nearest other."""
+    cosines = V.astype(np.float64) @ V.T
+    np.fill_diagonal(cosines, -np.inf)
+    return float(cosines.max(1).mean())
+
+
 def _variety(result: MethodResult) -> Iterable[tuple[str, float]]:
     """How much the concepts differ, where there are several, and their best crops."""
     vectors = [concept.shown.vector for concept in result.concepts]
     if len(vectors) > 1:
-        yield "redundancy", nearest_other(np.stack(vectors))
+        yield "redundancy", redundancy(np.stack(vectors))
     tests = result.prediction_test
     test = tests and (tests.excluding or tests.including)
     if vectors and test and test.distinct is not None:
