@@ -4,7 +4,8 @@
 extrapolates with the counts of the whole: every class that is predicted for an image of the pool. What an
 audit kept in ``--store`` is used where it is there, the pass over the pool at least. The plain way is what
 the paper describes: images one at a time in float32, Captum's ``NoiseTunnel(LayerDeepLift)`` on a copy with
-separate ReLUs, one scikit-learn NMF for each class, one scan of the pool's cells for each class.
+separate ReLUs, one scikit-learn NMF for each class, one scan of the pool's cells for each class. It runs in
+a process of its own, which gives freed blocks of memory back to the system, as PyTorch by itself does.
 
 ``growth`` audits pools of 1,000 to 4,000 pictures of the planted world, and 10 to 1,000 classes: the
 planted network's trunk with a head that names the nearest of so many of its own pictures. Each run is a
@@ -32,6 +33,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ from whyclass.planted import demo, world
 from whyclass.pool import nearest_crops
 from whyclass.pool.nearest_crops import Query
 from whyclass.report.standings import standing
-from whyclass.settings import AUTO, Settings
+from whyclass.settings import AUTO, PRECISIONS, Settings
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
 from whyclass.study.running_audit import decode
 from whyclass.study.study import Study
@@ -65,6 +67,8 @@ def main() -> None:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--layers", default="layer4.2", help="of plain, with commas; of nulls one")
     parser.add_argument("--copies", default="20", help="ours, of plain: a number, or auto")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="ours, of plain")
+    parser.add_argument("--side", default="both", choices=("both", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--classes", type=int, default=10)
@@ -75,9 +79,48 @@ def main() -> None:
 # ---------------------------------------------------------------- against the plain way
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of the audit on a sample: the plain way and ours, with what makes the whole of its seconds."""
+
+    name: str
+    plain: Callable[[], Any]
+    plain_times: float
+    ours: Callable[[], Any]
+    ours_times: float
+    sample: str
+
+
+UNTOUCHED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"}
+"""A default, which has whyclass leave memory as the plain way would find it."""
+
+
 def plain(options: argparse.Namespace) -> None:
+    """Both ways; the plain one in a process of its own, which does not keep freed blocks of memory."""
+    steps = _steps(options)
+    if options.side == "plain":
+        print(json.dumps({step.name: _timed(step.plain) * step.plain_times for step in steps}))
+        return
+    fast = {step.name: _timed(step.ours) * step.ours_times for step in steps}
+    again = [*sys.argv[1:], "--side", "plain"]
+    ran = subprocess.run(
+        [sys.executable, __file__, *again], env=os.environ | UNTOUCHED, stdout=subprocess.PIPE, check=True
+    )
+    slow = json.loads(ran.stdout.splitlines()[-1])
+    print(f"{'step':34s}{'plain':>10s}{'whyclass':>12s}{'ratio':>8s}   sample")
+    for step in steps:
+        _told(step.name, slow[step.name], fast[step.name], step.sample)
+    _told("together", sum(slow.values()), sum(fast.values()), "extrapolated")
+
+
+def _told(name: str, slow: float, fast: float, note: str) -> None:
+    print(f"{name:34s}{slow:8.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
+
+
+def _steps(options: argparse.Namespace) -> list[Step]:
     loaded, layers = resnet50(), options.layers.split(",")
-    settings = Settings(copies=options.copies if options.copies == AUTO else int(options.copies))
+    copies = options.copies if options.copies == AUTO else int(options.copies)
+    settings = Settings(copies=copies, precision=options.precision)
     studies = [Study(loaded, layer, list(POOL), options.store, settings) for layer in layers]
     for study in studies:
         decode(study)
@@ -88,21 +131,12 @@ def plain(options: argparse.Namespace) -> None:
     some = [own.target for own in every[:: max(1, classes // 20)]]
     sample = next(own.target for own in every if len(own.chosen) >= 20)
     own = {study.split.layer: [evidence_of(study.context(), k) for k in some] for study in studies}
-    rows = [_predictions(studies, pool), _attribution(studies, sample, own, images)]
-    rows.append(_clean(studies, sample, images))
+    steps = [_predictions(studies, pool), _attribution(studies, sample, own, images)]
+    steps.append(_clean(studies, sample, images))
     for study in studies:
         print(_floor(study.loaded.model, study.split.layer, images), flush=True)
-        rows += [_nmf(own[study.split.layer], classes), _scan(study, own[study.split.layer], classes)]
-    rows.append(_tests(studies, classes))
-    print(f"{'step':34s}{'plain':>10s}{'whyclass':>12s}{'ratio':>8s}   sample")
-    for name, slow, fast, note in rows:
-        print(f"{name:34s}{slow:8.0f} s{fast:10.0f} s{slow / fast:7.1f}x   {note}")
-    slow, fast = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    print(f"{'together':34s}{slow:8.0f} s{fast:10.0f} s{slow / fast:7.1f}x   extrapolated")
-
-
-Measured = tuple[str, float, float, str]
-"""Step, seconds of the plain way and of ours for the whole audit, and what was timed."""
+        steps += [_nmf(own[study.split.layer], classes), _scan(study, own[study.split.layer], classes)]
+    return [*steps, _tests(studies, classes)]
 
 
 def _timed(call: Callable[[], Any]) -> float:
@@ -111,15 +145,15 @@ def _timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _predictions(studies: Sequence[Study], pool: int) -> Measured:
+def _predictions(studies: Sequence[Study], pool: int) -> Step:
     """The plain way has the cells of all layers from one pass, an audit passes the pool for each layer."""
     scene, model = studies[0].context(), studies[0].loaded.model
     images = torch.stack([sample.tensor for sample in scene.read(range(64))])
+    trunks = [study.trunk(torch.float32) for study in studies]
 
     def ours() -> None:
         with torch.no_grad():
-            for study in studies:
-                trunk = study.trunk(torch.float32)
+            for study, trunk in zip(studies, trunks, strict=True):
                 for block in images.split(32):
                     study.split.head(trunk(block), block)
 
@@ -129,12 +163,13 @@ def _predictions(studies: Sequence[Study], pool: int) -> Measured:
                 model(image[None])
 
     ours()
-    return "predictions", _timed(theirs) / 24 * pool, _timed(ours) / 64 * pool, "24 and 64 images"
+    theirs()
+    return Step("predictions", theirs, pool / 24, ours, pool / 64, "24 and 64 images")
 
 
 def _attribution(
     studies: Sequence[Study], sample: int, some: dict[str, list[ClassEvidence]], images: int
-) -> Measured:
+) -> Step:
     """At all layers: one after the other the plain way, in one pass of noisy copies ours.
 
     The plain way takes images one at a time, of whichever class; ours some whole classes of all sizes, with
@@ -142,22 +177,27 @@ def _attribution(
     """
     own = evidence_of(studies[0].context(), sample)
     separate, baseline = _separate_relus(studies[0].loaded.model), torch.ones(1, 3, 224, 224)
+    methods = [
+        NoiseTunnel(LayerDeepLift(separate, separate.get_submodule(study.split.layer))) for study in studies
+    ]
+
+    def attribute(image: Tensor, copies: int) -> None:
+        for method in methods:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                method.attribute(
+                    image[None],
+                    baselines=baseline,
+                    nt_type="smoothgrad",
+                    nt_samples=copies,
+                    nt_samples_batch_size=1,
+                    stdevs=0.25,
+                    target=sample,
+                )
 
     def theirs() -> None:
-        for study in studies:
-            method = NoiseTunnel(LayerDeepLift(separate, separate.get_submodule(study.split.layer)))
-            for image in own.images[:3]:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    method.attribute(
-                        image[None],
-                        baselines=baseline,
-                        nt_type="smoothgrad",
-                        nt_samples=20,
-                        nt_samples_batch_size=1,
-                        stdevs=0.25,
-                        target=sample,
-                    )
+        for image in own.images[:4]:
+            attribute(image, 20)
 
     settings, splits = studies[0].settings, [study.split for study in studies]
     dtype = noisy_precision(settings.precision, splits[0])
@@ -168,22 +208,17 @@ def _attribution(
     given = [first.given for first in some[splits[0].layer]]  # read before the clock starts
 
     def ours() -> None:
-        for number, theirs in enumerate(given):
+        for number, images_of_class in enumerate(given):
             asked = [smoothgrad.Asked(split, some[split.layer][number].question()) for split in splits]
-            enough_copies.at_layers(asked, together, theirs, settings)
+            enough_copies.at_layers(asked, together, images_of_class, settings)
 
-    timed = sum(map(len, given))
-    slow, fast = _timed(theirs) / 3 * images, _timed(ours) / timed * images
-    way = "shared" if shared else "one by one"
-    return (
-        "attribution",
-        slow,
-        fast,
-        f"3 and {timed} images, {len(given)} classes ({way}, {dtype})",
-    )
+    attribute(own.images[0], 2)
+    timed, way = sum(map(len, given)), "shared" if shared else "one by one"
+    note = f"4 and {timed} images, {len(given)} classes ({way}, {dtype})"
+    return Step("attribution", theirs, images / 4, ours, images / timed, note)
 
 
-def _clean(studies: Sequence[Study], target: int, images: int) -> Measured:
+def _clean(studies: Sequence[Study], target: int, images: int) -> Step:
     """The plain way has the activations of all layers from one pass to the deepest, which comes last."""
     given = evidence_of(studies[0].context(), target).images[:32]
 
@@ -196,13 +231,14 @@ def _clean(studies: Sequence[Study], target: int, images: int) -> Measured:
         for study in studies:
             study.context().activations(given)
 
-    slow, fast = _timed(theirs) / len(given[:20]) * images, _timed(ours) / len(given) * images
-    return "clean activations", slow, fast, f"20 and {len(given)} images"
+    few, many = len(given[:20]), len(given)
+    return Step("clean activations", theirs, images / few, ours, images / many, f"{few} and {many} images")
 
 
-def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:
+def _nmf(chosen: list[ClassEvidence], classes: int) -> Step:
     """Both ways, on classes of all sizes."""
     matrices = [(own.activations, own.evidence.scores) for own in chosen]
+    settings, layer = chosen[0].context.settings, chosen[0].context.split.layer
 
     def theirs() -> None:
         for activations, scores in matrices:
@@ -213,18 +249,13 @@ def _nmf(chosen: list[ClassEvidence], classes: int) -> Measured:
 
     def ours() -> None:
         for activations, scores in matrices:
-            nmf.factorise(activations, scores, chosen[0].context.settings)
+            nmf.factorise(activations, scores, settings)
 
-    scale, layer = classes / len(chosen), chosen[0].context.split.layer
-    return (
-        f"{layer}: factorisations",
-        _timed(theirs) * scale,
-        _timed(ours) * scale,
-        f"{len(chosen)} classes; 1 and {chosen[0].context.settings.starts} starts",
-    )
+    times, note = classes / len(chosen), f"{len(chosen)} classes; 1 and {settings.starts} starts"
+    return Step(f"{layer}: factorisations", theirs, times, ours, times, note)
 
 
-def _scan(study: Study, chosen: list[ClassEvidence], classes: int) -> Measured:
+def _scan(study: Study, chosen: list[ClassEvidence], classes: int) -> Step:
     index = study.index()
     vectors = [own.factors.concepts for own in chosen]
 
@@ -233,13 +264,16 @@ def _scan(study: Study, chosen: list[ClassEvidence], classes: int) -> Measured:
             cells = np.asarray(index.cells, np.float32).reshape(-1, own.shape[1])
             np.argsort(-(cells @ own.T), axis=0)[:8]
 
+    def ours() -> None:
+        nearest_crops.nearest(index, queries, 8)
+
     queries = [Query(own, {"all": index.usable, "other": index.usable}) for own in vectors]
-    slow = _timed(theirs) / 4 * classes * 2  # over the whole pool, and without the class's images
-    fast = _timed(lambda: nearest_crops.nearest(index, queries, 8)) / len(queries) * classes
-    return f"{study.split.layer}: crops", slow, fast, f"4 and {len(queries)} classes, whole pool"
+    twice = classes / 4 * 2  # over the whole pool, and without the class's images
+    note = f"4 and {len(queries)} classes, whole pool"
+    return Step(f"{study.split.layer}: crops", theirs, twice, ours, classes / len(queries), note)
 
 
-def _tests(studies: Sequence[Study], classes: int) -> Measured:
+def _tests(studies: Sequence[Study], classes: int) -> Step:
     sides = [6 * (224 // study.index().grid[0]) for study in studies]
     images, model = [torch.randn(1, 3, side, side // 6) for side in sides], studies[0].loaded.model
 
@@ -249,8 +283,8 @@ def _tests(studies: Sequence[Study], classes: int) -> Measured:
                 model(image)
 
     both()
-    seconds = _timed(both) / 20 * 2 * classes
-    return "prediction tests", seconds, seconds, "20 stitched images of each layer, the same both ways"
+    times, note = classes / 20 * 2, "20 stitched images of each layer, the same both ways"
+    return Step("prediction tests", both, times, both, times, note)
 
 
 # ---------------------------------------------------------------- growth

@@ -105,7 +105,7 @@ class Tried:
     cuts: tuple[str, ...]
 
 
-TRIED = {"all": Tried((3, 4, 5, 6, 7, 8), tuple(CUTS)), "few": Tried((4, 6), ("centred", "wide"))}
+TRIED = {"all": Tried((3, 4, 5, 6, 7, 8), tuple(CUTS)), "few": Tried((4, 6), ("centred", "wider", "wide"))}
 
 
 def main() -> None:
