@@ -3,9 +3,9 @@
 A later preprint of the paper (arXiv 2502.03422v2, abstract) tells of four crops, which name 911 of 1,000
 classes of ResNet-50 without the class's images; the first version's six name 710. How is not said. Here a
 class's attribution and the search for crops are done once, and only what follows differs: how many concepts,
-the layout of the test image and its crops' size. ``grid`` is a near-square grid of crops at their own size,
-``wider`` crops of one and a half times the size around the same middle. Beside it stand what random crops
-reach in the same form, and crops nearest to random cells of the class's own images, which explain nothing.
+the layout of the test image and its crops' size (`grid.CROPS`). ``grid`` is a near-square grid of crops at
+their own size. Beside it stand what random crops reach in the same form, and crops nearest to random cells
+of the class's own images, which explain nothing.
 
     python benchmarks/four_crops.py make --store S --minutes 9 --part 1/1 --out four.jsonl
     python benchmarks/four_crops.py print four.jsonl
@@ -58,33 +58,10 @@ STABLE = (4, 6)
 BASE = "6 stacked centred"
 """What the others are compared with: the default."""
 
-WIDER = 1.5
-
 Cut = Callable[[Crops, int, tuple[int, int]], Box]
 
 
-def _wide(crops: Crops, cell: int, image: tuple[int, int]) -> Box:
-    left, top, right, bottom = CROPS["centred"][1](crops, cell, image)
-    height, width = (
-        min(round(WIDER * side), most)
-        for side, most in zip(_sides(left, top, right, bottom), image, strict=True)
-    )
-    x = min(max(0, (left + right - width) // 2), image[1] - width)
-    y = min(max(0, (top + bottom - height) // 2), image[0] - height)
-    return x, y, x + width, y + height
-
-
-def _sides(left: int, top: int, right: int, bottom: int) -> tuple[int, int]:
-    return bottom - top, right - left
-
-
-CUTS: dict[str, Cut] = {
-    "centred": CROPS["centred"][1],
-    "paper": CROPS["paper"][1],
-    "cell": CROPS["cell"][1],
-    "wider": _wide,
-    "wide": CROPS["wide"][1],
-}
+CUTS: dict[str, Cut] = {name: CROPS[name][1] for name in ("centred", "paper", "cell", "larger", "wide")}
 
 
 def _grid(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -105,7 +82,7 @@ class Tried:
     cuts: tuple[str, ...]
 
 
-TRIED = {"all": Tried((3, 4, 5, 6, 7, 8), tuple(CUTS)), "few": Tried((4, 6), ("centred", "wider", "wide"))}
+TRIED = {"all": Tried((3, 4, 5, 6, 7, 8), tuple(CUTS)), "few": Tried((4, 6), ("centred", "larger", "wide"))}
 
 
 def main() -> None:
@@ -203,7 +180,8 @@ def _scores(
     images = {position: context.read([position])[0].tensor for position in needed}
     told, (k, target) = [], of
     for cut_name, cut in ((name, CUTS[name]) for name in cuts):
-        layouts = LAYOUTS if cut_name == "centred" else {"stacked": LAYOUTS["stacked"], "grid": _grid}
+        resized = cut_name in ("centred", "larger")
+        layouts = LAYOUTS if resized else {"stacked": LAYOUTS["stacked"], "grid": _grid}
         pieces = [
             [_piece(context, place, images[place.position], cut) for place in places] for places in sets
         ]

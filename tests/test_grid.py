@@ -96,6 +96,25 @@ def test_centred_crops_have_the_papers_size_and_the_cells_middle():
     assert centred.box(0, (224, 224)) == (0, 0, 74, 74)  # moved inside the image
 
 
+@pytest.mark.parametrize(("at", "side"), [("larger", 111), ("wide", 148)])
+def test_enlarged_crops_have_the_cells_middle_and_lie_inside(at, side):
+    crops = grid.Crops((7, 7), 2, at)
+    assert crops.size((224, 224)) == (side, side)
+    for cell in range(9):
+        left, top, right, bottom = crops.box(cell, (224, 224))
+        assert (right - left, bottom - top) == (side, side)
+        assert 0 <= left < right <= 224
+        assert 0 <= top < bottom <= 224
+    own, middle = grid.own_box(4, (7, 7), (224, 224), 2), crops.box(4, (224, 224))
+    assert all(
+        abs(own[end] + own[end + 2] - middle[end] - middle[end + 2]) <= 1 for end in (0, 1)
+    )  # the same middle, to a pixel
+
+
+def test_enlarged_crops_are_no_larger_than_the_image():
+    assert grid.Crops((1, 1), 2, "larger").box(0, (20, 30)) == (0, 0, 30, 20)
+
+
 @pytest.mark.parametrize("n", range(1, 26))
 def test_a_mosaic_holds_all_crops_near_a_square(n):
     rows, columns = grid.mosaic_shape(n)

@@ -74,21 +74,22 @@ def centred_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool:
     return _around(own_box(cell, layer, image, pool), crop_size(pooled_shape(*layer, pool), image), image)
 
 
-def wide_box(cell: int, layer: tuple[int, int], image: tuple[int, int], pool: int) -> Box:
-    """The same of the size of `wide_size`."""
-    return _around(own_box(cell, layer, image, pool), wide_size(pooled_shape(*layer, pool), image), image)
+def enlarged_box(cell: int, crops: Crops, image: tuple[int, int], times: float) -> Box:
+    """The same of the size of `enlarged_size`."""
+    own = own_box(cell, crops.layer, image, crops.pool)
+    return _around(own, enlarged_size(crops.grid, image, times), image)
 
 
-def wide_size(grid: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
-    """Twice `crop_size`, or all of the image.
+def enlarged_size(grid: tuple[int, int], image: tuple[int, int], times: float) -> tuple[int, int]:
+    """Some times `crop_size`, or all of the image.
 
     Examples
     --------
-    >>> wide_size((7, 7), (224, 224))
+    >>> enlarged_size((7, 7), (224, 224), 2)
     (64, 64)
     """
     height, width = crop_size(grid, image)
-    return min(2 * height, image[0]), min(2 * width, image[1])
+    return min(round(times * height), image[0]), min(round(times * width), image[1])
 
 
 def _around(box: Box, size: tuple[int, int], image: tuple[int, int]) -> Box:
@@ -139,6 +140,9 @@ class Crops:
 Size = Callable[[Crops, tuple[int, int]], tuple[int, int]]
 Placed = Callable[[Crops, int, tuple[int, int]], Box]
 
+ENLARGED = {"larger": 1.5, "wide": 2.0}
+"""Times the paper's crops."""
+
 CROPS: dict[str, tuple[Size, Placed]] = {
     "paper": (
         lambda crops, image: crop_size(crops.grid, image),
@@ -152,13 +156,17 @@ CROPS: dict[str, tuple[Size, Placed]] = {
         lambda crops, image: crop_size(crops.grid, image),
         lambda crops, cell, image: centred_box(cell, crops.layer, image, crops.pool),
     ),
+    "larger": (
+        lambda crops, image: enlarged_size(crops.grid, image, ENLARGED["larger"]),
+        lambda crops, cell, image: enlarged_box(cell, crops, image, ENLARGED["larger"]),
+    ),
     "wide": (
-        lambda crops, image: wide_size(crops.grid, image),
-        lambda crops, cell, image: wide_box(cell, crops.layer, image, crops.pool),
+        lambda crops, image: enlarged_size(crops.grid, image, ENLARGED["wide"]),
+        lambda crops, cell, image: enlarged_box(cell, crops, image, ENLARGED["wide"]),
     ),
 }
 """Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, the
-paper's size around the middle of these, or twice as high and wide.
+paper's size around the middle of these, or one and a half or two times as high and wide.
 
 The first three are the same where the pool divides the layer's grid and the grid the image. Where an odd last
 row falls away, as of 7 x 7 cells, the paper's crops are larger than what was compared and lie further down

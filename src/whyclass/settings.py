@@ -17,7 +17,7 @@ NOISE = ("device", "processor")
 METHODS = ("deeplift", "gradient")
 LAYOUTS = ("auto", "stacked", "mosaic")
 FILLS = ("zero", "white")
-CROPS = ("paper", "cell", "centred", "wide")
+CROPS = ("paper", "cell", "centred", "larger", "wide")
 SIGNED = ("split", "clip", "semi")
 TARGETS = ("map", "confident")
 PICTURES = ("none", "fourier", "generator")
@@ -131,8 +131,9 @@ class Settings:
         Side of the average pooling before crops are compared (4.2).
     crop_at
         Where a crop is cut: ``"paper"``, the image divided by the pooled grid (4.2), ``"cell"``, the pixels
-        of the pooled cell that was compared, ``"centred"``, of the paper's size around their middle, or
-        ``"wide"``, twice as high and wide. The first three differ where the pool does not divide the grid.
+        of the pooled cell that was compared, ``"centred"``, of the paper's size around their middle,
+        ``"larger"``, one and a half times as high and wide, or ``"wide"``, twice. The first three differ
+        where the pool does not divide the grid.
     pair_crop_at, pair_crops
         The same for the test image of a contrast, and how many crops of each of its concepts it is made of.
     layout
@@ -323,12 +324,13 @@ PRESETS = {
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
     "fast": Settings(copies=AUTO),
-    "four": Settings(concepts=4),
+    "four": Settings(concepts=4, crop_at="larger", layout="mosaic"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.
 ``fast`` is the default with as many noisy copies as it takes; ``four`` has the four crops of the paper's
-second version (https://arxiv.org/abs/2502.03422v2), of which `docs/comparison.md` tells what is known."""
+second version (https://arxiv.org/abs/2502.03422v2), in the form in which four name as many classes as six do
+(`docs/comparison.md`): larger ones, two by two."""
 
 
 OF_STEPS = ("shifts", "shift_unit", "finer")

@@ -14,7 +14,7 @@ from helpers.explanations import HOSTILE
 from helpers.parsed_pages import Parsed
 from whyclass.errors import RecordError
 from whyclass.records import Contrast, InsertionTest, Permutations, Prediction, codec
-from whyclass.report import contrast_text, contrast_verdict, curves
+from whyclass.report import contrast_text, contrast_verdict, contrast_ways, curves
 from whyclass.report.json_objects import as_object
 from whyclass.report.page import fragment, page
 from whyclass.report.summary import rows, summary
@@ -358,3 +358,19 @@ def test_a_repair_tells_both_scores():
     line = contrast_text.repair_line(alone, small())
     assert "“French horn” explained against “cornet”: prediction test 0.14 alone, 1.00 in contrast" in line
     assert "no concept was found (alone 0.14)" in contrast_text.repair_line(alone, small("bare"))
+
+
+@pytest.mark.parametrize(
+    ("at", "shown", "said"),
+    [
+        ("wide", "centred", "two pieces of each concept, twice as high and wide as the crops shown"),
+        ("larger", "paper", "one and a half times as high and wide"),
+        ("wide", "larger", "1.3 times as high and wide"),
+        ("wide", "wide", "as large as the crops shown"),
+        ("paper", "centred", "as large as the crops shown"),
+    ],
+)
+def test_how_large_the_pieces_of_the_test_are(at, shown, said):
+    found = contrast()
+    settings = {**found.settings, "pair_crop_at": at, "crop_at": shown, "pair_crops": 2}
+    assert said in contrast_ways.pieces(replace(found, settings=settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from whyclass.grid import ENLARGED
 from whyclass.records import AuditedPair, Contrast, Directions, PairShift, Sweep
 from whyclass.report import words
 
@@ -33,11 +34,16 @@ def made_by(found: Contrast) -> str:
     return f"{PLANES[plane]}{penalty}; {BY[by]}"
 
 
+TIMES = {2: "twice", 1.5: "one and a half times"}
+
+
 def pieces(found: Contrast) -> str:
     """How the test of crops cuts and counts them."""
     at, each = found.settings.get("pair_crop_at"), found.settings.get("pair_crops", 1)
-    size = "twice as high and wide as the crops shown" if at == "wide" else "as large as the crops shown"
-    return f"The test takes {words.plural(each, 'piece')} of each concept, {size}, around the same places."
+    times = ENLARGED.get(str(at), 1) / ENLARGED.get(str(found.settings.get("crop_at")), 1)
+    size = "as large" if times == 1 else f"{TIMES.get(times, f'{times:.2g} times')} as high and wide"
+    taken = f"{words.plural(each, 'piece')} of each concept, {size} as the crops shown"
+    return f"The test takes {taken}, around the same places."
 
 
 def unit(sweep: Sweep) -> str:
