@@ -32,7 +32,7 @@ from whyclass import Settings
 from whyclass.checks import stitching
 from whyclass.concepts.nmf import factorise
 from whyclass.concepts.other_dictionaries import random_cells
-from whyclass.grid import CROPS, Box, Crops, mosaic_shape
+from whyclass.grid import CROPS, Box, Crops
 from whyclass.pool.nearest_crops import Place, Query
 from whyclass.study import searching
 from whyclass.study.class_evidence import ClassEvidence, evidence_of
@@ -62,16 +62,6 @@ Cut = Callable[[Crops, int, tuple[int, int]], Box]
 
 
 CUTS: dict[str, Cut] = {name: CROPS[name][1] for name in ("centred", "paper", "cell", "larger", "wide")}
-
-
-def _grid(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Near-square, at native size; empty places repeat the first crops."""
-    rows, columns = mosaic_shape(len(crops))
-    filled = [crops[i % len(crops)] for i in range(rows * columns)]
-    return torch.cat([torch.cat(filled[r * columns : (r + 1) * columns], 2) for r in range(rows)], 1)
-
-
-LAYOUTS = {**stitching.LAYOUTS, "grid": _grid}
 
 
 @dataclass(frozen=True)
@@ -181,7 +171,7 @@ def _scores(
     told, (k, target) = [], of
     for cut_name, cut in ((name, CUTS[name]) for name in cuts):
         resized = cut_name in ("centred", "larger")
-        layouts = LAYOUTS if resized else {"stacked": LAYOUTS["stacked"], "grid": _grid}
+        layouts = stitching.LAYOUTS if resized else {"stacked": stitching.stack, "grid": stitching.grid}
         pieces = [
             [_piece(context, place, images[place.position], cut) for place in places] for places in sets
         ]

@@ -39,7 +39,7 @@ def test_the_presets_differ_where_paper_and_code_do():
     assert (PRESETS["authors"].baseline, PRESETS["authors"].relu) == ("ones", "before")
     assert PRESETS["default"] == Settings()
     assert PRESETS["fast"] == Settings(copies="auto")
-    assert PRESETS["four"] == Settings(concepts=4, crop_at="larger", layout="mosaic")
+    assert PRESETS["four"] == Settings(concepts=4, crop_at="larger", layout="grid")
     assert PRESETS["paper"].crop_at == PRESETS["authors"].crop_at == "paper"
 
 

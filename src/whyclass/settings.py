@@ -15,7 +15,7 @@ RELU = ("after", "before")
 PRECISIONS = ("auto", "float32", "bfloat16")
 NOISE = ("device", "processor")
 METHODS = ("deeplift", "gradient")
-LAYOUTS = ("auto", "stacked", "mosaic")
+LAYOUTS = ("auto", "stacked", "grid", "mosaic")
 FILLS = ("zero", "white")
 CROPS = ("paper", "cell", "centred", "larger", "wide")
 SIGNED = ("split", "clip", "semi")
@@ -137,8 +137,9 @@ class Settings:
     pair_crop_at, pair_crops
         The same for the test image of a contrast, and how many crops of each of its concepts it is made of.
     layout
-        How the test image is made: ``"stacked"`` along the height (4.3), ``"mosaic"``, or ``"auto"``:
-        stacked where the model takes that size.
+        How the test image is made: ``"stacked"`` along the height (4.3), a near-square ``"grid"`` at native
+        size, a ``"mosaic"``, which is a grid of the model's input size, or ``"auto"``: stacked where the
+        model takes that size, else a mosaic. A grid too is a mosaic where the model does not take its size.
     controls
         Random directions to shift and mask along, crops of third classes to insert, and sets of random crops
         for the prediction test of a contrast: so many of each, to compare with. Not in the paper; 0 leaves
@@ -324,7 +325,7 @@ PRESETS = {
     "paper": Settings(baseline="white", relu="after", **PAPER),  # type: ignore[arg-type]
     "authors": Settings(baseline="ones", relu="before", **PAPER),  # type: ignore[arg-type]
     "fast": Settings(copies=AUTO),
-    "four": Settings(concepts=4, crop_at="larger", layout="mosaic"),
+    "four": Settings(concepts=4, crop_at="larger", layout="grid"),
 }
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.

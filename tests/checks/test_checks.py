@@ -9,7 +9,7 @@ import torch
 from helpers import nets
 from whyclass import intervals
 from whyclass.checks import interventions, statistics
-from whyclass.checks.stitching import LAYOUTS, mosaic, scores_of_images, stack, stitch
+from whyclass.checks.stitching import LAYOUTS, grid, mosaic, scores_of_images, stack, stitch
 from whyclass.errors import ModelError
 from whyclass.models.split import run
 
@@ -54,6 +54,20 @@ def test_a_mosaic_is_a_grid_row_by_row_whose_empty_places_repeat_the_first(n, gr
 def test_a_mosaic_has_the_size_of_the_models_input(size):
     assert mosaic(crops(6), size).shape == (3, *size)
     assert torch.allclose(mosaic([torch.full((3, 4, 3), 0.5)] * 6, size), torch.tensor(0.5))
+
+
+def test_a_grid_holds_its_crops_as_they_are():
+    given = crops(4)
+    found, (u, v) = grid(given, (32, 32)), given[0].shape[1:]
+    assert found.shape == (3, 2 * u, 2 * v)
+    for number, (top, left) in enumerate([(0, 0), (0, v), (u, 0), (u, v)]):
+        assert torch.equal(found[:, top : top + u, left : left + v], given[number])
+    assert torch.equal(mosaic(given, (2 * u, 2 * v)), found)
+
+
+def test_a_grid_is_a_mosaic_where_the_model_refuses_its_size():
+    found = stitch(asked(nets.seeded(nets.Fixed())), crops(6, 8, 8), (32, 32), "grid")
+    assert found.layout == "mosaic"
 
 
 def test_the_layout_is_stacked_where_the_model_takes_it():

@@ -35,20 +35,28 @@ def stack(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     return torch.cat(list(crops), 1)
 
 
-def mosaic(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Crops (3, u, v) as a near-square grid resized to ``size``; empty places repeat the first crops."""
+def grid(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Crops (3, u, v) as a near-square grid at native size; empty places repeat the first crops."""
     rows, columns = mosaic_shape(len(crops))
     filled = [crops[i % len(crops)] for i in range(rows * columns)]
-    lines = [torch.cat(filled[r * columns : (r + 1) * columns], 2) for r in range(rows)]
-    grid = torch.cat(lines, 1)[None]
-    return F.interpolate(grid, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    return torch.cat([torch.cat(filled[r * columns : (r + 1) * columns], 2) for r in range(rows)], 1)
+
+
+def mosaic(crops: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """The same grid resized to ``size``."""
+    made = grid(crops, size)[None]
+    return F.interpolate(made, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 LAYOUTS: dict[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = {
     "stacked": stack,
+    "grid": grid,
     "mosaic": mosaic,
 }
 """How crops become one test image, by name."""
+
+INSTEAD = {"auto": ("stacked", "mosaic"), "grid": ("grid", "mosaic")}
+"""Layouts that are tried in turn, as some models take one size alone."""
 
 
 def stitch(
@@ -63,7 +71,8 @@ def stitch(
     size
         (S, T) of the model's input, for the mosaic.
     layout
-        ``"stacked"``, ``"mosaic"``, or ``"auto"``: stacked unless the model cannot take that size.
+        ``"stacked"``, ``"mosaic"``, ``"grid"``, which is a mosaic where the model cannot take that size, or
+        ``"auto"``: stacked unless the model cannot take that one.
     link
         What the model's output went through before these logits (`Task.link`).
 
@@ -72,7 +81,7 @@ def stitch(
     ModelError
         If the model takes the image in none of the layouts asked for.
     """
-    names = list(LAYOUTS) if layout == "auto" else [layout]
+    names = INSTEAD.get(layout, (layout,))
     for name in names:
         image = LAYOUTS[name](crops, size)
         try:

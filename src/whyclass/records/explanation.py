@@ -180,8 +180,8 @@ class PredictionTest(Part):
         The five highest classes, highest first (fewer when the model has fewer); of a segmentation net those
         that cover most first.
     layout
-        ``"stacked"``: along the height at native size; ``"mosaic"``: a near-square grid resized
-        to the model's input.
+        ``"stacked"``: along the height at native size; ``"grid"``: near-square at native size;
+        ``"mosaic"``: a grid resized to the model's input.
     pool
         How many images the crops were drawn from.
     picture
