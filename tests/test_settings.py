@@ -12,6 +12,7 @@ from whyclass.checks import stitching
 from whyclass.errors import SettingsError
 from whyclass.report import table_formats
 from whyclass.settings import PRESETS, Settings, preset
+from whyclass.study import concept_methods
 
 PAPER = {
     "images": 60,
@@ -54,6 +55,7 @@ def test_the_presets_contrast_as_the_paper_does(name):
 def test_choices_are_the_rows_of_the_tables_that_serve_them():
     assert set(settings.METHODS) == set(methods.METHODS)
     assert set(settings.CROPS) == set(grid.CROPS)
+    assert {*settings.COMPARED_METHODS, *settings.NAMED_METHODS} == set(concept_methods.FOUND)
     assert set(settings.LAYOUTS) == {"auto", *stitching.LAYOUTS}
     assert tuple(table_formats.FORMATS) == settings.TABLE_FORMATS
 

@@ -143,6 +143,14 @@ Placed = Callable[[Crops, int, tuple[int, int]], Box]
 ENLARGED = {"larger": 1.5, "wide": 2.0}
 """Times the paper's crops."""
 
+
+def _enlarged(times: float) -> tuple[Size, Placed]:
+    return (
+        lambda crops, image: enlarged_size(crops.grid, image, times),
+        lambda crops, cell, image: enlarged_box(cell, crops, image, times),
+    )
+
+
 CROPS: dict[str, tuple[Size, Placed]] = {
     "paper": (
         lambda crops, image: crop_size(crops.grid, image),
@@ -156,14 +164,7 @@ CROPS: dict[str, tuple[Size, Placed]] = {
         lambda crops, image: crop_size(crops.grid, image),
         lambda crops, cell, image: centred_box(cell, crops.layer, image, crops.pool),
     ),
-    "larger": (
-        lambda crops, image: enlarged_size(crops.grid, image, ENLARGED["larger"]),
-        lambda crops, cell, image: enlarged_box(cell, crops, image, ENLARGED["larger"]),
-    ),
-    "wide": (
-        lambda crops, image: enlarged_size(crops.grid, image, ENLARGED["wide"]),
-        lambda crops, cell, image: enlarged_box(cell, crops, image, ENLARGED["wide"]),
-    ),
+    **{name: _enlarged(times) for name, times in ENLARGED.items()},
 }
 """Where crops are cut: the image divided by the pooled grid (paper, 4.2), the pooled cell's own pixels, the
 paper's size around the middle of these, or one and a half or two times as high and wide.

@@ -212,12 +212,6 @@ def mean_of(values: np.ndarray, measure: Measure) -> Mean:
     return Mean(len(values), float(values.mean()), low, high)
 
 
-def values_of(found: Comparison, method: str, name: str) -> np.ndarray:
-    """A measure of one method for each class that has it (n,)."""
-    results = [numbers_of(one) for one in results_of(found) if one.method == method]
-    return np.array([numbers[name] for numbers in results if name in numbers])
-
-
 def numbers_of(result: MethodResult) -> dict[str, float]:
     """A result's measures, with those that follow from its concepts."""
     return result.measures | dict(_variety(result))
@@ -254,13 +248,17 @@ def present(found: Comparison) -> list[Measure]:
 
 def means(found: Comparison) -> dict[str, dict[str, Mean]]:
     """By method and measure, the mean over the classes that have it."""
+    numbers = {
+        method: [numbers_of(one) for one in results_of(found) if one.method == method]
+        for method in found.methods
+    }
     return {
         method: {
-            measure.name: mean_of(values, measure)
-            for measure in present(found)
-            if len(values := values_of(found, method, measure.name))
+            measure.name: mean_of(np.array(values), measure)
+            for measure in MEASURES
+            if (values := [own[measure.name] for own in every if measure.name in own])
         }
-        for method in found.methods
+        for method, every in numbers.items()
     }
 
 

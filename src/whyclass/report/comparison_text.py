@@ -71,7 +71,8 @@ def of_all(found: Comparison) -> Rows:
         ends = "" if mean.low is None or mean.high is None else f"{mean.low:.2f} to {mean.high:.2f}"
         return Cell(f"{mean.value:.2f}", ends, method in winners.get(name, ()))
 
-    return _grouped(found, found.methods, cell)
+    present = {measure.name for measure in comparison_measures.present(found)}
+    return _grouped(present, found.methods, cell)
 
 
 def of_class(found: Comparison, one: ComparedClass) -> Rows:
@@ -81,11 +82,10 @@ def of_class(found: Comparison, one: ComparedClass) -> Rows:
     def cell(method: str, name: str) -> Cell:
         return Cell(f"{numbers[method][name]:.2f}" if name in numbers[method] else "")
 
-    return _grouped(found, list(numbers), cell)
+    return _grouped(set().union(*numbers.values()), list(numbers), cell)
 
 
-def _grouped(found: Comparison, methods: Iterable[str], cell: Callable[[str, str], Cell]) -> Rows:
-    present = {measure.name for measure in comparison_measures.present(found)}
+def _grouped(present: set[str], methods: Iterable[str], cell: Callable[[str, str], Cell]) -> Rows:
     grouped = {
         title: [
             Row(BY_NAME[name], tuple(cell(m, name) for m in methods)) for name in names if name in present
