@@ -330,8 +330,8 @@ PRESETS = {
 """``paper`` is the paper's words, ``authors`` its code; the default is the code's baseline with the
 paper's order of mean and ReLU, an NMF that is begun more than once, and crops around the compared cells.
 ``fast`` is the default with as many noisy copies as it takes; ``four`` has the four crops of the paper's
-second version (https://arxiv.org/abs/2502.03422v2), larger and two by two: so four name about as many classes as
-six do (`docs/comparison.md`)."""
+second version (https://arxiv.org/abs/2502.03422v2), larger and two by two: so four name about as many
+classes as six do (`docs/comparison.md`)."""
 
 
 OF_STEPS = ("shifts", "shift_unit", "finer")
